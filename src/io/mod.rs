@@ -1,0 +1,78 @@
+//! Where frames come from and go to. Everything that moves packets stands behind [`PacketIo`], so that the loop in
+//! `worker` and all that it calls are tested with nothing but memory.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use crate::frame::{Frame, Span};
+
+pub mod capture_file;
+pub mod memory;
+pub mod packet_socket;
+pub mod xsk;
+
+/// The right to one frame of a [`PacketIo`]'s packet memory.
+///
+/// It can be neither copied nor made up outside this room: every frame received is given back exactly once, by
+/// [`PacketIo::send`] or [`PacketIo::release`].
+#[must_use = "a frame that is neither sent nor released is lost"]
+#[derive(Debug)]
+pub struct Held {
+    /// Which chunk of the packet memory; its unit is the implementation's own.
+    chunk: u64,
+    span: Span,
+}
+
+impl Held {
+    fn new(chunk: u64, span: Span) -> Self {
+        Self { chunk, span }
+    }
+
+    /// The same frame, its packet now at `span` of its chunk.
+    pub fn moved_to(self, span: Span) -> Self {
+        Self { span, ..self }
+    }
+}
+
+/// What the kernel says of a socket (`XDP_STATISTICS`, `PACKET_STATISTICS`); all since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelStatistics {
+    /// Frames dropped for other reasons, such as one larger than a chunk.
+    pub rx_dropped: u64,
+    /// Frames dropped because the RX ring, or the socket's receive buffer, was full.
+    pub rx_ring_full: u64,
+    /// Frames dropped because the fill ring was empty.
+    pub rx_fill_ring_empty: u64,
+    /// Fill descriptors that the kernel refused.
+    pub rx_invalid: u64,
+    /// TX descriptors that the kernel refused.
+    pub tx_invalid: u64,
+    /// Times the kernel found the TX ring empty.
+    pub tx_ring_empty: u64,
+}
+
+/// A source and sink of frames for one worker.
+pub trait PacketIo {
+    /// Appends up to `most` received frames to `into`, and never more than could be sent: while the way out is full,
+    /// nothing is received (back-pressure), so the excess is dropped, and counted, before it costs anything.
+    fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()>;
+
+    /// The frame's bytes, with the headroom before them.
+    fn frame(&mut self, held: &Held) -> Frame<'_>;
+
+    /// Queues a frame for sending; it leaves with the next [`flush`](Self::flush).
+    fn send(&mut self, held: Held);
+
+    /// Gives a frame back unsent.
+    fn release(&mut self, held: Held);
+
+    /// Hands queued frames to the kernel, collects those it has sent, and offers it free ones to receive into.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Sleeps until a frame may have come, `wake` is readable, or `timeout` has passed.
+    fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()>;
+
+    /// What the kernel has counted; zeros where there is no kernel.
+    fn statistics(&self) -> KernelStatistics;
+}
