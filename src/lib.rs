@@ -1,4 +1,11 @@
 //! pointsman: a layer-4 packet forwarder for edge nodes. ARCHITECTURE.md has the map of these rooms.
 
+pub mod document;
+pub mod endpoint_set;
+pub mod flow;
 pub mod frame;
 pub mod io;
+pub mod maglev;
+pub mod model;
+pub mod vip_map;
+pub mod wire;

@@ -1,0 +1,280 @@
+//! Reads a tree of named values strictly: every problem at once, each with its path, and no key ignored.
+//!
+//! JSON and TOML are read alike: TOML is turned into the same tree, with the line of each path kept aside.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// One thing to mend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Where: such as `services[0].endpoints[2].address`; empty for the document as a whole.
+    pub path: String,
+    /// The line, where the document has lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// What is wrong and what is allowed.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+/// All that is to be mended in a document; never empty in an `Err`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if i == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Collects problems while a document is read.
+#[derive(Debug, Default)]
+pub struct Collector {
+    problems: RefCell<Vec<Problem>>,
+    lines: HashMap<String, usize>,
+}
+
+impl Collector {
+    /// Notes a problem.
+    pub fn add(&self, path: impl Into<String>, reason: impl Into<String>) {
+        let path = path.into();
+        let line = self.lines.get(&path).copied();
+        self.problems.borrow_mut().push(Problem { path, line, reason: reason.into() });
+    }
+
+    /// `value`, if there was no problem.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
+        let mut problems = self.problems.into_inner();
+        match value {
+            Some(value) if problems.is_empty() => Ok(value),
+            _ => {
+                problems.sort_by_key(|problem| problem.line);
+                Err(Problems(problems))
+            }
+        }
+    }
+}
+
+/// Parses TOML into a tree and a collector that knows its lines.
+pub fn parse_toml(text: &str) -> Result<(Value, Collector), Problems> {
+    let line_at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
+    let table = toml::de::DeTable::parse(text).map_err(|error| {
+        let line = error.span().map(|span| line_at(span.start));
+        Problems(vec![Problem { path: String::new(), line, reason: error.message().to_owned() }])
+    })?;
+    let mut lines = HashMap::new();
+    let tree = toml_table(table.get_ref(), "", &mut |path, offset| _ = lines.insert(path, line_at(offset)));
+    Ok((tree, Collector { problems: RefCell::default(), lines }))
+}
+
+fn toml_table(table: &toml::de::DeTable<'_>, path: &str, note: &mut impl FnMut(String, usize)) -> Value {
+    let members = table.iter().map(|(key, value)| {
+        let path = member_path(path, key.get_ref());
+        note(path.clone(), key.span().start);
+        (key.get_ref().to_string(), toml_value(value.get_ref(), &path, note))
+    });
+    Value::Object(members.collect())
+}
+
+fn toml_value(value: &toml::de::DeValue<'_>, path: &str, note: &mut impl FnMut(String, usize)) -> Value {
+    use toml::de::DeValue;
+    match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Integer(integer) => {
+            i64::from_str_radix(integer.as_str(), integer.radix()).map_or_else(|_| integer.as_str().into(), Value::from)
+        }
+        DeValue::Float(float) => float.as_str().parse::<f64>().map_or(Value::Null, Value::from),
+        DeValue::Boolean(truth) => Value::from(*truth),
+        DeValue::Datetime(moment) => Value::from(moment.to_string()),
+        DeValue::Array(items) => {
+            let items = items.iter().enumerate().map(|(i, item)| {
+                let path = format!("{path}[{i}]");
+                note(path.clone(), item.span().start);
+                toml_value(item.get_ref(), &path, note)
+            });
+            Value::Array(items.collect())
+        }
+        DeValue::Table(table) => toml_table(table, path, note),
+    }
+}
+
+fn member_path(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// One value and where it stands.
+#[derive(Clone, Debug)]
+pub struct Node<'a> {
+    /// As in [`Problem::path`].
+    pub path: String,
+    value: &'a Value,
+    collector: &'a Collector,
+}
+
+impl<'a> Node<'a> {
+    /// The whole document.
+    pub fn root(value: &'a Value, collector: &'a Collector) -> Self {
+        Self { path: String::new(), value, collector }
+    }
+
+    /// Notes a problem here.
+    pub fn refuse(&self, reason: impl Into<String>) {
+        self.collector.add(self.path.clone(), reason);
+    }
+
+    fn expected<T>(&self, what: &str) -> Option<T> {
+        self.refuse(format!("{} is not {what}", shown(self.value)));
+        None
+    }
+
+    /// A table, with the only keys it may have.
+    pub fn table(&self, keys: &[&str]) -> Option<Table<'a>> {
+        let Value::Object(members) = self.value else { return self.expected("a table of names and values") };
+        for key in members.keys().filter(|key| !keys.contains(&key.as_str())) {
+            self.collector.add(member_path(&self.path, key), format!("unknown key; known are: {}", keys.join(", ")));
+        }
+        Some(Table { path: self.path.clone(), members, collector: self.collector })
+    }
+
+    /// A list.
+    pub fn list(&self) -> Option<Vec<Node<'a>>> {
+        let Value::Array(items) = self.value else { return self.expected("a list") };
+        let node = |(i, value)| Node { path: format!("{}[{i}]", self.path), value, collector: self.collector };
+        Some(items.iter().enumerate().map(node).collect())
+    }
+
+    /// A string.
+    pub fn text(&self) -> Option<&'a str> {
+        self.value.as_str().or_else(|| self.expected("a string"))
+    }
+
+    /// A string that is not empty, has at most `most` bytes and no control characters.
+    pub fn name(&self, most: usize) -> Option<String> {
+        let text = self.text()?;
+        if text.is_empty() || text.len() > most || text.chars().any(char::is_control) {
+            return self.expected(&format!("a name of 1 to {most} bytes without control characters"));
+        }
+        Some(text.to_owned())
+    }
+
+    /// A whole number in a range.
+    pub fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let number = self.value.as_u64().filter(|number| range.contains(number));
+        number.or_else(|| self.expected(&format!("a whole number {}..{}", range.start(), range.end())))
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self) -> Option<bool> {
+        self.value.as_bool().or_else(|| self.expected("true or false"))
+    }
+
+    /// A string in another type's notation; its error says what is allowed.
+    pub fn parsed<T: FromStr<Err: fmt::Display>>(&self) -> Option<T> {
+        let text = self.text()?;
+        text.parse().map_err(|error| self.refuse(format!("{} is {error}", shown(self.value)))).ok()
+    }
+
+    /// One of several words.
+    pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+        let chosen = self.value.as_str().and_then(|text| choices.iter().find(|(word, _)| *word == text));
+        let words = || choices.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+        chosen.map(|(_, value)| *value).or_else(|| self.expected(&format!("one of {}", words())))
+    }
+
+    /// Whether it is a string.
+    pub fn is_text(&self) -> bool {
+        self.value.is_string()
+    }
+}
+
+/// A table being read.
+#[derive(Debug)]
+pub struct Table<'a> {
+    path: String,
+    members: &'a Map<String, Value>,
+    collector: &'a Collector,
+}
+
+impl<'a> Table<'a> {
+    /// The value of a key, if it is there.
+    pub fn get(&self, key: &str) -> Option<Node<'a>> {
+        let value = self.members.get(key).filter(|value| !value.is_null())?;
+        Some(Node { path: member_path(&self.path, key), value, collector: self.collector })
+    }
+
+    /// The value of a key that must be there.
+    pub fn require(&self, key: &str) -> Option<Node<'a>> {
+        let node = self.get(key);
+        if node.is_none() {
+            self.collector.add(member_path(&self.path, key), "missing");
+        }
+        node
+    }
+}
+
+/// A value as an error shows it, cut where it is long.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a table".to_owned(),
+        scalar => {
+            let text = scalar.to_string();
+            if text.chars().count() > 60 { text.chars().take(57).chain("...".chars()).collect() } else { text }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_found_with_its_line() {
+        let (tree, collector) = parse_toml("[a]\nb = 1\nc = \"x\"\n[[d]]\ne = true\n").expect("TOML");
+        let root = Node::root(&tree, &collector);
+        let table = root.table(&["a", "d"]).expect("a table");
+        let a = table.get("a").and_then(|a| a.table(&["b"])).expect("a table");
+        assert_eq!(a.require("b").and_then(|b| b.integer(2..=3)), None);
+        let items = table.get("d").and_then(|d| d.list()).expect("a list");
+        assert_eq!(items[0].table(&["e"]).and_then(|t| t.get("e")?.text()), None);
+        assert!(a.require("f").is_none());
+        let problems = collector.finish(Some(())).expect_err("four problems").to_string();
+        let expected = "a.f: missing\nline 2: a.b: 1 is not a whole number 2..3\n\
+            line 3: a.c: unknown key; known are: b\nline 5: d[0].e: true is not a string";
+        assert_eq!(problems, expected);
+    }
+
+    #[test]
+    fn broken_toml_says_where() {
+        let problems = parse_toml("a = 1\nb = = 2\n").expect_err("broken");
+        assert_eq!(problems.0[0].line, Some(2));
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        assert!(shown(&Value::from("é".repeat(1000))).chars().count() <= 60);
+    }
+}

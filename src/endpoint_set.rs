@@ -1,0 +1,357 @@
+//! The endpoint set as a syncer writes it → [`EndpointSet`], checked whole: every problem at once.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use crate::document::{Collector, Node, Problems};
+use crate::maglev;
+use crate::model::{
+    Affinity, Echo, Encap, Endpoint, EndpointSet, MOST_SERVICES, PortRange, Protocol, Revision, Service, State,
+};
+use crate::vip_map::Claim;
+use crate::wire::l4::WITH_PORTS;
+
+/// The longest name of a service or endpoint, in bytes: a Kubernetes namespace and name fit.
+const LONGEST_NAME: usize = 512;
+/// The most port ranges, and the most `allow` prefixes, of one service.
+const LONGEST_LIST: usize = 1_024;
+
+/// The keys of a service (section 4 of the contract).
+const SERVICE_KEYS: &[&str] =
+    &["name", "vip", "protocol", "ports", "encap", "affinity", "echo", "allow", "table_size", "endpoints"];
+
+/// Reads a set from the text of a JSON document.
+pub fn parse(json: &str) -> Result<EndpointSet, Problems> {
+    let collector = Collector::default();
+    match serde_json::from_str::<Value>(json) {
+        Ok(tree) => read(&tree),
+        Err(error) => {
+            collector.add("", format!("not JSON: {error}"));
+            collector.finish(None)
+        }
+    }
+}
+
+/// Reads a set from a JSON tree: `{revision, services}`.
+pub fn read(tree: &Value) -> Result<EndpointSet, Problems> {
+    let collector = Collector::default();
+    let set = read_set(&Node::root(tree, &collector));
+    collector.finish(set)
+}
+
+fn read_set(root: &Node<'_>) -> Option<EndpointSet> {
+    let table = root.table(&["revision", "services"])?;
+    let revision = table.get("revision").map_or(Some(String::new()), |node| node.text().map(str::to_owned));
+    let services = read_services(&table.require("services")?);
+    Some(EndpointSet { revision: Revision(revision?), services: services? })
+}
+
+/// Reads a list of services, in the contract's form, and checks them against each other.
+pub fn read_services(list: &Node<'_>) -> Option<Vec<Service>> {
+    let nodes = list.list()?;
+    if nodes.len() > MOST_SERVICES {
+        list.refuse(format!("{} services; at most {MOST_SERVICES} are allowed", nodes.len()));
+        return None;
+    }
+    let read: Vec<(&Node<'_>, Option<Service>)> = nodes.iter().map(|node| (node, read_service(node))).collect();
+    let mut names = HashMap::new();
+    let mut claims = HashMap::new();
+    for (node, service) in read.iter().filter_map(|(node, service)| Some((node, service.as_ref()?))) {
+        if let Some(other) = names.insert(service.name.as_str(), node.path.as_str()) {
+            node.refuse(format!("the name \"{}\" is also that of {other}", service.name));
+        }
+        for claim in claims_of(service) {
+            if let Some(other) = claims.insert(claim, service.name.as_str()) {
+                node.refuse(format!("\"{}\" matches the same packets as \"{other}\"", service.name));
+                break;
+            }
+        }
+    }
+    let mut services = read.into_iter().map(|(_, service)| service).collect::<Option<Vec<Service>>>()?;
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    Some(services)
+}
+
+/// What a service claims of its VIP, one claim a port range.
+pub fn claims_of(service: &Service) -> Vec<Claim> {
+    let claim = |ports: Option<&PortRange>| Claim {
+        vip: service.vip,
+        protocol: service.protocol.map(|protocol| protocol.0),
+        ports: ports.map(|range| (range.first, range.last)),
+    };
+    match &service.ports {
+        None => vec![claim(None)],
+        Some(ranges) => ranges.iter().map(|range| claim(Some(range))).collect(),
+    }
+}
+
+fn read_service(node: &Node<'_>) -> Option<Service> {
+    let table = node.table(SERVICE_KEYS)?;
+    let name = table.require("name").and_then(|node| node.name(LONGEST_NAME));
+    let vip = table.require("vip").and_then(|node| read_prefix(&node));
+    let protocol = optional(table.get("protocol"), |node| node.parsed::<Protocol>());
+    let ports = optional(table.get("ports"), read_ports);
+    let encap = defaulted(table.get("encap"), read_encap);
+    let affinity = defaulted(table.get("affinity"), |node| {
+        node.choice(&[("flow", Affinity::Flow), ("client", Affinity::Client)])
+    });
+    let echo = defaulted(table.get("echo"), |node| {
+        node.choice(&[("auto", Echo::Auto), ("reply", Echo::Reply), ("forward", Echo::Forward)])
+    });
+    let allow = optional(table.get("allow"), read_allow);
+    let table_size = optional(table.get("table_size"), read_table_size);
+    let endpoints = table.get("endpoints").map_or(Some(Vec::new()), |node| read_endpoints(&node));
+    if let (Some(Some(protocol)), Some(node), Some(Some(_))) = (protocol, table.get("ports"), &ports)
+        && !WITH_PORTS.contains(&protocol.0)
+    {
+        node.refuse(format!("the protocol {protocol} has no ports"));
+        return None;
+    }
+    Some(Service {
+        name: name?,
+        vip: vip?,
+        protocol: protocol?,
+        ports: ports?,
+        encap: encap?,
+        affinity: affinity?,
+        echo: echo?,
+        allow: allow?,
+        table_size: table_size?,
+        endpoints: endpoints?,
+    })
+}
+
+/// A value that may be missing: `Some(None)` where it is, `None` where it is wrong.
+fn optional<'a, T>(node: Option<Node<'a>>, read: impl Fn(&Node<'a>) -> Option<T>) -> Option<Option<T>> {
+    node.map_or(Some(None), |node| read(&node).map(Some))
+}
+
+fn defaulted<'a, T: Default>(node: Option<Node<'a>>, read: impl Fn(&Node<'a>) -> Option<T>) -> Option<T> {
+    optional(node, read).map(Option::unwrap_or_default)
+}
+
+/// An address, or a prefix whose host bits are zero.
+pub fn read_prefix(node: &Node<'_>) -> Option<IpNet> {
+    let text = node.text()?;
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(IpNet::from(address));
+    }
+    match text.parse::<IpNet>() {
+        Ok(prefix) if prefix.trunc() == prefix => Some(prefix),
+        Ok(prefix) => {
+            node.refuse(format!("\"{text}\" has host bits; the prefix is {}", prefix.trunc()));
+            None
+        }
+        Err(_) => {
+            node.refuse(format!("\"{text}\" is not an IP address or a prefix such as 203.0.113.0/24"));
+            None
+        }
+    }
+}
+
+fn read_ports(node: &Node<'_>) -> Option<Vec<PortRange>> {
+    let nodes = bounded_list(node)?;
+    if nodes.is_empty() {
+        node.refuse("an empty list matches nothing; leave it out to match every port");
+        return None;
+    }
+    let read = |node: &Node<'_>| {
+        if node.is_text() {
+            return node.parsed();
+        }
+        node.integer(1..=65_535).map(|port| PortRange { first: port as u16, last: port as u16 })
+    };
+    let ranges: Vec<Option<PortRange>> = nodes.iter().map(read).collect();
+    let mut ranges = ranges.into_iter().collect::<Option<Vec<PortRange>>>()?;
+    ranges.sort();
+    ranges.dedup();
+    Some(ranges)
+}
+
+fn bounded_list<'a>(node: &Node<'a>) -> Option<Vec<Node<'a>>> {
+    let nodes = node.list()?;
+    if nodes.len() > LONGEST_LIST {
+        node.refuse(format!("{} entries; at most {LONGEST_LIST} are allowed", nodes.len()));
+        return None;
+    }
+    Some(nodes)
+}
+
+fn read_allow(node: &Node<'_>) -> Option<Vec<IpNet>> {
+    let read: Vec<Option<IpNet>> = bounded_list(node)?.iter().map(read_prefix).collect();
+    let mut prefixes = read.into_iter().collect::<Option<Vec<IpNet>>>()?;
+    prefixes.sort();
+    prefixes.dedup();
+    Some(prefixes)
+}
+
+fn read_encap(node: &Node<'_>) -> Option<Encap> {
+    let table = node.table(&["type", "key"])?;
+    let key = optional(table.get("key"), |node| node.integer(0..=u64::from(u32::MAX)).map(|key| key as u32));
+    let (gre, key) = (Encap::Gre { key: None }, key?);
+    let kind = table.require("type")?.choice(&[
+        ("gre", gre),
+        ("ipip", Encap::Ipip),
+        ("gue", Encap::Gue),
+        ("mpls", Encap::Mpls),
+    ])?;
+    match (kind, table.get("key")) {
+        (Encap::Gre { .. }, _) => Some(Encap::Gre { key }),
+        (_, Some(node)) => {
+            node.refuse("only type \"gre\" has a key");
+            None
+        }
+        (other, None) => Some(other),
+    }
+}
+
+fn read_table_size(node: &Node<'_>) -> Option<u32> {
+    let size = node.integer(2..=u64::from(maglev::LARGEST))?;
+    if !maglev::is_valid_size(size) {
+        node.refuse(format!("{size} is not a prime; the next one is {}", next_prime(size)));
+        return None;
+    }
+    Some(size as u32)
+}
+
+fn next_prime(size: u64) -> u64 {
+    (size..=u64::from(maglev::LARGEST)).find(|size| maglev::is_valid_size(*size)).unwrap_or(u64::from(maglev::LARGEST))
+}
+
+fn read_endpoints(list: &Node<'_>) -> Option<Vec<Endpoint>> {
+    let nodes = list.list()?;
+    if nodes.len() > maglev::MOST_ENDPOINTS {
+        list.refuse(format!("{} endpoints; at most {} are allowed", nodes.len(), maglev::MOST_ENDPOINTS));
+        return None;
+    }
+    let read: Vec<Option<Endpoint>> = nodes.iter().map(read_endpoint).collect();
+    let mut names = HashSet::new();
+    for (node, endpoint) in nodes.iter().zip(read.iter().flatten()) {
+        if !names.insert(endpoint.name.as_str()) {
+            node.refuse(format!("the name \"{}\" is also that of another endpoint", endpoint.name));
+        }
+    }
+    let mut endpoints = read.into_iter().collect::<Option<Vec<Endpoint>>>()?;
+    endpoints.sort_by(|a, b| a.name.cmp(&b.name));
+    Some(endpoints)
+}
+
+fn read_endpoint(node: &Node<'_>) -> Option<Endpoint> {
+    let table = node.table(&["name", "address", "weight", "state", "since"])?;
+    let name = table.require("name").and_then(|node| node.name(LONGEST_NAME));
+    let address = table.require("address").and_then(|node| read_endpoint_address(&node));
+    let weight = table.get("weight").map_or(Some(1), |node| node.integer(0..=1000).map(|weight| weight as u16));
+    let state = defaulted(table.get("state"), |node| {
+        node.choice(&[("active", State::Active), ("draining", State::Draining), ("down", State::Down)])
+    });
+    let since = optional(table.get("since"), |node| node.parsed());
+    Some(Endpoint { name: name?, address: address?, weight: weight?, state: state?, since: since? })
+}
+
+/// An address that one host can have.
+fn read_endpoint_address(node: &Node<'_>) -> Option<IpAddr> {
+    let text = node.text()?;
+    let Ok(address) = text.parse::<IpAddr>() else {
+        node.refuse(format!("\"{text}\" is not an IP address"));
+        return None;
+    };
+    let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() || link_local {
+        node.refuse(format!("\"{text}\" is not an address that packets can be routed to"));
+        return None;
+    }
+    if let IpAddr::V6(v6) = address
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        node.refuse(format!("\"{text}\" is an IPv4 address in IPv6 form; write {v4}"));
+        return None;
+    }
+    Some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = r#"{ "revision": "r1", "services": [ {
+        "name": "default/web", "vip": "203.0.113.10", "protocol": "tcp", "ports": [80, "8000-8099"],
+        "encap": { "type": "gre", "key": 7 }, "affinity": "client", "echo": "reply", "allow": ["0.0.0.0/0"],
+        "table_size": 65537,
+        "endpoints": [
+          { "name": "web-1", "address": "192.0.2.9" },
+          { "name": "web-0", "address": "2001:db8:10::a", "weight": 3, "state": "draining",
+            "since": "2026-11-21T10:00:00Z" } ] } ] }"#;
+
+    /// The problems of a set of one service with these members, beside name and VIP.
+    fn problems(members: &str) -> String {
+        let json = format!(r#"{{"services":[{{"name":"s","vip":"203.0.113.1"{members}}}]}}"#);
+        parse(&json).map(|_| String::new()).unwrap_or_else(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn reads_every_field_and_writes_it_back() {
+        let set = parse(FULL).expect("valid");
+        assert_eq!(set.services[0].endpoints[0].name, "web-0", "in the order of names");
+        let written = serde_json::to_string(&set).expect("plain values");
+        assert_eq!(parse(&written), Ok(set));
+        assert!(written.contains(r#""ports":[80,"8000-8099"]"#), "{written}");
+    }
+
+    #[test]
+    fn little_is_required() {
+        let set = parse(r#"{"services":[{"name":"s","vip":"2001:db8::/64"}]}"#).expect("valid");
+        let service = &set.services[0];
+        assert_eq!((service.encap, service.affinity, service.echo), (Encap::default(), Affinity::Flow, Echo::Auto));
+    }
+
+    #[test]
+    fn each_kind_of_error_names_path_and_reason() {
+        for (members, expected) in [
+            (r#","colour":1"#, "services[0].colour: unknown key"),
+            (r#","protocol":"tpc""#, "services[0].protocol: \"tpc\" is not a protocol"),
+            (r#","ports":[]"#, "services[0].ports: an empty list matches nothing"),
+            (r#","ports":[80,0]"#, "services[0].ports[1]: 0 is not a whole number 1..65535"),
+            (r#","ports":["9-8"]"#, "services[0].ports[0]: \"9-8\" is not a port"),
+            (r#","protocol":"icmp","ports":[1]"#, "services[0].ports: the protocol icmp has no ports"),
+            (r#","encap":{"type":"vxlan"}"#, "services[0].encap.type: \"vxlan\" is not one of"),
+            (r#","encap":{"type":"ipip","key":1}"#, "services[0].encap.key: only type \"gre\" has a key"),
+            (r#","encap":{"type":"gre","key":4294967296}"#, "services[0].encap.key: 4294967296 is not a whole number"),
+            (r#","affinity":"sticky""#, "services[0].affinity: \"sticky\" is not one of \"flow\", \"client\""),
+            (r#","echo":true"#, "services[0].echo: true is not one of"),
+            (r#","allow":["10.0.0.1/8"]"#, "services[0].allow[0]: \"10.0.0.1/8\" has host bits; the prefix is 10.0.0.0/8"),
+            (r#","table_size":65536"#, "services[0].table_size: 65536 is not a prime; the next one is 65537"),
+            (r#","endpoints":{}"#, "services[0].endpoints: a table is not a list"),
+            (r#","endpoints":[{"name":"a"}]"#, "services[0].endpoints[0].address: missing"),
+            (r#","endpoints":[{"name":"","address":"192.0.2.1"}]"#, "services[0].endpoints[0].name: \"\" is not a name"),
+            (r#","endpoints":[{"name":"a","address":"ff02::1"}]"#, "services[0].endpoints[0].address: \"ff02::1\" is not"),
+            (r#","endpoints":[{"name":"a","address":"::ffff:1.2.3.4"}]"#, "write 1.2.3.4"),
+            (r#","endpoints":[{"name":"a","address":"192.0.2.1","weight":1001}]"#, "weight: 1001 is not a whole number 0..1000"),
+            (r#","endpoints":[{"name":"a","address":"192.0.2.1","since":"now"}]"#, "since: \"now\" is not a moment"),
+            (r#","endpoints":[{"name":"a","address":"192.0.2.1"},{"name":"a","address":"192.0.2.2"}]"#,
+             "services[0].endpoints[1]: the name \"a\" is also that of another endpoint"),
+        ] {
+            let problems = problems(members);
+            assert!(problems.contains(expected), "{members}\n  gave     {problems}\n  expected {expected}");
+        }
+    }
+
+    #[test]
+    fn services_must_differ() {
+        let twice = r#"{"services":[{"name":"a","vip":"192.0.2.1","protocol":"tcp","ports":[80,443]},
+            {"name":"b","vip":"192.0.2.1","protocol":"tcp","ports":[443]},{"name":"a","vip":"192.0.2.2"}]}"#;
+        let problems = parse(twice).expect_err("two problems").to_string();
+        assert!(problems.contains("services[1]: \"b\" matches the same packets as \"a\""), "{problems}");
+        assert!(problems.contains("services[2]: the name \"a\" is also that of services[0]"), "{problems}");
+    }
+
+    #[test]
+    fn all_problems_at_once() {
+        let json = r#"{"services":[{"vip":"x"},{"name":"b","vip":"192.0.2.1","echo":"x"}]}"#;
+        assert_eq!(parse(json).expect_err("three problems").0.len(), 3);
+        assert!(parse("{").expect_err("broken").to_string().starts_with("not JSON: "));
+        assert_eq!(parse("[]").expect_err("a list").to_string(), "a list is not a table of names and values");
+    }
+}

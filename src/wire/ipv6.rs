@@ -1,0 +1,173 @@
+//! IPv6 (RFC 8200) and its extension headers.
+
+use std::net::Ipv6Addr;
+
+use super::l4::protocol;
+use super::{HeaderError, field16, header};
+
+/// Length of the fixed header, in bytes.
+pub const HEADER_LEN: usize = 40;
+/// The most extension headers that are walked. Senders use one or two; each is a step that an attacker can ask for.
+pub const MOST_EXTENSIONS: usize = 8;
+
+/// What the headers say, extension headers included. The destination is read apart, by [`destination`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6 {
+    /// Length of the fixed header and all extension headers, in bytes.
+    pub header_len: usize,
+    /// The whole packet's length, in bytes; the frame may be longer (padding).
+    pub total_len: usize,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// Protocol behind the extension headers.
+    pub protocol: u8,
+    /// Whether the packet is a part of a larger one: the first or a later fragment. An atomic fragment (RFC 6946), whole
+    /// in itself, is not.
+    pub fragment: bool,
+    /// Sender.
+    pub source: Ipv6Addr,
+}
+
+/// The destination address, as far as the bytes reach to it; nothing else is checked.
+pub fn destination(packet: &[u8]) -> Option<Ipv6Addr> {
+    packet.get(24..40)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets))
+}
+
+impl Ipv6 {
+    /// Reads the headers at the start of `packet`, which must hold all of `total_len`.
+    pub fn read(packet: &[u8]) -> Result<Self, HeaderError> {
+        let fixed = header::<HEADER_LEN>(packet)?;
+        if fixed[0] >> 4 != 6 {
+            return Err(HeaderError::Malformed);
+        }
+        let total_len = HEADER_LEN + usize::from(field16(fixed, 4));
+        let packet = packet.get(..total_len).ok_or(HeaderError::Truncated)?;
+        let mut source = [0; 16];
+        source.copy_from_slice(&fixed[8..24]);
+        let upper = walk(packet, fixed[6])?;
+        Ok(Self {
+            header_len: upper.offset,
+            total_len,
+            traffic_class: fixed[0] << 4 | fixed[1] >> 4,
+            hop_limit: fixed[7],
+            protocol: upper.protocol,
+            fragment: upper.fragment,
+            source: Ipv6Addr::from(source),
+        })
+    }
+}
+
+/// Where the extension headers end.
+struct Upper {
+    protocol: u8,
+    offset: usize,
+    fragment: bool,
+}
+
+/// Walks the extension headers of `packet`; the length claimed by each must lie inside. Behind the header of a later
+/// fragment there is only payload, so the walk ends there.
+fn walk(packet: &[u8], first: u8) -> Result<Upper, HeaderError> {
+    let mut upper = Upper { protocol: first, offset: HEADER_LEN, fragment: false };
+    for _ in 0..=MOST_EXTENSIONS {
+        let len_unit = match upper.protocol {
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS | protocol::FRAGMENT => 8,
+            protocol::AUTHENTICATION => 4,
+            _ => return Ok(upper),
+        };
+        let extension = packet.get(upper.offset..).map(header::<8>).ok_or(HeaderError::Truncated)??;
+        let len = match upper.protocol {
+            protocol::FRAGMENT => 8,
+            protocol::AUTHENTICATION => (usize::from(extension[1]) + 2) * len_unit,
+            _ => (usize::from(extension[1]) + 1) * len_unit,
+        };
+        let place = if upper.protocol == protocol::FRAGMENT { field16(extension, 2) } else { 0 };
+        upper.protocol = extension[0];
+        upper.offset += len;
+        if upper.offset > packet.len() {
+            return Err(HeaderError::Truncated);
+        }
+        upper.fragment |= place & 0xfff9 != 0;
+        if place & 0xfff8 != 0 {
+            return Ok(upper);
+        }
+    }
+    Err(HeaderError::Malformed)
+}
+
+/// An outer header in front of a tunnelled packet: everything but traffic class, flow label and length, which [`fill`]
+/// adds for each packet.
+pub fn template(source: Ipv6Addr, destination: Ipv6Addr, hop_limit: u8, protocol: u8) -> [u8; HEADER_LEN] {
+    let mut bytes = [0; HEADER_LEN];
+    bytes[6] = protocol;
+    bytes[7] = hop_limit;
+    bytes[8..24].copy_from_slice(&source.octets());
+    bytes[24..40].copy_from_slice(&destination.octets());
+    bytes
+}
+
+/// Completes a header made by [`template`]: traffic class, flow label (20 bits), payload length in bytes.
+pub fn fill(header: &mut [u8; HEADER_LEN], traffic_class: u8, flow_label: u32, payload_len: u16) {
+    let first = 6 << 28 | u32::from(traffic_class) << 20 | flow_label & 0x000f_ffff;
+    header[0..4].copy_from_slice(&first.to_be_bytes());
+    header[4..6].copy_from_slice(&payload_len.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut fixed = template("2001:db8::1".parse().expect("v6"), "2001:db8::2".parse().expect("v6"), 64, first);
+        fill(&mut fixed, 0xb9, 0xabcde, payload.len() as u16);
+        [&fixed[..], payload].concat()
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let ipv6 = Ipv6::read(&packet(protocol::UDP, &[0; 8])).expect("well formed");
+        assert_eq!((ipv6.header_len, ipv6.total_len, ipv6.traffic_class), (40, 48, 0xb9));
+        assert_eq!((ipv6.hop_limit, ipv6.protocol, ipv6.fragment), (64, protocol::UDP, false));
+        assert_eq!(packet(protocol::UDP, &[])[0..4], [0x6b, 0x9a, 0xbc, 0xde]);
+    }
+
+    #[test]
+    fn walks_extension_headers_of_every_length() {
+        let mut payload = vec![protocol::DESTINATION_OPTIONS, 1];
+        payload.extend([0; 14]);
+        payload.extend([protocol::AUTHENTICATION, 0, 0, 0, 0, 0, 0, 0]);
+        payload.extend([protocol::TCP, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let ipv6 = Ipv6::read(&packet(protocol::HOP_BY_HOP, &payload)).expect("well formed");
+        assert_eq!((ipv6.protocol, ipv6.header_len), (protocol::TCP, 40 + 16 + 8 + 12));
+    }
+
+    #[test]
+    fn tells_fragments_from_atomic_ones() {
+        let part = |place: u16| {
+            let [high, low] = place.to_be_bytes();
+            Ipv6::read(&packet(protocol::FRAGMENT, &[protocol::UDP, 0, high, low, 0, 0, 0, 1])).map(|v6| v6.fragment)
+        };
+        assert_eq!(part(0x0000), Ok(false), "atomic");
+        assert_eq!(part(0x0001), Ok(true), "first");
+        assert_eq!(part(0x0008), Ok(true), "last");
+    }
+
+    #[test]
+    fn the_walk_is_bounded() {
+        let chain = |count: usize| [protocol::HOP_BY_HOP, 0, 0, 0, 0, 0, 0, 0].repeat(count);
+        let mut most = chain(MOST_EXTENSIONS - 1);
+        most.extend([protocol::UDP, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(Ipv6::read(&packet(protocol::HOP_BY_HOP, &most)).map(|v6| v6.protocol), Ok(protocol::UDP));
+        let over = chain(MOST_EXTENSIONS + 1);
+        assert_eq!(Ipv6::read(&packet(protocol::HOP_BY_HOP, &over)), Err(HeaderError::Malformed));
+    }
+
+    #[test]
+    fn refuses_lengths_beyond_the_bytes() {
+        assert_eq!(Ipv6::read(&packet(protocol::ROUTING, &[protocol::UDP, 1, 0, 0, 0, 0, 0, 0])), Err(HeaderError::Truncated));
+        let whole = packet(protocol::UDP, &[0; 8]);
+        assert_eq!(Ipv6::read(&whole[..47]), Err(HeaderError::Truncated));
+        assert_eq!(Ipv6::read(&whole[..39]), Err(HeaderError::Truncated));
+    }
+}

@@ -1,0 +1,61 @@
+//! What of the transport layer a forwarder needs: protocol numbers and ports.
+
+use super::HeaderError;
+
+/// Protocol numbers (IANA).
+#[allow(missing_docs, reason = "the names are those of the IANA registry")]
+pub mod protocol {
+    pub const HOP_BY_HOP: u8 = 0;
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const DCCP: u8 = 33;
+    pub const ROUTING: u8 = 43;
+    pub const FRAGMENT: u8 = 44;
+    pub const GRE: u8 = 47;
+    pub const ESP: u8 = 50;
+    pub const AUTHENTICATION: u8 = 51;
+    pub const ICMPV6: u8 = 58;
+    pub const DESTINATION_OPTIONS: u8 = 60;
+    pub const SCTP: u8 = 132;
+    pub const UDP_LITE: u8 = 136;
+}
+
+/// The protocols whose headers begin with two 16-bit ports.
+pub const WITH_PORTS: [u8; 5] = [protocol::TCP, protocol::UDP, protocol::DCCP, protocol::SCTP, protocol::UDP_LITE];
+
+/// Source and destination port; both 0 where the protocol has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ports {
+    /// Source port.
+    pub source: u16,
+    /// Destination port.
+    pub destination: u16,
+}
+
+impl Ports {
+    /// Reads the ports at the start of the transport header `segment` of the given protocol.
+    pub fn read(protocol: u8, segment: &[u8]) -> Result<Self, HeaderError> {
+        if !WITH_PORTS.contains(&protocol) {
+            return Ok(Self::default());
+        }
+        let &[s0, s1, d0, d1] = super::header::<4>(segment)?;
+        Ok(Self { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_protocols_with_ports_have_them() {
+        let segment = [0x1f, 0x90, 0x00, 0x50, 0xff];
+        for protocol in WITH_PORTS {
+            assert_eq!(Ports::read(protocol, &segment), Ok(Ports { source: 8080, destination: 80 }));
+            assert_eq!(Ports::read(protocol, &segment[..3]), Err(HeaderError::Truncated));
+        }
+        assert_eq!(Ports::read(protocol::ESP, &segment), Ok(Ports::default()));
+        assert_eq!(Ports::read(protocol::ICMP, &[]), Ok(Ports::default()));
+    }
+}
