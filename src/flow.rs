@@ -41,7 +41,7 @@ pub enum Affinity {
 }
 
 /// The 128-bit key of the flow hash.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub [u8; 16]);
 
 /// A flow's hash: the slot comes from its upper half, the flow label from its lower one.

@@ -103,6 +103,12 @@ impl Ethernet {
     }
 }
 
+/// Makes sender and receiver of the frame change places; `frame` holds at least [`HEADER_LEN`] bytes.
+pub fn swap_addresses(frame: &mut [u8]) {
+    let (destination, source) = frame[..12].split_at_mut(6);
+    destination.swap_with_slice(source);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

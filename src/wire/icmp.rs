@@ -2,6 +2,9 @@
 
 use super::l4::protocol;
 
+/// Length of the header that every message has, in bytes: type, code, checksum and four bytes of their own.
+pub const HEADER_LEN: usize = 8;
+
 /// What a message is, as far as forwarding cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -86,6 +86,16 @@ pub fn fill(header: &mut [u8; HEADER_LEN], traffic_class: u8, total_len: u16) {
     header[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
+/// Makes sender and receiver of a whole header (options included) change places and gives it a fresh TTL.
+pub fn turn_round(header: &mut [u8], ttl: u8) {
+    let (source, destination) = header[12..20].split_at_mut(4);
+    source.swap_with_slice(destination);
+    header[8] = ttl;
+    header[10..12].fill(0);
+    let checksum = Sum::default().add(header).finish();
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

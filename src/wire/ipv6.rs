@@ -114,6 +114,13 @@ pub fn fill(header: &mut [u8; HEADER_LEN], traffic_class: u8, flow_label: u32, p
     header[4..6].copy_from_slice(&payload_len.to_be_bytes());
 }
 
+/// Makes sender and receiver of a whole header change places and gives it a fresh hop limit.
+pub fn turn_round(header: &mut [u8], hop_limit: u8) {
+    let (source, destination) = header[8..40].split_at_mut(16);
+    source.swap_with_slice(destination);
+    header[7] = hop_limit;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

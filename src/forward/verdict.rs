@@ -1,0 +1,83 @@
+//! What became of a packet.
+
+use crate::maglev;
+use crate::vip_map::ServiceIndex;
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// To an endpoint; the frame now holds the outer packet.
+    Forwarded(ServiceIndex, maglev::Index),
+    /// Back to its sender; the frame now holds the answer.
+    Answered(ServiceIndex),
+    /// Nowhere. The service is known where the packet got as far as one.
+    Dropped(DropReason, Option<ServiceIndex>),
+    /// It is not for a VIP, so it is the kernel's.
+    Passed,
+}
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a packet was dropped. Each has a counter; `docs/drop-reasons.md` says what to do about it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum DropReason { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl DropReason {
+            /// Every reason, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The reason's name in counters and reports.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Fewer bytes than a header, or than the lengths in the headers claim.
+    Truncated = "truncated",
+    /// The headers contradict themselves, or have more extension headers than are walked.
+    Malformed = "malformed",
+    /// It came in although its destination is no VIP, as can happen in the moment in which a VIP is removed.
+    NotAVip = "not_a_vip",
+    /// TTL or hop limit 0.
+    TtlExpired = "ttl_expired",
+    /// A part of a fragmented packet.
+    Fragment = "fragment",
+    /// An ICMP error about another packet.
+    IcmpError = "icmp_error",
+    /// The VIP has no service for its protocol and port.
+    NoService = "no_service",
+    /// The service's `allow` does not hold its source.
+    NotAllowed = "not_allowed",
+    /// It would be answered, but its source can be no sender's: unspecified or multicast.
+    BadSource = "bad_source",
+    /// The service has no endpoint that takes new flows.
+    NoEndpoint = "no_endpoint",
+    /// The endpoint's encapsulation, or its address family, cannot be sent by this node.
+    UnsupportedEncap = "unsupported_encap",
+    /// Larger than the underlay's MTU less the outer headers.
+    TooBig = "too_big",
+    /// The kernel knows no route to the endpoint, or its next hop does not answer.
+    NoNextHop = "no_next_hop",
+    /// No room before the packet for the outer headers.
+    NoHeadroom = "no_headroom",
+}
+
+impl DropReason {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_differ_and_numbers_are_places() {
+        let names: std::collections::BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), DropReason::COUNT);
+        assert!(DropReason::ALL.iter().enumerate().all(|(i, reason)| *reason as usize == i));
+    }
+}

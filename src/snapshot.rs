@@ -1,0 +1,194 @@
+//! What workers read: everything a packet's way depends on, immutable, built whole by the control side.
+//!
+//! A service's entry is shared between snapshots until that service changes, so an update of one costs the others
+//! nothing.
+
+use std::hash::Hasher;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use siphasher::sip::SipHasher13;
+
+use crate::flow::{Seed, address_bits};
+use crate::forward::encap::Outer;
+use crate::maglev::{self, Candidate};
+use crate::model::{Echo, Generation, Revision, Service};
+use crate::vip_map::VipMap;
+use crate::wire::ethernet::MacAddress;
+
+/// Where a packet goes on the wire to reach an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The neighbour's address.
+    pub destination: MacAddress,
+    /// The address that frames leave with.
+    pub source: MacAddress,
+    /// The 802.1Q tag they leave with.
+    pub tag: Tag,
+}
+
+/// The 802.1Q tag of a frame that leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tag {
+    /// None.
+    #[default]
+    None,
+    /// This control field.
+    Fixed(u16),
+    /// That of the frame that came in: next hops given as an address know no interface.
+    AsReceived,
+}
+
+/// How the outer traffic class is made. ECN is always copied (RFC 6040).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dscp {
+    /// The inner one's.
+    Copy,
+    /// This value, 0..63.
+    Fixed(u8),
+}
+
+/// What all services share, from the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Key of the flow hash.
+    pub seed: Seed,
+    /// Outer traffic class.
+    pub dscp: Dscp,
+    /// The largest IP packet that the underlay carries, in bytes.
+    pub underlay_mtu: u32,
+    /// Hop limit of outer packets and of answers.
+    pub hop_limit: u8,
+}
+
+/// Number of a counter cell (`stats`).
+pub type Cell = u32;
+
+/// One service, ready for packets.
+#[derive(Debug)]
+pub struct ServiceEntry {
+    /// As the syncer gave it.
+    pub service: Service,
+    /// Slots of the table; also where it is empty.
+    pub table_size: u32,
+    /// The endpoint of each slot, as a number in `endpoints`; empty where none takes new flows.
+    pub table: Box<[maglev::Index]>,
+    /// In the order of `service.endpoints`.
+    pub endpoints: Box<[EndpointEntry]>,
+    /// Counts what is sent to its endpoints.
+    pub cell: Cell,
+    allow: Option<Box<[Prefix]>>,
+}
+
+/// One endpoint, ready for packets.
+#[derive(Debug)]
+pub struct EndpointEntry {
+    /// The headers put in front; none where this encapsulation or family cannot be sent.
+    pub outer: Option<Outer>,
+    /// Number of its next hop in [`Snapshot::next_hops`].
+    pub next_hop: u32,
+    /// Counts what is sent to it.
+    pub cell: Cell,
+}
+
+/// A prefix in the 128-bit space; IPv4 as `::ffff:a.b.c.d`.
+#[derive(Clone, Copy, Debug)]
+struct Prefix {
+    bits: u128,
+    mask: u128,
+}
+
+impl Prefix {
+    fn new(prefix: &IpNet) -> Self {
+        let host_bits = u32::from(prefix.max_prefix_len() - prefix.prefix_len());
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        Self { bits: address_bits(prefix.network()), mask }
+    }
+}
+
+impl ServiceEntry {
+    /// Builds a service's table. `endpoints` are in the order of `service.endpoints`.
+    pub fn new(service: Service, endpoints: Box<[EndpointEntry]>, cell: Cell) -> Self {
+        debug_assert_eq!(service.endpoints.len(), endpoints.len());
+        let table_size = service.table_size.unwrap_or_else(|| maglev::default_size(service.endpoints.len()));
+        let candidates: Vec<Candidate<'_>> = (service.endpoints.iter())
+            .map(|endpoint| Candidate { name: &endpoint.name, weight: endpoint.table_weight() })
+            .collect();
+        let table = maglev::build(&candidates, table_size);
+        let allow = service.allow.as_ref().map(|prefixes| prefixes.iter().map(Prefix::new).collect());
+        Self { service, table_size, table, endpoints, cell, allow }
+    }
+
+    /// Whether a client may use the service.
+    pub fn allows(&self, client: u128) -> bool {
+        let Some(prefixes) = &self.allow else { return true };
+        prefixes.iter().any(|prefix| client & prefix.mask == prefix.bits)
+    }
+
+    /// Whether a ping of the VIP goes to an endpoint rather than being answered here.
+    pub fn forwards_echo(&self) -> bool {
+        match self.service.echo {
+            Echo::Auto => self.service.protocol.is_none() && self.service.ports.is_none(),
+            Echo::Reply => false,
+            Echo::Forward => true,
+        }
+    }
+
+    /// Tells whether two nodes hold the same tables: a hash over the size and over each slot's endpoint, by name and
+    /// address.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = SipHasher13::new_with_keys(0, 0);
+        hasher.write(&self.table_size.to_be_bytes());
+        for endpoint in &self.service.endpoints {
+            hasher.write(endpoint.name.as_bytes());
+            hasher.write(&[0, u8::from(endpoint.address.is_ipv6())]);
+            hasher.write(&address_bits(endpoint.address).to_be_bytes());
+        }
+        self.table.iter().for_each(|index| hasher.write(&index.to_be_bytes()));
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// How many slots each endpoint has, in the order of `endpoints`.
+    pub fn slots(&self) -> Vec<u32> {
+        let mut slots = vec![0; self.endpoints.len()];
+        self.table.iter().for_each(|index| slots[usize::from(*index)] += 1);
+        slots
+    }
+
+    /// The addresses of its endpoints.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.service.endpoints.iter().map(|endpoint| endpoint.address)
+    }
+}
+
+/// All that workers forward by.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its number.
+    pub generation: Generation,
+    /// The label of the set that it was built from.
+    pub revision: Revision,
+    /// What all services share.
+    pub settings: Settings,
+    /// Which service a packet is for.
+    pub vips: Arc<VipMap>,
+    /// In the order of their names.
+    pub services: Arc<[Arc<ServiceEntry>]>,
+    /// By number; none while it is not known where an endpoint's packets go.
+    pub next_hops: Arc<[Option<NextHop>]>,
+}
+
+impl Snapshot {
+    /// A snapshot without services: nothing is a VIP.
+    pub fn empty(settings: Settings) -> Self {
+        Self {
+            generation: Generation::default(),
+            revision: Revision::default(),
+            settings,
+            vips: Arc::default(),
+            services: Arc::new([]),
+            next_hops: Arc::new([]),
+        }
+    }
+}
