@@ -9,6 +9,8 @@ pub mod forward;
 pub mod io;
 pub mod maglev;
 pub mod model;
+pub mod publish;
 pub mod snapshot;
+pub mod stats;
 pub mod vip_map;
 pub mod wire;

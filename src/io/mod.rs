@@ -52,8 +52,26 @@ pub struct KernelStatistics {
     pub tx_ring_empty: u64,
 }
 
+impl KernelStatistics {
+    /// The values in the order of the fields.
+    pub fn to_array(self) -> [u64; 6] {
+        let Self { rx_dropped, rx_ring_full, rx_fill_ring_empty, rx_invalid, tx_invalid, tx_ring_empty } = self;
+        [rx_dropped, rx_ring_full, rx_fill_ring_empty, rx_invalid, tx_invalid, tx_ring_empty]
+    }
+
+    /// The other way round.
+    pub fn from_array(values: [u64; 6]) -> Self {
+        let [rx_dropped, rx_ring_full, rx_fill_ring_empty, rx_invalid, tx_invalid, tx_ring_empty] = values;
+        Self { rx_dropped, rx_ring_full, rx_fill_ring_empty, rx_invalid, tx_invalid, tx_ring_empty }
+    }
+}
+
 /// A source and sink of frames for one worker.
 pub trait PacketIo {
+    /// Whether the kernel, too, gets every frame received here, so that one that is not for a VIP is none of ours.
+    /// Where the steering program has chosen the frames, such a one is a drop that must be counted.
+    const TAP: bool;
+
     /// Appends up to `most` received frames to `into`, and never more than could be sent: while the way out is full,
     /// nothing is received (back-pressure), so the excess is dropped, and counted, before it costs anything.
     fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()>;

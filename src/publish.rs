@@ -1,0 +1,251 @@
+//! Hands snapshots to workers without locks, tells when all have them, and frees old ones on the control side.
+//!
+//! Each worker has a mailbox of one slot and two counters. A worker looks at one counter a batch; when it has moved,
+//! the worker takes what is in the slot. The control side keeps its own `Arc` of everything posted until all workers
+//! have taken something newer, so a worker never drops the last one: it never frees a table.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::snapshot::Snapshot;
+use crate::stats::Cells;
+
+/// What one worker forwards by and counts in.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The same for all workers.
+    pub snapshot: Arc<Snapshot>,
+    /// The worker's own.
+    pub cells: Arc<Cells>,
+}
+
+struct Mailbox {
+    slot: ArrayQueue<Publication>,
+    posted: CachePadded<AtomicU64>,
+    taken: CachePadded<AtomicU64>,
+    stop: AtomicBool,
+    /// Wakes the worker when it sleeps.
+    wake: OwnedFd,
+    /// Tells the control side that the worker has taken something.
+    told: Arc<OwnedFd>,
+}
+
+fn event() -> std::io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+/// Makes an event readable. It cannot fail but by overflow, and then it is readable anyway.
+fn signal(event: &OwnedFd) {
+    _ = rustix::io::write(event, &1u64.to_ne_bytes());
+}
+
+fn clear(event: &OwnedFd) {
+    _ = rustix::io::read(event, &mut [0u8; 8]);
+}
+
+/// The control side.
+pub struct Publisher {
+    mailboxes: Vec<Arc<Mailbox>>,
+    /// How many times something was posted.
+    edition: u64,
+    /// What workers may still be reading, with the edition in which it was posted; the newest is last.
+    kept: VecDeque<(u64, Vec<Publication>)>,
+    told: Arc<OwnedFd>,
+}
+
+impl Publisher {
+    /// A publisher without workers.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { mailboxes: Vec::new(), edition: 0, kept: VecDeque::new(), told: Arc::new(event()?) })
+    }
+
+    /// Adds a worker, which begins with `first`.
+    pub fn subscribe(&mut self, first: Publication) -> std::io::Result<Inbox> {
+        let mailbox = Arc::new(Mailbox {
+            slot: ArrayQueue::new(1),
+            posted: AtomicU64::new(self.edition).into(),
+            taken: AtomicU64::new(self.edition).into(),
+            stop: AtomicBool::new(false),
+            wake: event()?,
+            told: self.told.clone(),
+        });
+        self.kept.push_back((self.edition, vec![first.clone()]));
+        self.mailboxes.push(mailbox.clone());
+        Ok(Inbox { mailbox, seen: self.edition, current: first })
+    }
+
+    /// Posts one publication for each worker, in the order in which they subscribed, and answers the edition.
+    pub fn post(&mut self, publications: Vec<Publication>) -> u64 {
+        debug_assert_eq!(publications.len(), self.mailboxes.len());
+        self.edition += 1;
+        for (mailbox, publication) in self.mailboxes.iter().zip(&publications) {
+            mailbox.slot.force_push(publication.clone());
+            mailbox.posted.store(self.edition, Ordering::Release);
+            signal(&mailbox.wake);
+        }
+        self.kept.push_back((self.edition, publications));
+        self.edition
+    }
+
+    /// The newest edition.
+    pub fn edition(&self) -> u64 {
+        self.edition
+    }
+
+    /// The newest edition that every worker has taken.
+    pub fn adopted(&self) -> u64 {
+        self.mailboxes.iter().map(|mailbox| mailbox.taken.load(Ordering::Acquire)).min().unwrap_or(self.edition)
+    }
+
+    /// Frees what no worker can be reading any more.
+    pub fn sweep(&mut self) {
+        let adopted = self.adopted();
+        while self.kept.len() > 1 && self.kept.front().is_some_and(|(edition, _)| *edition < adopted) {
+            self.kept.pop_front();
+        }
+    }
+
+    /// Waits until every worker has taken the newest edition; answers whether they did in time.
+    pub fn wait_adopted(&self, limit: std::time::Duration) -> bool {
+        let end = std::time::Instant::now() + limit;
+        while self.adopted() < self.edition {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let timeout = rustix::time::Timespec::try_from(left).ok();
+            let mut waiting = [rustix::event::PollFd::new(&*self.told, rustix::event::PollFlags::IN)];
+            _ = rustix::event::poll(&mut waiting, timeout.as_ref());
+            clear(&self.told);
+        }
+        true
+    }
+
+    /// Asks every worker to end.
+    pub fn stop(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.stop.store(true, Ordering::Release);
+            signal(&mailbox.wake);
+        }
+    }
+}
+
+/// A worker's side.
+pub struct Inbox {
+    mailbox: Arc<Mailbox>,
+    seen: u64,
+    current: Publication,
+}
+
+impl Inbox {
+    /// Takes what has been posted, if anything has. Costs one load of a cache line that stays put otherwise.
+    pub fn refresh(&mut self) {
+        let posted = self.mailbox.posted.load(Ordering::Acquire);
+        if posted == self.seen {
+            return;
+        }
+        clear(&self.mailbox.wake);
+        if let Some(publication) = self.mailbox.slot.pop() {
+            self.current = publication;
+        }
+        self.seen = posted;
+        self.mailbox.taken.store(posted, Ordering::Release);
+        signal(&self.mailbox.told);
+    }
+
+    /// What to forward by.
+    pub fn current(&self) -> &Publication {
+        &self.current
+    }
+
+    /// Whether the worker is asked to end.
+    pub fn is_stopped(&self) -> bool {
+        self.mailbox.stop.load(Ordering::Relaxed)
+    }
+
+    /// Readable when something has been posted, or the worker is to end.
+    pub fn wake(&self) -> BorrowedFd<'_> {
+        self.mailbox.wake.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Seed;
+    use crate::model::Generation;
+    use crate::snapshot::{Dscp, Settings};
+    use std::time::Duration;
+
+    fn publication(generation: u64) -> Publication {
+        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64 };
+        let snapshot = Snapshot { generation: Generation(generation), ..Snapshot::empty(settings) };
+        Publication { snapshot: Arc::new(snapshot), cells: Arc::default() }
+    }
+
+    #[test]
+    fn a_worker_sees_the_newest_and_the_control_side_frees_the_old() {
+        let mut publisher = Publisher::new().expect("eventfd");
+        let mut inbox = publisher.subscribe(publication(0)).expect("eventfd");
+        let (first, second) = (publication(1), publication(2));
+        let watched = Arc::downgrade(&first.snapshot);
+        publisher.post(vec![first]);
+        publisher.post(vec![second]);
+        assert!(!publisher.wait_adopted(Duration::from_millis(1)));
+        publisher.sweep();
+        assert!(watched.upgrade().is_some(), "the worker may still take it");
+        inbox.refresh();
+        assert_eq!(inbox.current().snapshot.generation, Generation(2));
+        assert!(publisher.wait_adopted(Duration::ZERO));
+        publisher.sweep();
+        assert!(watched.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_worker_that_moves_on_frees_nothing() {
+        let mut publisher = Publisher::new().expect("eventfd");
+        let first = publication(0);
+        let watched = Arc::downgrade(&first.snapshot);
+        let mut inbox = publisher.subscribe(first).expect("eventfd");
+        publisher.post(vec![publication(1)]);
+        inbox.refresh();
+        assert!(watched.upgrade().is_some(), "the control side still keeps it");
+        publisher.sweep();
+        assert!(watched.upgrade().is_none());
+    }
+
+    #[test]
+    fn every_worker_gets_to_every_newest_edition() {
+        let mut publisher = Publisher::new().expect("eventfd");
+        let mut inboxes: Vec<Inbox> = (0..3).map(|_| publisher.subscribe(publication(0)).expect("eventfd")).collect();
+        std::thread::scope(|scope| {
+            for inbox in &mut inboxes {
+                scope.spawn(move || {
+                    let mut last = Generation(0);
+                    while !inbox.is_stopped() {
+                        inbox.refresh();
+                        let current = inbox.current().snapshot.generation;
+                        assert!(current >= last, "never back");
+                        last = current;
+                        std::thread::yield_now();
+                    }
+                });
+            }
+            let all_came = (1..=200).all(|generation| {
+                let one = publication(generation);
+                publisher.post(vec![one.clone(), one.clone(), one]);
+                let came = publisher.wait_adopted(Duration::from_secs(10));
+                publisher.sweep();
+                came && publisher.kept.len() == 1
+            });
+            publisher.stop();
+            assert!(all_came);
+        });
+    }
+}

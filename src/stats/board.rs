@@ -1,0 +1,111 @@
+//! Where a worker shows its totals to the control side, whole or not at all.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::tally::{Tally, Traffic};
+use crate::forward::verdict::DropReason;
+use crate::io::KernelStatistics;
+
+const TOTALS: usize = 6;
+const KERNEL: usize = 6;
+const VALUES: usize = TOTALS + KERNEL + DropReason::COUNT;
+
+/// One worker's board, on cache lines of its own. The worker writes once a batch; a reader that meets a write half
+/// done looks again, so that what it reads always balances.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Board {
+    /// Odd while a write is going on.
+    version: AtomicU64,
+    values: [AtomicU64; VALUES],
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { version: AtomicU64::new(0), values: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+impl Board {
+    /// Shows new totals. Only the worker that owns the board calls this.
+    pub fn show(&self, tally: &Tally, kernel: &KernelStatistics) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        let Tally { received, sent, answered, drops } = tally;
+        let totals = [received.packets, received.bytes, sent.packets, sent.bytes, answered.packets, answered.bytes];
+        let values = totals.into_iter().chain(kernel.to_array()).chain(drops.iter().copied());
+        self.values.iter().zip(values).for_each(|(shown, value)| shown.store(value, Ordering::Relaxed));
+        self.version.store(version + 2, Ordering::Release);
+    }
+
+    /// Reads the totals of one moment.
+    pub fn read(&self) -> (Tally, KernelStatistics) {
+        loop {
+            let before = self.version.load(Ordering::Acquire);
+            let values: [u64; VALUES] = std::array::from_fn(|i| self.values[i].load(Ordering::Relaxed));
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
+                return split(&values);
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+fn split(values: &[u64; VALUES]) -> (Tally, KernelStatistics) {
+    let traffic = |i: usize| Traffic { packets: values[i], bytes: values[i + 1] };
+    let tally = Tally {
+        received: traffic(0),
+        sent: traffic(2),
+        answered: traffic(4),
+        drops: std::array::from_fn(|i| values[TOTALS + KERNEL + i]),
+    };
+    (tally, KernelStatistics::from_array(std::array::from_fn(|i| values[TOTALS + i])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::verdict::Verdict;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn readers_always_see_a_balance() {
+        let (board, stop) = (Board::default(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut tally = Tally::default();
+                for i in 0.. {
+                    let reason = DropReason::ALL[i % DropReason::COUNT];
+                    tally.count(Verdict::Dropped(reason, None), 60, 0);
+                    tally.count(Verdict::Forwarded(0, 0), 60, 104);
+                    board.show(&tally, &KernelStatistics::default());
+                    // A batch's work lies between two writes.
+                    (0..500).for_each(|_| std::hint::spin_loop());
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            let mut last = 0;
+            for _ in 0..5_000 {
+                let (tally, _) = board.read();
+                assert!(tally.is_balanced() && tally.received.packets >= last, "{tally:?}");
+                last = tally.received.packets;
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn what_is_shown_is_read() {
+        let board = Board::default();
+        let mut tally = Tally::default();
+        tally.count(Verdict::Answered(0), 98, 98);
+        tally.count(Verdict::Dropped(DropReason::TooBig, None), 1514, 0);
+        let kernel = KernelStatistics { rx_dropped: 1, tx_ring_empty: 6, ..KernelStatistics::default() };
+        board.show(&tally, &kernel);
+        assert_eq!(board.read(), (tally, kernel));
+    }
+}

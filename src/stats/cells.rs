@@ -1,0 +1,169 @@
+//! Counters of services and endpoints: cells with numbers, which snapshots name.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::tally::Traffic;
+use crate::snapshot::Cell;
+
+const PAGE: usize = 512;
+
+/// One worker's cells. Grown by pages on the control side, so that what a worker already counts in never moves.
+#[derive(Clone, Debug, Default)]
+pub struct Cells {
+    pages: Vec<Arc<[AtomicTraffic; PAGE]>>,
+}
+
+#[derive(Debug, Default)]
+struct AtomicTraffic {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Cells {
+    /// Makes room for `count` cells.
+    pub fn grow(&mut self, count: usize) {
+        while self.pages.len() * PAGE < count {
+            self.pages.push(Arc::new(std::array::from_fn(|_| AtomicTraffic::default())));
+        }
+    }
+
+    fn cell(&self, cell: Cell) -> Option<&AtomicTraffic> {
+        let cell = cell as usize;
+        self.pages.get(cell / PAGE).map(|page| &page[cell % PAGE])
+    }
+
+    /// Counts one packet. Only the worker that owns the cells calls this, so no locked instruction is needed.
+    pub fn add(&self, cell: Cell, bytes: usize) {
+        let Some(cell) = self.cell(cell) else { return };
+        cell.packets.store(cell.packets.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        cell.bytes.store(cell.bytes.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What a cell holds.
+    pub fn read(&self, cell: Cell) -> Traffic {
+        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        self.cell(cell)
+            .map_or_else(Traffic::default, |cell| Traffic { packets: load(&cell.packets), bytes: load(&cell.bytes) })
+    }
+
+    fn clear(&self, cell: Cell) {
+        if let Some(cell) = self.cell(cell) {
+            cell.packets.store(0, Ordering::Relaxed);
+            cell.bytes.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a cell counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// A service, by name.
+    Service(String),
+    /// An endpoint, by its service's name and its own.
+    Endpoint(String, String),
+}
+
+/// Gives out numbers to keys, counts how often each is in use, and gives a freed one out again only when no snapshot
+/// that names it is being read any more.
+#[derive(Debug)]
+pub struct CellIds<K> {
+    by_key: HashMap<K, (u32, u32)>,
+    next: u32,
+    free: Vec<u32>,
+    /// With the edition in which it was last named.
+    resting: Vec<(u64, u32)>,
+}
+
+impl<K> Default for CellIds<K> {
+    fn default() -> Self {
+        Self { by_key: HashMap::new(), next: 0, free: Vec::new(), resting: Vec::new() }
+    }
+}
+
+impl<K: Eq + Hash> CellIds<K> {
+    /// The number of a key, which now has one user more.
+    pub fn acquire(&mut self, key: K) -> u32 {
+        let (free, next) = (&mut self.free, &mut self.next);
+        let (id, users) = self.by_key.entry(key).or_insert_with(|| {
+            let id = free.pop().unwrap_or_else(|| {
+                *next += 1;
+                *next - 1
+            });
+            (id, 0)
+        });
+        *users += 1;
+        *id
+    }
+
+    /// Takes one user away; without any the number rests until `edition` has been left behind by all.
+    pub fn release(&mut self, key: &K, edition: u64) {
+        if let Some((id, users)) = self.by_key.get_mut(key) {
+            *users -= 1;
+            if *users == 0 {
+                self.resting.push((edition, *id));
+                self.by_key.remove(key);
+            }
+        }
+    }
+
+    /// Frees the numbers that rest and that no reader can still name: all readers have `adopted` this edition.
+    pub fn reclaim(&mut self, adopted: u64, cells: &[Cells]) {
+        let free = &mut self.free;
+        self.resting.retain(|(edition, id)| {
+            let done = *edition < adopted;
+            if done {
+                cells.iter().for_each(|cells| cells.clear(*id));
+                free.push(*id);
+            }
+            !done
+        });
+    }
+
+    /// All keys in use, with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, u32)> {
+        self.by_key.iter().map(|(key, (id, _))| (key, *id))
+    }
+
+    /// How many numbers have been given out at most.
+    pub fn count(&self) -> usize {
+        self.next as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_keep_their_counts_while_they_grow() {
+        let mut cells = Cells::default();
+        cells.grow(1);
+        let worker = cells.clone();
+        worker.add(0, 100);
+        cells.grow(2 * PAGE);
+        worker.add(0, 100);
+        cells.add(600, 7);
+        assert_eq!(cells.read(0), Traffic { packets: 2, bytes: 200 });
+        assert_eq!(cells.read(600), Traffic { packets: 1, bytes: 7 });
+        assert_eq!(worker.read(600), Traffic::default(), "a page that this worker does not know yet");
+    }
+
+    #[test]
+    fn a_number_is_given_out_again_only_when_nobody_can_name_it() {
+        let mut cells = Cells::default();
+        cells.grow(2);
+        let mut ids = CellIds::default();
+        assert_eq!((ids.acquire("a"), ids.acquire("b"), ids.acquire("a")), (0, 1, 0));
+        cells.add(0, 10);
+        ids.release(&"a", 5);
+        ids.release(&"a", 5);
+        ids.reclaim(5, std::slice::from_ref(&cells));
+        assert_eq!(ids.acquire("c"), 2, "edition 5 may still be read");
+        ids.reclaim(6, std::slice::from_ref(&cells));
+        assert_eq!(cells.read(0), Traffic::default());
+        assert_eq!(ids.acquire("d"), 0);
+    }
+}
