@@ -2,3 +2,5 @@
 
 pub mod frame;
 pub mod io;
+pub mod underlay;
+pub mod wire;

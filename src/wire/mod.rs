@@ -1,0 +1,3 @@
+//! Headers over bytes, one protocol a file.
+
+pub mod ethernet;
