@@ -95,10 +95,12 @@ impl Underlay {
         Ok(self.state.take_changes())
     }
 
-    /// Has missing neighbours resolved and stale ones verified. To be called about once a second.
-    pub fn tick(&mut self) -> Result<(), UnderlayError> {
+    /// Has missing neighbours resolved and stale ones verified, and makes up for what failed before; says what that
+    /// changed. To be called about once a second.
+    pub fn tick(&mut self) -> Result<Changes, UnderlayError> {
         self.tries_left = TRIES_A_TICK;
-        self.resolve()
+        self.resolve()?;
+        Ok(self.state.take_changes())
     }
 
     /// Asks for the routes in doubt, then for the neighbours that are due.

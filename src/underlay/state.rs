@@ -60,6 +60,11 @@ impl Changes {
     pub fn any(self) -> bool {
         self.next_hops || self.link
     }
+
+    /// What has changed in either of two turns.
+    pub fn and(self, later: Self) -> Self {
+        Self { next_hops: self.next_hops || later.next_hops, link: self.link || later.link }
+    }
 }
 
 /// All that is known of one interface and of the ways to the targets.
