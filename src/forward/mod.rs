@@ -18,7 +18,11 @@ use verdict::{DropReason, Verdict};
 /// Decides what becomes of one frame, and makes of it what is to leave: the outer packet, or the answer. After
 /// [`Verdict::Dropped`] the frame's content means nothing; after [`Verdict::Passed`] it is unchanged.
 pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot) -> Verdict {
-    let Some(addressed) = Addressed::read(frame.bytes()) else { return Verdict::Passed };
+    let addressed = match Addressed::read(frame.bytes()) {
+        Ok(Some(addressed)) => addressed,
+        Ok(None) => return Verdict::Passed,
+        Err(reason) => return Verdict::Dropped(reason, None),
+    };
     let packet = match Packet::read(frame.bytes(), &addressed) {
         Ok(packet) => packet,
         Err(reason) if snapshot.vips.holds(addressed.destination) => return Verdict::Dropped(reason, None),

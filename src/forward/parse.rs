@@ -39,17 +39,18 @@ pub struct Addressed {
 }
 
 impl Addressed {
-    /// Reads as far as the destination address; `None` where there is none: not IP, or cut before it. The steering
-    /// program looks no further either.
-    pub fn read(frame: &[u8]) -> Option<Self> {
-        let ethernet = Ethernet::read(frame).ok()?;
-        let packet = frame.get(ethernet.header_len()..)?;
+    /// Reads as far as the destination address, and checks nothing else; the steering program looks no further either.
+    /// `Ok(None)`: not IP.
+    pub fn read(frame: &[u8]) -> Result<Option<Self>, DropReason> {
+        let ethernet = Ethernet::read(frame)?;
+        let packet = frame.get(ethernet.header_len()..).ok_or(DropReason::Truncated)?;
         let (family, destination) = match ethernet.ethertype {
-            ethertype::IPV4 => (Family::V4, IpAddr::V4(ipv4::destination(packet)?)),
-            ethertype::IPV6 => (Family::V6, IpAddr::V6(ipv6::destination(packet)?)),
-            _ => return None,
+            ethertype::IPV4 => (Family::V4, ipv4::destination(packet).map(IpAddr::V4)),
+            ethertype::IPV6 => (Family::V6, ipv6::destination(packet).map(IpAddr::V6)),
+            _ => return Ok(None),
         };
-        Some(Self { ethernet, family, destination: address_bits(destination) })
+        let destination = address_bits(destination.ok_or(DropReason::Truncated)?);
+        Ok(Some(Self { ethernet, family, destination }))
     }
 }
 

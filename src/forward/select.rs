@@ -8,9 +8,16 @@ use crate::snapshot::{ServiceEntry, Snapshot};
 use crate::vip_map::{Found, ServiceIndex};
 use crate::wire::icmp;
 
+/// Neighbour discovery never crosses a router, which its hop limit proves (RFC 4861 section 3.1). The steering program
+/// passes the same packets.
+const NEIGHBOUR_HOP_LIMIT: u8 = 255;
+
 /// The service of a packet. `Ok(None)`: the packet is not for a VIP.
 pub fn find_service(packet: &Packet, snapshot: &Snapshot) -> Result<Option<ServiceIndex>, DropReason> {
     let flow = &packet.flow;
+    if packet.icmp == Some(icmp::Kind::NeighbourDiscovery) && packet.ttl == NEIGHBOUR_HOP_LIMIT {
+        return Ok(None);
+    }
     let set_aside = match packet.icmp {
         _ if packet.fragment => Some(DropReason::Fragment),
         Some(icmp::Kind::Error) => Some(DropReason::IcmpError),

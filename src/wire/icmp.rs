@@ -12,6 +12,8 @@ pub enum Kind {
     EchoRequest,
     /// Speaks of another packet, which it quotes.
     Error,
+    /// Neighbour discovery (RFC 4861), which is between the client's router and the kernel.
+    NeighbourDiscovery,
     /// Everything else.
     Other,
 }
@@ -21,6 +23,7 @@ pub fn kind(protocol: u8, message: &[u8]) -> Kind {
     match (protocol, message.first(), message.get(1)) {
         (protocol::ICMP, Some(8), Some(0)) | (protocol::ICMPV6, Some(128), Some(0)) => Kind::EchoRequest,
         (protocol::ICMP, Some(3 | 4 | 11 | 12), _) | (protocol::ICMPV6, Some(1..=4), _) => Kind::Error,
+        (protocol::ICMPV6, Some(133..=137), _) => Kind::NeighbourDiscovery,
         _ => Kind::Other,
     }
 }
@@ -44,6 +47,7 @@ mod tests {
         }
         assert_eq!(kind(protocol::ICMP, &[8, 0]), Kind::EchoRequest);
         assert_eq!(kind(protocol::ICMPV6, &[128, 0]), Kind::EchoRequest);
+        assert_eq!(kind(protocol::ICMPV6, &[135, 0]), Kind::NeighbourDiscovery);
         assert_eq!(kind(protocol::ICMP, &[5, 0]), Kind::Other, "redirect");
         assert_eq!(kind(protocol::ICMPV6, &[]), Kind::Other);
     }

@@ -33,11 +33,24 @@ pub struct Ports {
     pub destination: u16,
 }
 
+/// The shortest header of a protocol, in bytes; 0 for those that are not looked into.
+fn shortest_header(protocol: u8) -> usize {
+    match protocol {
+        protocol::TCP => 20,
+        protocol::DCCP | protocol::SCTP => 12,
+        protocol::UDP | protocol::UDP_LITE => 8,
+        _ => 0,
+    }
+}
+
 impl Ports {
-    /// Reads the ports at the start of the transport header `segment` of the given protocol.
+    /// Reads the ports of the transport header `segment` of the given protocol, which must be whole.
     pub fn read(protocol: u8, segment: &[u8]) -> Result<Self, HeaderError> {
         if !WITH_PORTS.contains(&protocol) {
             return Ok(Self::default());
+        }
+        if segment.len() < shortest_header(protocol) {
+            return Err(HeaderError::Truncated);
         }
         let &[s0, s1, d0, d1] = super::header::<4>(segment)?;
         Ok(Self { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) })
@@ -50,10 +63,12 @@ mod tests {
 
     #[test]
     fn only_protocols_with_ports_have_them() {
-        let segment = [0x1f, 0x90, 0x00, 0x50, 0xff];
+        let mut segment = [0; 20];
+        segment[..4].copy_from_slice(&[0x1f, 0x90, 0x00, 0x50]);
         for protocol in WITH_PORTS {
             assert_eq!(Ports::read(protocol, &segment), Ok(Ports { source: 8080, destination: 80 }));
-            assert_eq!(Ports::read(protocol, &segment[..3]), Err(HeaderError::Truncated));
+            let short = &segment[..shortest_header(protocol) - 1];
+            assert_eq!(Ports::read(protocol, short), Err(HeaderError::Truncated));
         }
         assert_eq!(Ports::read(protocol::ESP, &segment), Ok(Ports::default()));
         assert_eq!(Ports::read(protocol::ICMP, &[]), Ok(Ports::default()));

@@ -1,0 +1,289 @@
+//! The two netlink sockets: one that asks, one that listens.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
+
+use super::error::UnderlayError;
+use super::message::{self, Content, Received};
+use super::next_hop::Route;
+use super::state::Event;
+
+/// Requests sent before their answers are read. An answer takes up to 4 KiB of the socket's receive buffer (212,992
+/// bytes where nobody has changed it, of which the kernel grants twice), and one that does not fit is lost.
+const PIPELINE: usize = 64;
+/// Times a dump is begun again because a table changed under it.
+const DUMP_TRIES: usize = 5;
+/// The kernel fills datagrams of a dump up to 32 KiB.
+const DATAGRAM: usize = 64 * 1024;
+/// What the listening socket may hold: some 10,000 messages, so that a burst is rarely lost.
+const EVENT_BUFFER: usize = 8 * 1024 * 1024;
+
+/// Asks the kernel. Each answer is there when the question has been sent, since netlink serves it in the asker's own
+/// call; so nothing here ever waits.
+pub struct Kernel {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Kernel {
+    /// Opens the socket, in the network namespace of the calling thread.
+    pub fn open() -> Result<Self, UnderlayError> {
+        let socket = open_socket().map_err(UnderlayError::netlink("open a socket"))?;
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(DATAGRAM) })
+    }
+
+    /// All interfaces, then their addresses.
+    pub fn links(&mut self) -> Result<Vec<Event>, UnderlayError> {
+        let mut events = self.dump("list interfaces", RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        let addresses = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        events.extend(self.dump("list addresses", addresses)?);
+        Ok(events)
+    }
+
+    /// All interfaces, then their addresses, then all neighbours.
+    pub fn everything(&mut self) -> Result<Vec<Event>, UnderlayError> {
+        let mut events = self.links()?;
+        let neighbours = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
+        events.extend(self.dump("list neighbours", neighbours)?);
+        Ok(events)
+    }
+
+    /// The routes to these targets.
+    pub fn routes(&mut self, targets: impl IntoIterator<Item = IpAddr>) -> Result<Vec<(IpAddr, Route)>, UnderlayError> {
+        let targets: Vec<IpAddr> = targets.into_iter().collect();
+        let mut routes = Vec::with_capacity(targets.len());
+        self.ask_each("look up routes", &targets, NLM_F_REQUEST, message::route_request, |target, answer| {
+            routes.push((target, answer.map_or(Route::None, |answer| read_route(target, &answer))));
+        })?;
+        Ok(routes)
+    }
+
+    /// Has the kernel resolve or verify these neighbours.
+    pub fn use_neighbours(&mut self, interface: u32, neighbours: &[IpAddr]) -> Result<(), UnderlayError> {
+        let flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK;
+        let request = |address| message::use_neighbour(interface, address);
+        let mut refusal = None;
+        self.ask_each("resolve neighbours", neighbours, flags, request, |address, answer| {
+            if let Err(error) = answer {
+                refusal = Some((address, error));
+            }
+        })?;
+        refusal.map_or(Ok(()), |(address, error)| weigh_refusal(address, &error))
+    }
+
+    /// Sends a request about each address, many at a time, and hands each answer to `take`.
+    fn ask_each(
+        &mut self,
+        doing: &'static str,
+        addresses: &[IpAddr],
+        flags: u16,
+        request: impl Fn(IpAddr) -> RouteNetlinkMessage,
+        mut take: impl FnMut(IpAddr, Answer),
+    ) -> Result<(), UnderlayError> {
+        for batch in addresses.chunks(PIPELINE) {
+            let first = self.sequence.wrapping_add(1);
+            let mut requests = Vec::with_capacity(batch.len() * 64);
+            for address in batch {
+                self.sequence = self.sequence.wrapping_add(1);
+                message::append(request(*address), flags, self.sequence, &mut requests);
+            }
+            self.send(doing, &requests)?;
+            let mut answered = 0;
+            while answered < batch.len() {
+                self.receive(doing)?;
+                for received in message::split(&self.buffer) {
+                    // What answers an earlier batch, given up half-way, is not ours.
+                    if let Some(address) = batch.get(received.sequence.wrapping_sub(first) as usize) {
+                        answered += 1;
+                        take(*address, answer(received.content));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn dump(&mut self, doing: &'static str, request: RouteNetlinkMessage) -> Result<Vec<Event>, UnderlayError> {
+        for _ in 0..DUMP_TRIES {
+            if let Some(events) = self.try_dump(doing, request.clone())? {
+                return Ok(events);
+            }
+        }
+        Err(UnderlayError::Incomplete { doing })
+    }
+
+    /// A dump; `None` where the table changed meanwhile.
+    fn try_dump(
+        &mut self,
+        doing: &'static str,
+        request: RouteNetlinkMessage,
+    ) -> Result<Option<Vec<Event>>, UnderlayError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::new();
+        message::append(request, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, &mut bytes);
+        self.send(doing, &bytes)?;
+        let (mut events, mut consistent) = (Vec::new(), true);
+        loop {
+            self.receive(doing)?;
+            for received in message::split(&self.buffer) {
+                if received.sequence != self.sequence {
+                    continue;
+                }
+                consistent &= !received.interrupted;
+                match received.content {
+                    Content::Message(inner) => events.extend(message::event(&inner)),
+                    Content::Done => return Ok(consistent.then_some(events)),
+                    Content::Refused(source) => return Err(UnderlayError::Netlink { doing, source }),
+                    Content::Acknowledged | Content::NextHopObject | Content::Unreadable => {}
+                }
+            }
+        }
+    }
+
+    fn send(&self, doing: &'static str, bytes: &[u8]) -> Result<(), UnderlayError> {
+        self.socket.send(bytes, 0).map(drop).map_err(UnderlayError::netlink(doing))
+    }
+
+    /// Reads one datagram into the buffer.
+    fn receive(&mut self, doing: &'static str) -> Result<(), UnderlayError> {
+        self.buffer.clear();
+        match self.socket.recv(&mut self.buffer, 0) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(UnderlayError::Incomplete { doing }),
+            Err(source) => Err(UnderlayError::Netlink { doing, source }),
+        }
+    }
+}
+
+/// An answer to a question about one address; `None` for a bare acknowledgement.
+type Answer = io::Result<Option<RouteNetlinkMessage>>;
+
+fn answer(content: Content) -> Answer {
+    match content {
+        Content::Message(inner) => Ok(Some(inner)),
+        Content::Refused(error) => Err(error),
+        Content::Acknowledged | Content::Done | Content::NextHopObject => Ok(None),
+        Content::Unreadable => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Of all reasons why a neighbour cannot be asked for, only a lacking capability never mends itself.
+fn weigh_refusal(address: IpAddr, error: &io::Error) -> Result<(), UnderlayError> {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => return Err(UnderlayError::NotPermitted),
+        Some(libc::ENOBUFS) => tracing::warn!(
+            %address,
+            "the kernel's neighbour table is full; raise net.ipv4.neigh.default.gc_thresh3, or ipv6's"
+        ),
+        // The interface just went down, or away: its event is on the way.
+        _ => tracing::debug!(%address, %error, "the kernel would not resolve a neighbour"),
+    }
+    Ok(())
+}
+
+fn read_route(target: IpAddr, answer: &Option<RouteNetlinkMessage>) -> Route {
+    match answer {
+        Some(RouteNetlinkMessage::NewRoute(answer)) => message::route(target, answer),
+        _ => Route::None,
+    }
+}
+
+/// What a turn at the listening socket brought.
+pub enum Heard {
+    /// One datagram's news.
+    Events(Vec<Event>),
+    /// The kernel had more to tell than the socket could hold; some is lost.
+    Overrun,
+    /// Nothing more for now.
+    Nothing,
+}
+
+/// Listens to the kernel.
+pub struct Listener {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Listener {
+    /// Subscribes to links, addresses, neighbours, routes and rules, in the network namespace of the calling thread.
+    pub fn open() -> Result<Self, UnderlayError> {
+        let subscribe = || -> io::Result<Socket> {
+            let socket = open_socket()?;
+            enlarge_receive_buffer(&socket)?;
+            for group in GROUPS {
+                socket.add_membership(group)?;
+            }
+            Ok(socket)
+        };
+        let socket = subscribe().map_err(UnderlayError::netlink("subscribe to changes"))?;
+        Ok(Self { socket, buffer: Vec::with_capacity(DATAGRAM) })
+    }
+
+    /// Reads one datagram, without waiting.
+    pub fn hear(&mut self) -> Result<Heard, UnderlayError> {
+        self.buffer.clear();
+        match self.socket.recv(&mut self.buffer, 0) {
+            Ok(_) => Ok(Heard::Events(message::split(&self.buffer).filter_map(news).collect())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Heard::Nothing),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(Heard::Overrun),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Heard::Events(Vec::new())),
+            Err(source) => Err(UnderlayError::Netlink { doing: "read changes", source }),
+        }
+    }
+}
+
+const GROUPS: [u32; 9] = [
+    libc::RTNLGRP_LINK,
+    libc::RTNLGRP_NEIGH,
+    libc::RTNLGRP_IPV4_IFADDR,
+    libc::RTNLGRP_IPV6_IFADDR,
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV6_ROUTE,
+    libc::RTNLGRP_IPV4_RULE,
+    libc::RTNLGRP_IPV6_RULE,
+    libc::RTNLGRP_NEXTHOP,
+];
+
+fn news(received: Received) -> Option<Event> {
+    match received.content {
+        Content::Message(inner) => message::event(&inner),
+        Content::NextHopObject => Some(Event::Routing),
+        _ => None,
+    }
+}
+
+fn open_socket() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.set_non_blocking(true)?;
+    Ok(socket)
+}
+
+/// Makes room for a burst: beyond the system's limit where that is permitted, else up to it.
+fn enlarge_receive_buffer(socket: &Socket) -> io::Result<()> {
+    set_socket_recv_buffer_size_force(socket, EVENT_BUFFER)
+        .or_else(|_| set_socket_recv_buffer_size(socket, EVENT_BUFFER))
+        .map_err(io::Error::from)
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}

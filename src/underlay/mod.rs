@@ -1,0 +1,140 @@
+//! The network between this node and its endpoints: the interface, the kernel's routes and its neighbours.
+//!
+//! The kernel decides, pointsman follows: for each endpoint it asks for the route, with policy and metrics as they are,
+//! and takes the gateway's Ethernet address from the neighbour table. It listens for changes, and keeps alive the
+//! neighbours that it uses, since the kernel does not see its traffic.
+//!
+//! `message` and `kernel` speak netlink; `state`, `neighbours`, `next_hop` and `link` know nothing of it.
+
+mod error;
+mod kernel;
+mod link;
+mod message;
+mod neighbours;
+mod next_hop;
+mod state;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Instant;
+
+use kernel::{Heard, Kernel, Listener};
+use state::State;
+
+pub use error::UnderlayError;
+pub use link::{Link, LinkAddress};
+pub use next_hop::NoNextHop;
+pub use state::Changes;
+
+/// Neighbours that one [`tick`](Underlay::tick) (and all that happens until the next) may ask for. Each costs the link
+/// a broadcast or multicast frame.
+const TRIES_A_TICK: usize = 2_000;
+
+/// The interface of this name.
+pub fn link(name: &str) -> Result<Link, UnderlayError> {
+    state::find_link(name, &Kernel::open()?.links()?)
+}
+
+/// Follows one interface, and the ways to the targets.
+///
+/// It never waits. Register its descriptor for reading (also edge-triggered) and call
+/// [`on_readable`](Self::on_readable); call [`tick`](Self::tick) about once a second.
+pub struct Underlay {
+    kernel: Kernel,
+    listener: Listener,
+    state: State,
+    tries_left: usize,
+}
+
+impl Underlay {
+    /// Begins to follow `interface`, in the network namespace of the calling thread. There are no targets yet.
+    pub fn open(interface: &str) -> Result<Self, UnderlayError> {
+        // Listen first: what changes during the dump is then heard after it.
+        let listener = Listener::open()?;
+        let mut kernel = Kernel::open()?;
+        let state = State::new(interface, kernel.everything()?)?;
+        Ok(Self { kernel, listener, state, tries_left: TRIES_A_TICK })
+    }
+
+    /// The interface, as last heard of.
+    pub fn link(&self) -> &Link {
+        self.state.link()
+    }
+
+    /// From now on the ways to these endpoint addresses are followed. Their routes are known when this returns; missing
+    /// neighbours have been asked for, and [`on_readable`](Self::on_readable) tells when they answer.
+    pub fn set_targets(&mut self, targets: BTreeSet<IpAddr>) -> Result<(), UnderlayError> {
+        self.state.set_targets(targets);
+        self.resolve()
+    }
+
+    /// The way to one of the targets.
+    pub fn next_hop(&self, target: IpAddr) -> Result<NextHop, NoNextHop> {
+        self.state.next_hop(target)
+    }
+
+    /// Takes in all that the kernel has to tell, and says what it changed.
+    pub fn on_readable(&mut self) -> Result<Changes, UnderlayError> {
+        let mut lost = false;
+        loop {
+            match self.listener.hear()? {
+                Heard::Events(events) => {
+                    for event in events {
+                        lost |= self.state.apply(event);
+                    }
+                }
+                Heard::Overrun => lost = true,
+                Heard::Nothing => break,
+            }
+        }
+        if lost {
+            self.state.reload(self.kernel.everything()?);
+        }
+        self.resolve()?;
+        Ok(self.state.take_changes())
+    }
+
+    /// Has missing neighbours resolved and stale ones verified, and makes up for what failed before; says what that
+    /// changed. To be called about once a second.
+    pub fn tick(&mut self) -> Result<Changes, UnderlayError> {
+        self.tries_left = TRIES_A_TICK;
+        self.resolve()?;
+        Ok(self.state.take_changes())
+    }
+
+    /// Asks for the routes in doubt, then for the neighbours that are due.
+    fn resolve(&mut self) -> Result<(), UnderlayError> {
+        let unsure = self.state.take_unsure();
+        if !unsure.is_empty() {
+            match self.kernel.routes(unsure.iter().copied()) {
+                Ok(routes) => self.state.set_routes(routes),
+                Err(error) => {
+                    self.state.doubt(unsure);
+                    return Err(error);
+                }
+            }
+        }
+        let now = Instant::now();
+        let (interface, up) = (self.state.link().index, self.state.link().up);
+        let due = self.state.neighbours().due(now, self.tries_left);
+        if up && !due.is_empty() {
+            self.tries_left -= due.len();
+            self.state.neighbours().tried(&due, now);
+            self.kernel.use_neighbours(interface, &due)?;
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Underlay {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl AsRawFd for Underlay {
+    fn as_raw_fd(&self) -> RawFd {
+        self.listener.as_raw_fd()
+    }
+}
