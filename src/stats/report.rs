@@ -39,7 +39,7 @@ impl Report {
     /// Adds one worker's totals. Every drop reason is there, also those that never happened.
     pub fn add_worker(&mut self, worker: usize, tally: &Tally) {
         let worker = worker.to_string();
-        let mut put = |packets: &mut By<u64>, bytes: &mut By<u64>, traffic: Traffic| {
+        let put = |packets: &mut By<u64>, bytes: &mut By<u64>, traffic: Traffic| {
             packets.insert(worker.clone(), traffic.packets);
             bytes.insert(worker.clone(), traffic.bytes);
         };

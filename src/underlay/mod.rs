@@ -19,6 +19,8 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Instant;
 
+use crate::snapshot::NextHop;
+
 use kernel::{Heard, Kernel, Listener};
 use state::State;
 
