@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::netns::{Namespace, Process, wait_until};
+use crate::netns::{Namespace, Process, say_skipped, wait_until};
 
 /// A booted kernel with a link, `vec0`, to the bridge of a fabric. It is off when dropped.
 pub struct StockKernel {
@@ -81,7 +81,7 @@ impl Drop for StockKernel {
 pub fn skipped() -> bool {
     let Some(missing) = StockKernel::missing() else { return crate::netns::skipped() };
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{missing}; with CI=true this test may not be skipped");
-    eprintln!("skipped: {missing} (make deps installs it)");
+    say_skipped(&format!("needs what make deps installs: {missing}"));
     true
 }
 
