@@ -90,8 +90,12 @@ fn carries_udp_and_ping_and_counts_each_packet(driver: Driver, queues: u32) {
         assert_eq!(metrics.sum_where("pointsman_service_packets_total", &label), 70);
         assert_eq!(metrics.sum_where("pointsman_endpoint_packets_total", &label), 70);
     }
-    let status = edge.json("status");
-    assert_eq!(status["revision"], "test");
+    let stats = edge.json("stats");
+    for counter in ["received", "sent", "answered", "service", "endpoint"] {
+        let name = format!("pointsman_{counter}_packets_total");
+        assert_eq!(total(&stats[&name]), metrics.sum(&name), "stats and /metrics differ in {name}: {stats}");
+    }
+    assert_eq!(edge.json("status")["revision"], "test");
 }
 
 /// Without warning: connections made after `apply` has answered go to the endpoints that are left.
@@ -151,6 +155,15 @@ fn services(endpoints: &[Value]) -> Value {
         { "name": "any4", "vip": ANY_V4, "endpoints": endpoints },
         { "name": "any6", "vip": ANY_V6, "endpoints": endpoints },
     ])
+}
+
+/// The sum of a counter's values, however its labels are nested.
+fn total(counter: &Value) -> u64 {
+    match counter {
+        Value::Object(labels) => labels.values().map(total).sum(),
+        Value::Array(series) => series.iter().map(total).sum(),
+        value => value.as_u64().unwrap_or(0),
+    }
 }
 
 fn count(names: impl IntoIterator<Item = String>) -> BTreeMap<String, u32> {
