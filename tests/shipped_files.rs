@@ -1,5 +1,5 @@
-//! The configurations and the endpoint set that are shipped are valid, also with every key of `conf/pointsman.toml` that is
-//! commented out taken in at its default.
+//! The configurations and the endpoint set that are shipped are valid, also with every key that `conf/pointsman.toml`
+//! holds back in a comment.
 
 use std::fs;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! What the daemon's coming and going does to others: to traffic that is not for a VIP, nothing, ever; a client of a VIP
-//! sees silence after a crash, never a reset; a clean stop leaves no trace. Needs root.
+//! What the daemon's coming and going does to others: to traffic that is not for a VIP, nothing, ever; a client of a
+//! VIP sees silence after a crash, never a reset; a clean stop leaves no trace. Needs root.
 
 mod netns;
 

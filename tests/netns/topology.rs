@@ -27,9 +27,9 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// A network without endpoints. The edge node's link has `queues` queues, over which its flows spread by their hash.
-    /// All other links have one: with several at the client, the kernel would mistake the queue a packet left by for one
-    /// it came in by, and choose the next queue by that.
+    /// A network without endpoints. The edge node's link has `queues` queues, over which flows spread by their hash. All
+    /// other links have one: with several at the client, the kernel would mistake the queue a packet left by for one it
+    /// came in by, and choose the next queue by that.
     pub fn new(queues: u32) -> Self {
         let fabric = Namespace::new("fabric");
         fabric.run(&["ip", "link", "add", "br0", "type", "bridge"]);
