@@ -1,6 +1,7 @@
 //! pointsman: a layer-4 packet forwarder for edge nodes. ARCHITECTURE.md has the map of these rooms.
 
 pub mod config;
+pub mod control;
 pub mod document;
 pub mod endpoint_set;
 pub mod flow;
@@ -15,3 +16,4 @@ pub mod stats;
 pub mod underlay;
 pub mod vip_map;
 pub mod wire;
+pub mod worker;

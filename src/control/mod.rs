@@ -1,0 +1,3 @@
+//! The control side: what a syncer and an operator talk to.
+
+pub mod update;
