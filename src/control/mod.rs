@@ -1,3 +1,4 @@
 //! The control side: what a syncer and an operator talk to.
 
+pub mod set;
 pub mod update;

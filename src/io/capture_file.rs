@@ -44,11 +44,12 @@ pub struct CaptureFile {
     writer: PcapWriter<BufWriter<File>>,
     path: String,
     chunk: Vec<u8>,
-    /// The time of the frame given out last, since 1970.
+    /// The time of the frame in `chunk`, since 1970.
     time: Duration,
     /// How many packets have been read.
     count: u64,
-    ended: bool,
+    /// Whether the frame in `chunk` has not been given out yet.
+    ahead: bool,
 }
 
 impl CaptureFile {
@@ -73,17 +74,26 @@ impl CaptureFile {
         let writer = PcapWriter::with_header(BufWriter::new(file), header)
             .map_err(|error| out_error(io::Error::other(explain(&error))))?;
         let (chunk, time) = (Vec::new(), Duration::ZERO);
-        Ok(Self { reader, writer, path, chunk, time, count: 0, ended: false })
+        Ok(Self { reader, writer, path, chunk, time, count: 0, ahead: false })
     }
 
-    /// When the frame given out last was captured, since 1970.
-    pub fn time(&self) -> Duration {
-        self.time
-    }
-
-    /// Whether all packets have been read.
-    pub fn is_at_end(&self) -> bool {
-        self.ended
+    /// When the next frame was captured, since 1970; none at the end. No frame may be held meanwhile.
+    pub fn next_time(&mut self) -> io::Result<Option<Duration>> {
+        if self.ahead {
+            return Ok(Some(self.time));
+        }
+        let Some(packet) = self.reader.next_packet() else { return Ok(None) };
+        let packet = packet.map_err(|error| {
+            let reason = format!("{}: packet {}: {}", self.path, self.count, explain(&error));
+            io::Error::new(io::ErrorKind::InvalidData, reason)
+        })?;
+        self.chunk.clear();
+        self.chunk.resize(HEADROOM, 0);
+        self.chunk.extend_from_slice(&packet.data);
+        self.time = packet.timestamp;
+        self.count += 1;
+        self.ahead = true;
+        Ok(Some(self.time))
     }
 
     /// Writes what is still in memory.
@@ -103,25 +113,10 @@ impl PacketIo for CaptureFile {
     const TAP: bool = true;
 
     fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
-        if most == 0 || self.ended {
-            return Ok(());
+        if most > 0 && self.next_time()?.is_some() {
+            self.ahead = false;
+            into.push(Held::new(0, Span { start: HEADROOM, len: self.chunk.len() - HEADROOM }));
         }
-        let Some(packet) = self.reader.next_packet() else {
-            self.ended = true;
-            return Ok(());
-        };
-        let packet = packet.map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{}: packet {}: {}", self.path, self.count, explain(&error)),
-            )
-        })?;
-        self.chunk.clear();
-        self.chunk.resize(HEADROOM, 0);
-        self.chunk.extend_from_slice(&packet.data);
-        self.time = packet.timestamp;
-        self.count += 1;
-        into.push(Held::new(0, Span { start: HEADROOM, len: packet.data.len() }));
         Ok(())
     }
 
@@ -175,10 +170,10 @@ mod tests {
         for _ in 0..4 {
             capture.receive(&mut batch, 64).expect("readable");
             for held in batch.drain(..) {
-                if capture.time() == Duration::from_secs(2) { capture.release(held) } else { capture.send(held) }
+                if capture.time == Duration::from_secs(2) { capture.release(held) } else { capture.send(held) }
             }
         }
-        assert!(capture.is_at_end());
+        assert_eq!(capture.next_time().expect("readable"), None);
         capture.finish().expect("written");
         let mut reader = PcapReader::new(File::open(&output).expect("written")).expect("a capture");
         let mut seen = Vec::new();
