@@ -1,7 +1,14 @@
 //! Arguments, and one small file a command family.
 
+mod ask;
+mod check;
+mod client;
 mod files;
+mod lookup;
+// mod node;
+mod offline;
 mod replay;
+mod table;
 
 use std::process::ExitCode;
 
@@ -17,15 +24,41 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the daemon in the foreground
+    // Run(node::Run),
+    /// Validate a config and an endpoint set; print every error, change nothing
+    Check(check::Check),
+    /// Push an endpoint set to the daemon, whole
+    Apply(ask::Apply),
+    /// Print the endpoint set in force
+    Get(client::Connection),
+    /// Print how the node is: driver, workers, services
+    Status(client::Connection),
+    /// Print every counter
+    Stats(client::Connection),
+    /// Print which service, slot and endpoint a flow gets, and why
+    Lookup(lookup::Lookup),
     /// Run the same forwarding over a capture, with no privileges and no network
     Replay(replay::Replay),
+    // The pod's side: make a namespace accept tunnelled packets for VIPs
+    // Endpoint(node::Endpoint),
+    // / After a crash: withdraw what the daemon left behind
+    // Cleanup(node::Cleanup),
 }
 
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match arguments.command {
+    let result = match Arguments::parse().command {
+        // Command::Run(args) => node::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Apply(args) => ask::apply(&args),
+        Command::Get(connection) => ask::get(&connection),
+        Command::Status(connection) => ask::status(&connection),
+        Command::Stats(connection) => ask::stats(&connection),
+        Command::Lookup(args) => lookup::run(&args),
         Command::Replay(args) => replay::run(&args),
+        // Command::Endpoint(args) => node::endpoint(&args),
+        // Command::Cleanup(args) => node::cleanup(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,20 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::files::{load_config, load_set};
-use pointsman::config::{self, Config};
-use pointsman::control::set::join;
-use pointsman::control::update::Builder;
-use pointsman::document::Problems;
-use pointsman::forward::encap::Sources;
+use super::offline::OfflineNode;
+use pointsman::config;
 use pointsman::forward::verdict::Verdict;
 use pointsman::io::capture_file::CaptureFile;
-use pointsman::model::{EndpointSet, State};
-use pointsman::publish::{Publication, Publisher};
-use pointsman::snapshot::{NextHop, ServiceEntry, Settings, Snapshot, Tag};
+use pointsman::model::State;
+use pointsman::snapshot::{ServiceEntry, Snapshot};
 use pointsman::stats::{Board, Report as Counters};
 use pointsman::worker::Worker;
 
@@ -89,46 +85,9 @@ struct Endpoint {
     slots: u32,
 }
 
-/// A node without a network.
-struct Node {
-    config: Config,
-    builder: Builder,
-    publisher: Publisher,
-    next_hop: NextHop,
-}
-
-impl Node {
-    fn new(config: Config) -> Result<Self> {
-        let underlay = &config.underlay;
-        let sources = Sources { v4: underlay.source_v4, v6: underlay.source_v6 };
-        if sources == Sources::default() {
-            bail!("replay has no interface to ask: set underlay.source_v6, underlay.source_v4 or both");
-        }
-        let destination =
-            underlay.next_hop.ok_or_else(|| anyhow!("replay has no network to ask: set underlay.next_hop to a MAC address"))?;
-        let settings = Settings {
-            seed: config.seed,
-            dscp: underlay.dscp,
-            underlay_mtu: underlay.mtu.unwrap_or(config::DEFAULT_MTU),
-            hop_limit: underlay.hop_limit,
-        };
-        let source = config.interface.mac.unwrap_or(config::DEFAULT_MAC);
-        let next_hop = NextHop { destination, source, tag: Tag::AsReceived };
-        Ok(Self { config, builder: Builder::new(settings, sources, 1), publisher: Publisher::new()?, next_hop })
-    }
-
-    /// The publications by this set, for as many workers as there are.
-    fn build(&mut self, set: &EndpointSet) -> Result<Vec<Publication>> {
-        let joined = join(&self.config, set).map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
-        self.builder.update(&joined, (self.publisher.edition(), self.publisher.adopted()));
-        self.builder.resolve(|_| Some(self.next_hop));
-        Ok(self.builder.publish())
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &Replay) -> Result<()> {
-    let mut node = Node::new(load_config(&args.config)?)?;
+    let mut node = OfflineNode::new(load_config(&args.config)?)?;
     let first = load_set(&args.set)?;
     let mut then = args.then.iter().map(|then| Ok((then.after, load_set(&then.set)?))).collect::<Result<Vec<_>>>()?;
     then.sort_by_key(|(after, _)| std::cmp::Reverse(*after));
