@@ -12,12 +12,12 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 .PHONY: deps build test demo deny clean-namespaces
 
 deps:
-	@$(SUDO) scripts/install-missing $(PACKAGES)
+	@scripts/install-missing $(PACKAGES)
 
-build:
+build: deps
 	cargo build --release --locked
 
-test:
+test: deps
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
