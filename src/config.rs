@@ -249,9 +249,8 @@ fn read_node(section: &Section<'_>) -> Option<NodeConfig> {
 }
 
 fn read_interface(root: &Table<'_>) -> Option<InterfaceConfig> {
-    const KEYS: &[&str] = &[
-        "name", "mac", "driver", "xdp_mode", "zero_copy", "queues", "cores", "frames", "pin", "batch", "poll",
-    ];
+    const KEYS: &[&str] =
+        &["name", "mac", "driver", "xdp_mode", "zero_copy", "queues", "cores", "frames", "pin", "batch", "poll"];
     let table = root.require("interface")?.table(KEYS)?;
     let name = table.require("name").and_then(|node| interface_name(&node));
     let section = Section { table: Some(table), broken: false };
@@ -272,14 +271,17 @@ fn read_interface(root: &Table<'_>) -> Option<InterfaceConfig> {
     let frames = section.or("frames", 4096, read_frames);
     let pin = section.or("pin", "/sys/fs/bpf/pointsman".into(), absolute_path);
     let batch = section.or("batch", 64, |node| node.integer(1..=1024).map(|batch| batch as usize));
-    let poll = section.or("poll", Poll::Adaptive, |node| {
-        node.choice(&[("adaptive", Poll::Adaptive), ("busy", Poll::Busy)])
-    });
+    let poll =
+        section.or("poll", Poll::Adaptive, |node| node.choice(&[("adaptive", Poll::Adaptive), ("busy", Poll::Busy)]));
     if let (Some(Some(cores)), Some(Some(queues))) = (&cores, &queues)
         && cores.len() != queues.len()
         && let Some(node) = section.get("cores")
     {
-        node.refuse(format!("{} cores for {} queues; each queue has one worker on one core", cores.len(), queues.len()));
+        node.refuse(format!(
+            "{} cores for {} queues; each queue has one worker on one core",
+            cores.len(),
+            queues.len()
+        ));
     }
     Some(InterfaceConfig {
         name: name?,
@@ -458,7 +460,13 @@ fn read_control(section: &Section<'_>) -> Option<ControlConfig> {
         let read: Vec<Option<IpNet>> = node.list()?.iter().map(read_prefix).collect();
         read.into_iter().collect()
     });
-    Some(ControlConfig { socket: socket?, mode: mode?, group: group?, allow_users: allow_users?, vip_allow: vip_allow? })
+    Some(ControlConfig {
+        socket: socket?,
+        mode: mode?,
+        group: group?,
+        allow_users: allow_users?,
+        vip_allow: vip_allow?,
+    })
 }
 
 fn absolute_path(node: &Node<'_>) -> Option<PathBuf> {

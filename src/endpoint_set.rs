@@ -95,9 +95,8 @@ fn read_service(node: &Node<'_>) -> Option<Service> {
     let protocol = optional(table.get("protocol"), |node| node.parsed::<Protocol>());
     let ports = optional(table.get("ports"), read_ports);
     let encap = defaulted(table.get("encap"), read_encap);
-    let affinity = defaulted(table.get("affinity"), |node| {
-        node.choice(&[("flow", Affinity::Flow), ("client", Affinity::Client)])
-    });
+    let affinity =
+        defaulted(table.get("affinity"), |node| node.choice(&[("flow", Affinity::Flow), ("client", Affinity::Client)]));
     let echo = defaulted(table.get("echo"), |node| {
         node.choice(&[("auto", Echo::Auto), ("reply", Echo::Reply), ("forward", Echo::Forward)])
     });
@@ -321,17 +320,31 @@ mod tests {
             (r#","encap":{"type":"gre","key":4294967296}"#, "services[0].encap.key: 4294967296 is not a whole number"),
             (r#","affinity":"sticky""#, "services[0].affinity: \"sticky\" is not one of \"flow\", \"client\""),
             (r#","echo":true"#, "services[0].echo: true is not one of"),
-            (r#","allow":["10.0.0.1/8"]"#, "services[0].allow[0]: \"10.0.0.1/8\" has host bits; the prefix is 10.0.0.0/8"),
+            (
+                r#","allow":["10.0.0.1/8"]"#,
+                "services[0].allow[0]: \"10.0.0.1/8\" has host bits; the prefix is 10.0.0.0/8",
+            ),
             (r#","table_size":65536"#, "services[0].table_size: 65536 is not a prime; the next one is 65537"),
             (r#","endpoints":{}"#, "services[0].endpoints: a table is not a list"),
             (r#","endpoints":[{"name":"a"}]"#, "services[0].endpoints[0].address: missing"),
-            (r#","endpoints":[{"name":"","address":"192.0.2.1"}]"#, "services[0].endpoints[0].name: \"\" is not a name"),
-            (r#","endpoints":[{"name":"a","address":"ff02::1"}]"#, "services[0].endpoints[0].address: \"ff02::1\" is not"),
+            (
+                r#","endpoints":[{"name":"","address":"192.0.2.1"}]"#,
+                "services[0].endpoints[0].name: \"\" is not a name",
+            ),
+            (
+                r#","endpoints":[{"name":"a","address":"ff02::1"}]"#,
+                "services[0].endpoints[0].address: \"ff02::1\" is not",
+            ),
             (r#","endpoints":[{"name":"a","address":"::ffff:1.2.3.4"}]"#, "write 1.2.3.4"),
-            (r#","endpoints":[{"name":"a","address":"192.0.2.1","weight":1001}]"#, "weight: 1001 is not a whole number 0..1000"),
+            (
+                r#","endpoints":[{"name":"a","address":"192.0.2.1","weight":1001}]"#,
+                "weight: 1001 is not a whole number 0..1000",
+            ),
             (r#","endpoints":[{"name":"a","address":"192.0.2.1","since":"now"}]"#, "since: \"now\" is not a moment"),
-            (r#","endpoints":[{"name":"a","address":"192.0.2.1"},{"name":"a","address":"192.0.2.2"}]"#,
-             "services[0].endpoints[1]: the name \"a\" is also that of another endpoint"),
+            (
+                r#","endpoints":[{"name":"a","address":"192.0.2.1"},{"name":"a","address":"192.0.2.2"}]"#,
+                "services[0].endpoints[1]: the name \"a\" is also that of another endpoint",
+            ),
         ] {
             let problems = problems(members);
             assert!(problems.contains(expected), "{members}\n  gave     {problems}\n  expected {expected}");

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod document;
+pub mod endpoint;
 pub mod endpoint_set;
 pub mod flow;
 pub mod forward;

@@ -240,7 +240,10 @@ mod tests {
     #[test]
     fn default_sizes_are_valid_and_grow() {
         assert!(SIZES.iter().chain([&LARGEST]).all(|size| is_valid_size(u64::from(*size))));
-        assert_eq!([0, 10, 11, 650, 655, 656, 60_000].map(default_size), [1_021, 1_021, 4_093, 65_537, 65_537, 262_147, LARGEST]);
+        assert_eq!(
+            [0, 10, 11, 650, 655, 656, 60_000].map(default_size),
+            [1_021, 1_021, 4_093, 65_537, 65_537, 262_147, LARGEST]
+        );
         assert!(![0, 1, 4, 65_535, 1 << 40].into_iter().any(is_valid_size));
     }
 

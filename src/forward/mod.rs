@@ -36,8 +36,7 @@ pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot) -> Verdict {
     let Some(entry) = snapshot.services.get(service as usize) else {
         return Verdict::Dropped(DropReason::NoService, None);
     };
-    serve(frame, &packet, (service, entry), snapshot)
-        .unwrap_or_else(|reason| Verdict::Dropped(reason, Some(service)))
+    serve(frame, &packet, (service, entry), snapshot).unwrap_or_else(|reason| Verdict::Dropped(reason, Some(service)))
 }
 
 /// What a service does with a packet that matches it.

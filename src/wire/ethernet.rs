@@ -134,7 +134,9 @@ mod tests {
     fn addresses_read_as_they_print() {
         let text = "02:00:5e:10:00:ff";
         assert_eq!(text.parse::<MacAddress>().map(|mac| mac.to_string()), Ok(text.to_owned()));
-        for wrong in ["", "02:00:5e:10:00", "02:00:5e:10:00:ff:00", "2:0:5e:10:0:ff", "02-00-5e-10-00-ff", "+2:00:5e:10:00:ff0"] {
+        for wrong in
+            ["", "02:00:5e:10:00", "02:00:5e:10:00:ff:00", "2:0:5e:10:0:ff", "02-00-5e-10-00-ff", "+2:00:5e:10:00:ff0"]
+        {
             assert_eq!(wrong.parse::<MacAddress>(), Err(NotAMacAddress), "{wrong}");
         }
     }

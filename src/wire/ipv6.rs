@@ -172,7 +172,10 @@ mod tests {
 
     #[test]
     fn refuses_lengths_beyond_the_bytes() {
-        assert_eq!(Ipv6::read(&packet(protocol::ROUTING, &[protocol::UDP, 1, 0, 0, 0, 0, 0, 0])), Err(HeaderError::Truncated));
+        assert_eq!(
+            Ipv6::read(&packet(protocol::ROUTING, &[protocol::UDP, 1, 0, 0, 0, 0, 0, 0])),
+            Err(HeaderError::Truncated)
+        );
         let whole = packet(protocol::UDP, &[0; 8]);
         assert_eq!(Ipv6::read(&whole[..47]), Err(HeaderError::Truncated));
         assert_eq!(Ipv6::read(&whole[..39]), Err(HeaderError::Truncated));

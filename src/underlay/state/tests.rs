@@ -35,7 +35,10 @@ fn a_missing_interface_is_named_with_those_that_are_there() {
 #[test]
 fn the_next_hop_is_the_gateways_address_from_the_interfaces_own() {
     let state = following("198.51.100.1");
-    assert_eq!(state.next_hop(ip("198.51.100.1")), Ok(NextHop { destination: GATEWAY_MAC, source: MAC, tag: Tag::None }));
+    assert_eq!(
+        state.next_hop(ip("198.51.100.1")),
+        Ok(NextHop { destination: GATEWAY_MAC, source: MAC, tag: Tag::None })
+    );
 }
 
 #[test]
