@@ -3,6 +3,7 @@
 pub mod config;
 pub mod control;
 pub mod document;
+pub mod endpoint;
 pub mod endpoint_set;
 pub mod flow;
 pub mod forward;

@@ -9,7 +9,7 @@
 mod error;
 mod kernel;
 mod link;
-mod message;
+pub(crate) mod message;
 mod neighbours;
 mod next_hop;
 mod state;
