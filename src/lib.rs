@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod document;
 pub mod endpoint;
 pub mod endpoint_set;
@@ -14,6 +15,7 @@ pub mod model;
 pub mod publish;
 pub mod snapshot;
 pub mod stats;
+pub mod steer;
 pub mod underlay;
 pub mod vip_map;
 pub mod wire;

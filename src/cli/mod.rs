@@ -5,7 +5,7 @@ mod check;
 mod client;
 mod files;
 mod lookup;
-// mod node;
+mod node;
 mod offline;
 mod replay;
 mod table;
@@ -25,7 +25,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon in the foreground
-    // Run(node::Run),
+    Run(node::Run),
     /// Validate a config and an endpoint set; print every error, change nothing
     Check(check::Check),
     /// Push an endpoint set to the daemon, whole
@@ -40,16 +40,16 @@ enum Command {
     Lookup(lookup::Lookup),
     /// Run the same forwarding over a capture, with no privileges and no network
     Replay(replay::Replay),
-    // The pod's side: make a namespace accept tunnelled packets for VIPs
-    // Endpoint(node::Endpoint),
-    // / After a crash: withdraw what the daemon left behind
-    // Cleanup(node::Cleanup),
+    /// The pod's side: make a namespace accept tunnelled packets for VIPs
+    Endpoint(node::Endpoint),
+    /// After a crash: withdraw what the daemon left behind
+    Cleanup(node::Cleanup),
 }
 
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
-        // Command::Run(args) => node::run(&args),
+        Command::Run(args) => node::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Apply(args) => ask::apply(&args),
         Command::Get(connection) => ask::get(&connection),
@@ -57,8 +57,8 @@ pub fn run() -> ExitCode {
         Command::Stats(connection) => ask::stats(&connection),
         Command::Lookup(args) => lookup::run(&args),
         Command::Replay(args) => replay::run(&args),
-        // Command::Endpoint(args) => node::endpoint(&args),
-        // Command::Cleanup(args) => node::cleanup(&args),
+        Command::Endpoint(args) => node::endpoint(&args),
+        Command::Cleanup(args) => node::cleanup(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

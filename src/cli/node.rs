@@ -66,7 +66,7 @@ pub fn endpoint(args: &Endpoint) -> Result<()> {
     let options =
         EndpointOptions { interface: args.interface.clone(), vips: args.vips.clone(), netns: args.netns.clone() };
     let lines = if args.print {
-        endpoint::equivalent_commands(&options)?
+        endpoint::equivalent_commands(&options)
     } else if args.remove {
         endpoint::remove(&options)?
     } else {

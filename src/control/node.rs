@@ -50,7 +50,7 @@ pub struct Facts {
     /// `af_xdp` or `af_packet`.
     pub driver: &'static str,
     /// `native` or `generic`; none with AF_PACKET.
-    pub mode: Option<&'static str>,
+    pub mode: Option<String>,
 }
 
 /// One worker, as the control side sees it.

@@ -3,7 +3,7 @@
 use crate::config::{Config, Driver};
 use crate::io::packet_socket::PacketSocket;
 use crate::io::xsk::{XskError, XskIo, XskOptions};
-use crate::steer::{Gate, Guard, SteerError, Steering, rx_queues};
+use crate::steer::{Gate, Guard, Mode, SteerError, Steering, rx_queues};
 use crate::underlay::Link;
 use std::os::fd::AsFd;
 
@@ -53,8 +53,10 @@ impl QueueIo {
 
 /// An interface that is open, with the gate shut.
 pub struct Opened {
-    /// Driver and mode, as `status` shows them.
-    pub facts: (&'static str, Option<&'static str>),
+    /// `af_xdp` or `af_packet`.
+    pub driver: &'static str,
+    /// Where the steering program runs, if there is one.
+    pub mode: Option<Mode>,
     /// Lets VIP packets in.
     pub gate: Gate,
     /// By the number of the queue.
@@ -73,22 +75,13 @@ pub fn open(config: &Config, link: &Link) -> Result<Opened, DriverError> {
     }
 }
 
+/// Where a socket cannot be had, the steering program stays as it stands: a new one has no VIPs and passes everything,
+/// and an earlier run's goes on dropping, as it does while the daemon is away.
 fn open_xdp(config: &Config, link: &Link) -> Result<Opened, DriverError> {
     let interface = &config.interface;
     let mut steering = Steering::open(&interface.name, interface.xdp_mode, &interface.pin)?;
-    let opened = open_sockets(config, link, &mut steering);
-    match opened {
-        Ok(queues) => {
-            Guard::remove(&interface.name, &interface.pin)?;
-            Ok(Opened { facts: ("af_xdp", Some(steering.mode().name())), gate: Gate::Xdp(steering), queues })
-        }
-        Err(error) => {
-            if !steering.taken_over() {
-                steering.detach()?;
-            }
-            Err(error)
-        }
-    }
+    let queues = open_sockets(config, link, &mut steering)?;
+    Ok(Opened { driver: "af_xdp", mode: Some(steering.mode()), gate: Gate::Xdp(steering), queues })
 }
 
 fn open_sockets(config: &Config, link: &Link, steering: &mut Steering) -> Result<Vec<(u32, QueueIo)>, DriverError> {
@@ -119,7 +112,6 @@ fn open_sockets(config: &Config, link: &Link, steering: &mut Steering) -> Result
 fn open_packet(config: &Config) -> Result<Opened, DriverError> {
     let interface = &config.interface;
     let guard = Guard::open(&interface.name, &interface.pin)?;
-    Steering::remove(&interface.name, &interface.pin)?;
     let numbers = interface.queues.clone().unwrap_or_else(|| {
         let count = rx_queues(&interface.name).unwrap_or(1).max(1);
         (0..count).collect()
@@ -130,5 +122,5 @@ fn open_packet(config: &Config) -> Result<Opened, DriverError> {
         Err(error) => Err(DriverError::PacketSocket { interface: interface.name.clone(), error }),
     };
     let queues = numbers.into_iter().map(socket).collect::<Result<Vec<_>, _>>()?;
-    Ok(Opened { facts: ("af_packet", None), gate: Gate::Tc(guard), queues })
+    Ok(Opened { driver: "af_packet", mode: None, gate: Gate::Tc(guard), queues })
 }

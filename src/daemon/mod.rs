@@ -74,7 +74,8 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
         underlay_mtu: underlay_mtu.min(65_535),
         hop_limit: config.underlay.hop_limit,
     };
-    let Opened { facts: (driver, mode), gate, queues } = opened;
+    let Opened { driver, mode, gate, queues } = opened;
+    let mode = mode.map(|mode| mode.to_string());
     let mut publisher = Publisher::new()?;
     let (mut workers, mut threads) = (Vec::new(), Vec::new());
     for (number, ((queue, io), core)) in queues.into_iter().zip(cores).enumerate() {
@@ -85,7 +86,7 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
         threads.push(start_worker(number, core, io, inbox, board, &config)?);
         workers.push(facts);
     }
-    let facts = Facts { name: node_name(&config), driver, mode };
+    let facts = Facts { name: node_name(&config), driver, mode: mode.clone() };
     let builder = Builder::new(settings, sources(&config, &link), workers.len());
     let ways = ways(&config, &link)?;
     let gate = std::rc::Rc::new(std::cell::RefCell::new(Some(gate)));

@@ -135,6 +135,9 @@ static __always_inline int strip(struct xdp_md *context, struct tunnel *tunnel, 
 	void *data = (void *)(long)context->data;
 	__u32 length = tunnel->inner - tunnel->outer;
 
+	// Read before; but the verifier does not know that this is the same packet.
+	if (data + sizeof(ethernet) + sizeof(vlan) > (void *)(long)context->data_end)
+		return XDP_PASS;
 	__builtin_memcpy(&ethernet, data, sizeof(ethernet));
 	if (tagged) {
 		__builtin_memcpy(&vlan, data + sizeof(ethernet), sizeof(vlan));
