@@ -24,4 +24,4 @@ int pointsman_guard(struct __sk_buff *frame)
 	return TC_ACT_UNSPEC;
 }
 
-char license[] SEC("license") = "Dual MIT/GPL";
+char _license[] SEC("license") = "Dual MIT/GPL";

@@ -27,4 +27,4 @@ int pointsman_steer(struct xdp_md *frame)
 	return bpf_redirect_map(&xsks, frame->rx_queue_index, XDP_DROP);
 }
 
-char license[] SEC("license") = "Dual MIT/GPL";
+char _license[] SEC("license") = "Dual MIT/GPL";
