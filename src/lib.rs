@@ -12,6 +12,7 @@ pub mod model;
 pub mod publish;
 pub mod snapshot;
 pub mod stats;
+pub mod steer;
 pub mod underlay;
 pub mod vip_map;
 pub mod wire;
