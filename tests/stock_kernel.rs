@@ -61,6 +61,9 @@ fn carries_tcp_and_ping(add: &str, vip_link: &str, endpoint: &str, encap: Value)
         "ip link set gre up",
         &format!("ip address add {}/32 dev {vip_link}", VIPS[0]),
         &format!("ip address add {}/128 dev {vip_link} nodad", VIPS[1]),
+        // As `pointsman endpoint --print` says, with room for a key: full segments of the client must fit the tunnel.
+        "ip -4 route replace $(ip -4 route show 192.0.2.0/24) dev vec0 advmss 1412",
+        "ip -6 route replace 2001:db8:51b::/64 dev vec0 advmss 1392",
         "httpd -p 80 -h /www",
     ] {
         kernel.run(line);
@@ -75,7 +78,7 @@ fn carries_tcp_and_ping(add: &str, vip_link: &str, endpoint: &str, encap: Value)
     edge.metrics().assert_balanced();
 }
 
-/// HTTP with the client's own address seen, an upload of packets that are too big for the tunnel at first, and pings
+/// HTTP with the client's own address seen, an upload in segments as large as the tunnel carries, and pings
 /// that the stock kernel, not the node, answers.
 fn talks(topology: &Topology, kernel: &mut StockKernel, vip: IpAddr, client: IpAddr) {
     let server = SocketAddr::new(vip, 80);
