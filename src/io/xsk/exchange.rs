@@ -172,14 +172,7 @@ impl<M: Memory> Exchange<M> {
             completion: self.rings.completion.len(),
         }
     }
-
-    /// How many frames there are.
-    pub fn frames(&self) -> u32 {
-        self.umem.frames()
-    }
-
-    /// Size of a chunk in bytes.
-    pub fn chunk_size(&self) -> u32 {
-        self.umem.chunk_size()
-    }
 }
+
+#[cfg(test)]
+mod tests;

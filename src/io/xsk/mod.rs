@@ -19,6 +19,8 @@ use crate::config::ZeroCopy;
 use crate::frame::Frame;
 
 mod exchange;
+#[cfg(test)]
+mod plain;
 mod ring;
 mod socket;
 mod umem;
