@@ -77,12 +77,6 @@ pub enum XskError {
         /// As asked for.
         interface_index: u32,
     },
-    /// Not up.
-    #[error("the interface with index {interface_index} is down: set it up first")]
-    Down {
-        /// As asked for.
-        interface_index: u32,
-    },
     /// Past the last queue.
     #[error("the interface has no queue {queue}, or not with this setting of zero_copy")]
     NoQueue {
@@ -229,15 +223,15 @@ impl PacketIo for XskIo {
     }
 
     fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+        // An interface that goes away leaves an error, and then the kernel never wakes us for this socket again.
+        socket_error(&self.socket)??;
         let timeout = if self.exchange.unsent() > 0 { timeout.min(RETRY) } else { timeout };
         let timeout = Timespec::try_from(timeout).ok();
         let mut sources = [PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
         match poll(&mut sources, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        // An interface that goes away wakes us once, and nothing but this tells why.
-        Ok(socket_error(&self.socket)??)
     }
 
     fn statistics(&self) -> KernelStatistics {
