@@ -151,6 +151,12 @@ impl<M: Memory> Exchange<M> {
         self.rings.tx.len()
     }
 
+    /// Whether something is to be done soon of which no packet will tell: frames to be sent once more, or frames to be
+    /// collected before any packet can come.
+    pub fn is_short(&self) -> bool {
+        self.unsent() > 0 || self.rings.fill.len() == 0
+    }
+
     /// Whether the kernel must be called to go on sending.
     pub fn tx_needs_wakeup(&self) -> bool {
         self.unsent() > 0 && self.rings.tx.needs_wakeup()

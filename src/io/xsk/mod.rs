@@ -29,7 +29,7 @@ pub use self::exchange::Audit;
 
 /// Frames that one system call sends where the kernel does not let us choose.
 const LEAST_BUDGET: u32 = 32;
-/// How long to sleep at most, while the kernel has not taken all that it shall send.
+/// How long to sleep at most, while the kernel has not sent all it shall, or has no frame to receive into.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// Why an AF_XDP socket could not be opened.
@@ -225,7 +225,7 @@ impl PacketIo for XskIo {
     fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
         // An interface that goes away leaves an error, and then the kernel never wakes us for this socket again.
         socket_error(&self.socket)??;
-        let timeout = if self.exchange.unsent() > 0 { timeout.min(RETRY) } else { timeout };
+        let timeout = if self.exchange.is_short() { timeout.min(RETRY) } else { timeout };
         let timeout = Timespec::try_from(timeout).ok();
         let mut sources = [PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
         match poll(&mut sources, timeout.as_ref()) {

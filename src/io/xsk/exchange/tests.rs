@@ -212,3 +212,23 @@ proptest! {
         prop_assert_eq!(empty(exchange, kernel, held), all);
     }
 }
+
+/// All frames sent and none collected: no packet can come, so nothing but a short sleep helps.
+#[test]
+fn is_short_while_the_kernel_has_nothing_to_receive_into() {
+    let (mut exchange, mut kernel) = exchange(8);
+    assert!(exchange.is_short());
+    exchange.recycle();
+    assert!(!exchange.is_short());
+    for _ in 0..2 {
+        assert_eq!(kernel.receive(4, 60), 4);
+        receive(&mut exchange, 4).into_iter().for_each(|held| exchange.send(held));
+        exchange.publish();
+        assert!(exchange.is_short(), "unsent");
+        kernel.take(8);
+    }
+    assert!(exchange.is_short(), "nothing unsent, but nothing to receive into");
+    kernel.complete(8);
+    exchange.recycle();
+    assert!(!exchange.is_short());
+}
