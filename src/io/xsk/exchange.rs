@@ -151,6 +151,12 @@ impl<M: Memory> Exchange<M> {
         self.rings.tx.len()
     }
 
+    /// Whether something is to be done soon of which no packet will tell: frames to be sent once more, or frames to be
+    /// collected before any packet can come.
+    pub fn is_short(&self) -> bool {
+        self.unsent() > 0 || self.rings.fill.len() == 0
+    }
+
     /// Whether the kernel must be called to go on sending.
     pub fn tx_needs_wakeup(&self) -> bool {
         self.unsent() > 0 && self.rings.tx.needs_wakeup()
@@ -172,14 +178,7 @@ impl<M: Memory> Exchange<M> {
             completion: self.rings.completion.len(),
         }
     }
-
-    /// How many frames there are.
-    pub fn frames(&self) -> u32 {
-        self.umem.frames()
-    }
-
-    /// Size of a chunk in bytes.
-    pub fn chunk_size(&self) -> u32 {
-        self.umem.chunk_size()
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ use crate::config::ZeroCopy;
 use crate::frame::Frame;
 
 mod exchange;
+#[cfg(test)]
+mod plain;
 mod ring;
 mod socket;
 mod umem;
@@ -27,7 +29,7 @@ pub use self::exchange::Audit;
 
 /// Frames that one system call sends where the kernel does not let us choose.
 const LEAST_BUDGET: u32 = 32;
-/// How long to sleep at most, while the kernel has not taken all that it shall send.
+/// How long to sleep at most, while the kernel has not sent all it shall, or has no frame to receive into.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// Why an AF_XDP socket could not be opened.
@@ -72,12 +74,6 @@ pub enum XskError {
     /// Gone, or never there.
     #[error("there is no interface with index {interface_index}")]
     NoInterface {
-        /// As asked for.
-        interface_index: u32,
-    },
-    /// Not up.
-    #[error("the interface with index {interface_index} is down: set it up first")]
-    Down {
         /// As asked for.
         interface_index: u32,
     },
@@ -227,15 +223,15 @@ impl PacketIo for XskIo {
     }
 
     fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
-        let timeout = if self.exchange.unsent() > 0 { timeout.min(RETRY) } else { timeout };
+        // An interface that goes away leaves an error, and then the kernel never wakes us for this socket again.
+        socket_error(&self.socket)??;
+        let timeout = if self.exchange.is_short() { timeout.min(RETRY) } else { timeout };
         let timeout = Timespec::try_from(timeout).ok();
         let mut sources = [PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
         match poll(&mut sources, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        // An interface that goes away wakes us once, and nothing but this tells why.
-        Ok(socket_error(&self.socket)??)
     }
 
     fn statistics(&mut self) -> KernelStatistics {

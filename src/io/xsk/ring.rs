@@ -60,6 +60,12 @@ impl Layout {
         })
     }
 
+    /// One like the kernel's: the two positions on cache lines of their own.
+    #[cfg(test)]
+    pub fn plain() -> Self {
+        Self { producer: 0, consumer: 64, flags: 72, entries: 128 }
+    }
+
     /// How much memory a ring of `size` entries takes, in bytes.
     pub fn bytes<T>(&self, size: u32) -> usize {
         self.entries + size as usize * size_of::<T>()
@@ -81,9 +87,9 @@ impl<T: Entry, M: Memory> Ring<T, M> {
         assert!(size.is_power_of_two(), "a ring's size is a power of two");
         assert!(layout.bytes::<T>(size) <= memory.len(), "a ring lies inside its memory");
         for offset in [layout.producer, layout.consumer, layout.flags] {
-            assert!(offset % 4 == 0 && offset + 4 <= memory.len(), "a ring's positions lie inside its memory");
+            assert!(offset.is_multiple_of(4) && offset + 4 <= memory.len(), "a ring's positions lie inside its memory");
         }
-        assert!(layout.entries % 8 == 0, "a ring's entries are aligned");
+        assert!(layout.entries.is_multiple_of(8), "a ring's entries are aligned");
         Self { memory, layout, size, entry: PhantomData }
     }
 
@@ -205,5 +211,152 @@ impl<T: Entry, M: Memory> Consumer<T, M> {
             each(unsafe { self.ring.slot(position.wrapping_add(step)).read() });
         }
         self.ring.consumer().store(position.wrapping_add(count), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::super::plain::Plain;
+    use super::*;
+
+    const SIZE: u32 = 4;
+
+    type Shared = Arc<Plain>;
+
+    /// Both ends of a ring that has already turned until `position`.
+    fn ring(size: u32, position: u32) -> (Producer<u64, Shared>, Consumer<u64, Shared>, Shared) {
+        let memory = Arc::new(Plain::new(Layout::plain().bytes::<u64>(size)));
+        let ends = (producer(&memory, size), Consumer::new(memory.clone(), Layout::plain(), size));
+        ends.0.ring.producer().store(position, Ordering::Relaxed);
+        ends.0.ring.consumer().store(position, Ordering::Relaxed);
+        (ends.0, ends.1, memory)
+    }
+
+    fn producer(memory: &Shared, size: u32) -> Producer<u64, Shared> {
+        Producer::new(memory.clone(), Layout::plain(), size)
+    }
+
+    fn taken(consumer: &mut Consumer<u64, Shared>, most: u32) -> Vec<u64> {
+        let mut all = Vec::new();
+        consumer.take(most, |entry| all.push(entry));
+        all
+    }
+
+    #[test]
+    fn passes_entries_in_order_once_published() {
+        let (mut producer, mut consumer, _) = ring(SIZE, 0);
+        assert!(producer.push(7) && producer.push(8));
+        assert_eq!((producer.len(), producer.room(), consumer.len()), (2, 2, 0));
+        assert!(taken(&mut consumer, 9).is_empty());
+        producer.publish();
+        assert_eq!(taken(&mut consumer, 1), [7]);
+        assert_eq!(taken(&mut consumer, 9), [8]);
+        assert_eq!((producer.len(), producer.room(), consumer.len()), (0, 4, 0));
+    }
+
+    #[test]
+    fn refuses_more_than_it_holds() {
+        let (mut producer, mut consumer, _) = ring(SIZE, 0);
+        assert!((0..4).all(|entry| producer.push(entry)));
+        assert!(!producer.push(4), "full before it is published");
+        producer.publish();
+        assert!(!producer.push(4), "and after");
+        assert_eq!(taken(&mut consumer, 1), [0]);
+        assert!(producer.push(4) && !producer.push(5));
+        producer.publish();
+        assert_eq!(taken(&mut consumer, 9), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn positions_wrap_at_their_highest_value() {
+        let (mut producer, mut consumer, _) = ring(SIZE, u32::MAX - 1);
+        assert!((0..4).all(|entry| producer.push(entry)));
+        assert_eq!((producer.len(), producer.room()), (4, 0));
+        producer.publish();
+        assert_eq!((producer.len(), consumer.len()), (4, 4));
+        assert_eq!(taken(&mut consumer, 3), [0, 1, 2]);
+        assert_eq!((producer.room(), consumer.len()), (3, 1));
+        assert_eq!(taken(&mut consumer, 3), [3]);
+    }
+
+    #[test]
+    fn a_successor_goes_on_where_the_ring_stands() {
+        let (mut first, consumer, memory) = ring(SIZE, u32::MAX);
+        assert!(first.push(1) && first.push(2));
+        first.publish();
+        drop((first, consumer));
+        let mut second = producer(&memory, SIZE);
+        assert_eq!(second.len(), 2);
+        assert!(second.push(3));
+        second.publish();
+        let mut consumer = Consumer::new(memory, Layout::plain(), SIZE);
+        assert_eq!(taken(&mut consumer, 9), [1, 2, 3]);
+    }
+
+    #[test]
+    fn reads_the_wake_up_flag() {
+        let (producer, ..) = ring(SIZE, 0);
+        assert!(!producer.needs_wakeup());
+        let wish = XdpRingFlags::XDP_RING_NEED_WAKEUP.bits();
+        producer.ring.word(Layout::plain().flags).store(wish, Ordering::Relaxed);
+        assert!(producer.needs_wakeup());
+    }
+
+    #[test]
+    fn nothing_is_lost_between_two_threads() {
+        const COUNT: u64 = 20_000;
+        let (mut producer, mut consumer, _) = ring(SIZE, u32::MAX - 100);
+        let sender = std::thread::spawn(move || {
+            for entry in 0..COUNT {
+                while !producer.push(entry) {
+                    std::thread::yield_now();
+                }
+                producer.publish();
+            }
+        });
+        let mut expected = 0;
+        while expected < COUNT {
+            consumer.take(SIZE, |entry| {
+                assert_eq!(entry, expected);
+                expected += 1;
+            });
+            std::thread::yield_now();
+        }
+        sender.join().expect("it only pushes");
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_bounded_queue(start in any::<u32>(), steps in prop::collection::vec((0u8..3, 0u32..6), 1..200)) {
+            let (mut producer, mut consumer, _) = ring(SIZE, start);
+            let (mut pushed, mut next, mut published, mut read) = (Vec::new(), 0u64, 0, 0);
+            for (step, count) in steps {
+                match step {
+                    0 => for _ in 0..count {
+                        let fits = pushed.len() - read < SIZE as usize;
+                        prop_assert_eq!(producer.push(next), fits);
+                        if fits {
+                            pushed.push(next);
+                        }
+                        next += 1;
+                    },
+                    1 => {
+                        producer.publish();
+                        published = pushed.len();
+                    }
+                    _ => {
+                        let end = published.min(read + count as usize);
+                        prop_assert_eq!(taken(&mut consumer, count), &pushed[read..end]);
+                        read = end;
+                    }
+                }
+                prop_assert_eq!(producer.len() as usize, pushed.len() - read);
+                prop_assert_eq!(consumer.len() as usize, published - read);
+            }
+        }
     }
 }

@@ -41,8 +41,8 @@ pub fn create() -> Result<OwnedFd, XskError> {
 
 /// Shows the kernel the packet memory, and has it make the rings.
 pub fn register(socket: &OwnedFd, umem: &Umem<Mapping>, sizes: Sizes) -> Result<(), XskError> {
-    // Kernels before 5.11, and pinned pages always, are charged against this limit. Without the capability to raise
-    // it, registering says so.
+    // The packet memory is locked. Where we may neither pass over the limit (CAP_IPC_LOCK) nor raise it, registering
+    // says so.
     let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
     let (addr, len) = umem.region();
     let chunk_size = umem.chunk_size();
@@ -115,7 +115,6 @@ pub fn bind_to(socket: &OwnedFd, interface_index: u32, queue: u32, zero_copy: Ze
     Err(match error {
         Errno::BUSY => XskError::Busy { queue },
         Errno::NODEV => XskError::NoInterface { interface_index },
-        Errno::NETDOWN => XskError::Down { interface_index },
         Errno::INVAL => XskError::NoQueue { queue },
         Errno::OPNOTSUPP if zero_copy == ZeroCopy::On => XskError::NoZeroCopy { queue },
         error => XskError::Kernel { step: "bind the AF_XDP socket", error: error.into() },
@@ -140,4 +139,50 @@ fn is_zero_copy(socket: &OwnedFd) -> Result<bool, XskError> {
     let options = xdp_options(socket)
         .map_err(|error| XskError::Kernel { step: "ask whether packets are copied", error: error.into() })?;
     Ok(options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+    use super::super::exchange::Exchange;
+    use super::super::umem;
+    use super::*;
+
+    const FRAMES: u32 = 64;
+    /// In every network namespace.
+    const LOOPBACK: u32 = 1;
+
+    /// A successor maps the rings of a socket that is bound, and finds them as they stand.
+    #[test]
+    fn rings_can_be_mapped_again() {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "this test must not be skipped in CI: run it as root");
+            println!("skipped: AF_XDP sockets need root");
+            return;
+        }
+        let run = std::thread::spawn(|| {
+            // SAFETY: only the namespace of this new thread changes, and no descriptor.
+            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("root may");
+            let sizes = Sizes::new(FRAMES).expect("a power of two");
+            let file = umem::create_file(2048, FRAMES).expect("memory");
+            let memory = umem::map_file(&file, 2048, FRAMES).expect("memory");
+            let socket = create().expect("root may");
+            register(&socket, &memory, sizes).expect("to register");
+            let rings = map_rings(&socket, sizes).expect("to map");
+            let free = memory.chunks().collect();
+            let mut first = Exchange::new(memory, rings, free);
+            first.recycle();
+            assert!(!bind_to(&socket, LOOPBACK, 0, ZeroCopy::Auto).expect("to bind"), "loopback copies");
+            let before = first.audit();
+            drop(first);
+            let memory = umem::map_file(&file, 2048, FRAMES).expect("memory");
+            let second = Exchange::new(memory, map_rings(&socket, sizes).expect("to map again"), Vec::new());
+            assert_eq!(second.audit(), before);
+            assert_eq!((before.fill, before.total()), (FRAMES, FRAMES));
+        });
+        if let Err(panic) = run.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
 }

@@ -80,11 +80,6 @@ impl<M: Memory> Umem<M> {
         Self { memory, chunk_size, frames }
     }
 
-    /// How many chunks there are.
-    pub fn frames(&self) -> u32 {
-        self.frames
-    }
-
     /// Size of a chunk in bytes.
     pub fn chunk_size(&self) -> u32 {
         self.chunk_size
@@ -109,7 +104,7 @@ impl<M: Memory> Umem<M> {
     /// The packet at `span` of a chunk, and `None` where there is no such chunk or the packet would leave it.
     pub fn frame(&mut self, chunk: u64, span: Span) -> Option<Frame<'_>> {
         let size = u64::from(self.chunk_size);
-        if chunk % size != 0 || chunk / size >= u64::from(self.frames) {
+        if !chunk.is_multiple_of(size) || chunk / size >= u64::from(self.frames) {
             return None;
         }
         // SAFETY: `new` has checked that this chunk lies inside the memory. Only one view exists at a time, as it
@@ -136,4 +131,48 @@ pub fn map_file(file: &OwnedFd, chunk_size: u32, frames: u32) -> io::Result<Umem
 
 fn bytes(chunk_size: u32, frames: u32) -> usize {
     chunk_size as usize * frames as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plain::Plain;
+    use super::*;
+
+    #[test]
+    fn takes_the_smallest_chunk_that_holds_a_packet() {
+        for (mtu, chunk) in [(1500, Some(2048)), (1774, Some(2048)), (1775, Some(4096)), (3822, Some(4096))] {
+            assert_eq!(chunk_size(mtu), chunk, "MTU {mtu}");
+        }
+        assert_eq!((chunk_size(3823), chunk_size(9000), chunk_size(u32::MAX)), (None, None, None));
+    }
+
+    #[test]
+    fn knows_the_chunk_of_an_address() {
+        let umem = Umem::new(Plain::new(4 * 2048), 2048, 4);
+        assert_eq!(umem.chunks().collect::<Vec<_>>(), [0, 2048, 4096, 6144]);
+        assert_eq!([0, 256, 2047, 2048, 6144 + 212].map(|address| umem.chunk_of(address)), [0, 0, 0, 2048, 6144]);
+    }
+
+    #[test]
+    fn views_lie_inside_their_chunk() {
+        let mut umem = Umem::new(Plain::new(4 * 2048), 2048, 4);
+        let span = Span { start: 256, len: 3 };
+        umem.frame(2048, span).expect("inside").bytes_mut().copy_from_slice(b"abc");
+        assert_eq!(umem.frame(2048, span).expect("inside").bytes(), b"abc");
+        assert_eq!(umem.frame(0, span).expect("inside").bytes(), [0; 3]);
+        assert!(umem.frame(0, Span { start: 2046, len: 3 }).is_none());
+        assert!(umem.frame(8192, span).is_none());
+        assert!(umem.frame(2049, span).is_none());
+    }
+
+    #[test]
+    fn a_file_is_seen_by_all_who_map_it() {
+        let file = create_file(2048, 2).expect("memory");
+        let mut first = map_file(&file, 2048, 2).expect("memory");
+        let mut second = map_file(&file, 2048, 2).expect("memory");
+        let span = Span { start: 0, len: 4 };
+        first.frame(2048, span).expect("inside").bytes_mut().copy_from_slice(b"here");
+        drop(first);
+        assert_eq!(second.frame(2048, span).expect("inside").bytes(), b"here");
+    }
 }
