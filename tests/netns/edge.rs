@@ -1,0 +1,155 @@
+//! The daemon in an edge node's namespace.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::notify::Notify;
+use super::process::output_of;
+use super::{EDGE_V4, EDGE_V6, Metrics, Namespace, Process, SOON, http};
+
+const METRICS: &str = "127.0.0.1:9750";
+
+/// How the daemon gets at its packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// AF_XDP with the steering program in the device driver.
+    XdpNative,
+    /// AF_XDP with the steering program in the kernel's generic hook.
+    XdpGeneric,
+    /// No AF_XDP at all.
+    Packet,
+}
+
+impl Driver {
+    /// The values of `interface.driver` and `interface.xdp_mode` that ask for it.
+    fn keys(self) -> (&'static str, &'static str) {
+        match self {
+            Self::XdpNative => ("af_xdp", "native"),
+            Self::XdpGeneric => ("af_xdp", "generic"),
+            Self::Packet => ("af_packet", "auto"),
+        }
+    }
+}
+
+/// An edge node's daemon with a directory, and a bpffs, of its own; its state outlives a restart.
+pub struct Edge<'a> {
+    namespace: &'a Namespace,
+    process: Option<Process>,
+    bpffs: PathBuf,
+    directory: TempDir,
+}
+
+impl<'a> Edge<'a> {
+    /// Writes a configuration and starts the daemon.
+    pub fn start(namespace: &'a Namespace, driver: Driver) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        // `ip netns exec` hides the host's /sys, and with it the usual bpffs; a mount elsewhere stays in sight.
+        let bpffs = directory.path().join("bpf");
+        fs::create_dir(&bpffs).expect("the directory is the test's own");
+        output_of(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpffs));
+        let mut edge = Self { namespace, process: None, bpffs, directory };
+        edge.write_config(driver);
+        edge.run();
+        edge
+    }
+
+    /// Starts the daemon (again) with the configuration as it is, and waits until it is ready.
+    pub fn run(&mut self) {
+        let notify = Notify::new(self.directory.path());
+        let mut command = self.namespace.command(&[env!("CARGO_BIN_EXE_pointsman"), "run", "--config"]);
+        command.arg(self.path("pointsman.toml")).env("NOTIFY_SOCKET", notify.path());
+        let process = self.process.insert(Process::start(command));
+        notify.wait(process, SOON).unwrap_or_else(|reason| panic!("pointsman run: {reason}"));
+    }
+
+    /// Applies an endpoint set; answered when every worker forwards by it.
+    pub fn apply(&self, services: Value) {
+        let set = serde_json::json!({ "revision": "test", "services": services });
+        let file = self.path("set.json");
+        fs::write(&file, set.to_string()).expect("the directory is the test's own");
+        output_of(self.control("apply").arg("--set").arg(file));
+    }
+
+    /// What `status`, `stats` or another such command says in JSON.
+    pub fn json(&self, command: &str) -> Value {
+        let output = output_of(self.control(command).arg("--json"));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{command} --json is not JSON: {error}"))
+    }
+
+    /// A look at `/metrics`.
+    pub fn metrics(&self) -> Metrics {
+        let address: SocketAddr = METRICS.parse().expect("an address");
+        let text = self.namespace.inside(|| http::get(address, "/metrics")).expect("the daemon serves its metrics");
+        Metrics::new(String::from_utf8(text).expect("metrics are text"))
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.end(Signal::TERM)
+    }
+
+    /// SIGKILL: no chance to tidy up.
+    pub fn kill(&mut self) -> ExitStatus {
+        self.end(Signal::KILL)
+    }
+
+    fn end(&mut self, signal: Signal) -> ExitStatus {
+        let process = self.process.take().expect("the daemon runs");
+        process.signal(signal);
+        process.wait(SOON)
+    }
+
+    fn control(&self, command: &str) -> Command {
+        let mut answer = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        answer.arg(command).arg("--socket").arg(self.path("control.sock"));
+        answer
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write_config(&self, driver: Driver) {
+        let (driver, mode) = driver.keys();
+        let directory = self.directory.path().display();
+        let config = format!(
+            r#"[node]
+name = "edge"
+state_dir = "{directory}/state"
+
+[interface]
+name = "eth0"
+driver = "{driver}"
+xdp_mode = "{mode}"
+pin = "{directory}/bpf/pointsman"
+
+[underlay]
+source_v4 = "{EDGE_V4}"
+source_v6 = "{EDGE_V6}"
+
+[control]
+socket = "{directory}/control.sock"
+group = "root"
+
+[metrics]
+listen = "{METRICS}"
+"#
+        );
+        fs::create_dir(self.path("state")).expect("the directory is the test's own");
+        fs::write(self.path("pointsman.toml"), config).expect("the directory is the test's own");
+    }
+}
+
+impl Drop for Edge<'_> {
+    fn drop(&mut self) {
+        drop(self.process.take());
+        // With the mount go the pins, and with them the steering program.
+        let _ = Command::new("umount").arg(&self.bpffs).status();
+    }
+}

@@ -1,0 +1,45 @@
+//! The test's side of sd_notify: hears `READY=1`.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::process::Process;
+
+/// A socket for `NOTIFY_SOCKET`.
+pub struct Notify {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Notify {
+    /// A socket in an existing directory.
+    pub fn new(directory: &Path) -> Self {
+        let path = directory.join("notify");
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).expect("the directory is the test's own");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("the timeout is not zero");
+        Self { socket, path }
+    }
+
+    /// What the process needs in its environment.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until the process has said that it is ready; the reason where it ended before, or said nothing.
+    pub fn wait(&self, process: &Process, limit: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + limit;
+        let mut message = [0; 4096];
+        while Instant::now() < deadline {
+            if let Ok(length) = self.socket.recv(&mut message) {
+                if message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {
+                    return Ok(());
+                }
+            } else if let Some(status) = process.ended() {
+                return Err(format!("it ended ({status}) before it was ready:\n{}", process.log()));
+            }
+        }
+        Err(format!("it was not ready within {limit:?}:\n{}", process.log()))
+    }
+}

@@ -1,0 +1,68 @@
+//! The usual network: a client, an edge node and endpoints on one bridge.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::endpoint::Endpoint;
+use super::namespace::{Namespace, veth};
+
+/// The client's addresses.
+pub const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+/// See [`CLIENT_V4`].
+pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51b, 0, 0, 0, 0, 9);
+/// The edge node's own addresses: the client's next hop to the VIPs, and the tunnels' outer source.
+pub const EDGE_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// See [`EDGE_V4`].
+pub const EDGE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51b, 0, 0, 0, 0, 1);
+
+/// Client, edge node and endpoints, each in a namespace with one link, `eth0`, to a bridge. The client's way to all
+/// VIPs (203.0.113.0/24 and 2001:db8:1::/64) is the edge node; endpoints answer it directly.
+pub struct Topology {
+    /// Where requests come from.
+    pub client: Namespace,
+    /// Where the daemon runs.
+    pub edge: Namespace,
+    /// Those that were added.
+    pub endpoints: Vec<Endpoint>,
+    fabric: Namespace,
+}
+
+impl Topology {
+    /// A network without endpoints. The edge node's link has `queues` queues, over which flows spread by their hash. All
+    /// other links have one: with several at the client, the kernel would mistake the queue a packet left by for one it
+    /// came in by, and choose the next queue by that.
+    pub fn new(queues: u32) -> Self {
+        let fabric = Namespace::new("fabric");
+        fabric.run(&["ip", "link", "add", "br0", "type", "bridge"]);
+        fabric.run(&["ip", "link", "set", "br0", "up"]);
+        let (client, edge) = (Namespace::new("client"), Namespace::new("edge"));
+        let topology = Self { client, edge, endpoints: Vec::new(), fabric };
+        topology.connect(&topology.client, "client", (CLIENT_V4, CLIENT_V6), 1);
+        topology.connect(&topology.edge, "edge", (EDGE_V4, EDGE_V6), queues);
+        topology.client.run(&["ip", "route", "add", "203.0.113.0/24", "via", &EDGE_V4.to_string()]);
+        topology.client.run(&["ip", "route", "add", "2001:db8:1::/64", "via", &EDGE_V6.to_string()]);
+        topology
+    }
+
+    /// Adds an endpoint, `ep0` being the first, that takes traffic for the VIPs and serves them.
+    pub fn add_endpoint(&mut self, vips: &[IpAddr]) {
+        let number = self.endpoints.len() as u8;
+        let name = format!("ep{number}");
+        let namespace = Namespace::new(&name);
+        let v4 = Ipv4Addr::new(192, 0, 2, 20 + number);
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0x51b, 0, 0, 0, 0, 0xe0 + u16::from(number));
+        self.connect(&namespace, &name, (v4, v6), 1);
+        self.endpoints.push(Endpoint::start(namespace, &name, (v4, v6), vips));
+    }
+
+    /// The namespace of the bridge, `br0`.
+    pub fn fabric(&self) -> &Namespace {
+        &self.fabric
+    }
+
+    /// Puts a namespace on the bridge by a link that is called `port` there and `eth0` in the namespace.
+    fn connect(&self, namespace: &Namespace, port: &str, (v4, v6): (Ipv4Addr, Ipv6Addr), queues: u32) {
+        veth((&self.fabric, port), (namespace, "eth0"), queues);
+        self.fabric.run(&["ip", "link", "set", port, "master", "br0"]);
+        namespace.add_addresses("eth0", &[format!("{v4}/24"), format!("{v6}/64")]);
+    }
+}
