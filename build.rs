@@ -16,9 +16,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let headers = multiarch_headers();
     println!("cargo:rerun-if-changed=build.rs");
-    for room in ROOMS.map(Path::new).into_iter().filter(|room| room.is_dir()) {
+    for room in ROOMS.map(Path::new) {
         // The directory too, so that a new file is seen; then each header and program by itself.
         println!("cargo:rerun-if-changed={}", room.display());
+        if !room.is_dir() {
+            continue;
+        }
         for entry in fs::read_dir(room)? {
             let file = entry?.path();
             let Some(name) = file.file_name().and_then(|name| name.to_str()) else { continue };

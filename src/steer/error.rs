@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::iter;
 use std::path::PathBuf;
 
 use aya::EbpfError;
@@ -9,6 +10,9 @@ use aya::maps::MapError;
 use aya::pin::PinError;
 use aya::programs::ProgramError;
 use aya::programs::links::LinkError;
+use aya::programs::tc::TcError;
+use netlink_packet_core::DecodeError;
+use rustix::io::Errno;
 use thiserror::Error as ThisError;
 
 /// Why the steering program or the guard cannot be attached, told its VIPs, or removed.
@@ -89,22 +93,30 @@ macro_rules! causes {
         }
     })+ };
 }
-causes!(EbpfError, LinkError, MapError, PinError, ProgramError, io::Error, rustix::io::Errno);
-causes!(aya::programs::tc::TcError, netlink_packet_core::DecodeError);
+causes!(EbpfError, LinkError, MapError, PinError, ProgramError, io::Error, Errno);
+causes!(TcError, DecodeError);
 
 /// The operating system's number for an error, however deep it is wrapped.
 pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
-    let mut layer = Some(error);
-    while let Some(error) = layer {
-        if let Some(number) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-            return Some(number);
-        }
-        if let Some(number) = error.downcast_ref::<rustix::io::Errno>() {
-            return Some(number.raw_os_error());
-        }
-        layer = error.source();
+    iter::successors(Some(error), |&error| error.source()).find_map(number)
+}
+
+fn number(error: &(dyn Error + 'static)) -> Option<i32> {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return error.raw_os_error();
     }
-    None
+    if let Some(error) = error.downcast_ref::<Errno>() {
+        return Some(error.raw_os_error());
+    }
+    // These speak for the error in them and name only its source, so that the chain passes it by.
+    if let Some(ProgramError::TcError(error)) = error.downcast_ref() {
+        return number(error);
+    }
+    match error.downcast_ref::<TcError>()? {
+        TcError::IoError(error) => error.raw_os_error(),
+        TcError::NetlinkError(error) => error.raw_os_error(),
+        _ => None,
+    }
 }
 
 /// An error and its causes in one line; aya's outer errors keep the reason to themselves.

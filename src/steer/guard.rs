@@ -87,7 +87,7 @@ pub(super) fn discard(interface: &str, pins: &Pins) -> Result<(), SteerError> {
         Err(error) if matches!(errno(&error), Some(libc::ENODEV | libc::ENXIO | libc::EINVAL | libc::ENOENT)) => {}
         Err(error) => return Err(SteerError::while_doing("detach the guard")(error)),
     }
-    pins.remove()
+    pins.remove_with_parent()
 }
 
 /// Puts a new program, on the pinned maps, into the filter of an earlier run; fails where there is none.

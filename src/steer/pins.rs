@@ -51,6 +51,18 @@ impl Pins {
         self.try_remove().map_err(SteerError::while_doing("remove the pins"))
     }
 
+    /// The same, and for the directory that this one is in.
+    pub fn remove_with_parent(&self) -> Result<(), SteerError> {
+        self.remove()?;
+        let parent = self.0.parent().unwrap_or(&self.0);
+        match fs::remove_dir(parent) {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+                Err(SteerError::while_doing("remove the directory for pins")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn try_remove(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;

@@ -84,8 +84,8 @@ impl Steering {
     pub fn open(interface: &str, asked: XdpMode, pin: &Path) -> Result<Self, SteerError> {
         let index = interface_index(interface)?;
         let pins = Pins::of(pin, interface);
-        pins.make()?;
         guard::discard(interface, &Pins::of_guard(pin, interface))?;
+        pins.make()?;
         // A program that cannot be taken over (its maps may be those of another version) must not keep this from
         // starting.
         if let Some((link, mode)) = standing(&pins, index, asked)?
