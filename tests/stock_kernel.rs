@@ -63,7 +63,7 @@ fn carries_tcp_and_ping(add: &str, vip_link: &str, endpoint: &str, encap: Value)
         &format!("ip address add {}/128 dev {vip_link} nodad", VIPS[1]),
         // As `pointsman endpoint --print` says, with room for a key: full segments of the client must fit the tunnel.
         "ip -4 route replace $(ip -4 route show 192.0.2.0/24) dev vec0 advmss 1412",
-        "ip -6 route replace 2001:db8:51b::/64 dev vec0 advmss 1392",
+        "ip -6 route replace $(ip -6 route show 2001:db8:51b::/64) dev vec0 advmss 1392",
         "httpd -p 80 -h /www",
     ] {
         kernel.run(line);
