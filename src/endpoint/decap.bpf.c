@@ -48,24 +48,28 @@ struct {
 	__type(value, __u8);
 } vips SEC(".maps");
 
-// What stands before the inner packet, without the Ethernet header, and what the inner packet is.
+// Lengths are counted beside the pointers: the verifier lets only CAP_PERFMON subtract one pointer from another.
 struct tunnel {
-	void *outer;
-	void *inner;
+	void *frame;
+	void *outer; // behind the Ethernet header and its tag
 	void *end;
+	__u32 outer_length; // all that is to be taken away
 	__be16 inner_ethertype;
 };
 
-static __always_inline int gre(struct tunnel *tunnel, struct gre_header *header)
+// A GRE header behind so many bytes of outer IP header.
+static __always_inline int gre(struct tunnel *tunnel, __u32 ip_length)
 {
+	struct gre_header *header = tunnel->outer + ip_length;
+
 	if ((void *)(header + 1) > tunnel->end)
 		return 0;
 	if (header->flags & ~bpf_htons(GRE_KEY))
 		return 0;
 	tunnel->inner_ethertype = header->protocol;
-	tunnel->inner = header + 1;
+	tunnel->outer_length = ip_length + sizeof(*header);
 	if (header->flags)
-		tunnel->inner += sizeof(__be32);
+		tunnel->outer_length += sizeof(__be32);
 	return 1;
 }
 
@@ -81,7 +85,7 @@ static __always_inline int outer_ipv4(struct tunnel *tunnel)
 		return 0;
 	switch (ip->protocol) {
 	case IPPROTO_GRE:
-		return gre(tunnel, tunnel->outer + ip->ihl * 4);
+		return gre(tunnel, ip->ihl * 4);
 	default:
 		return 0;
 	}
@@ -97,7 +101,7 @@ static __always_inline int outer_ipv6(struct tunnel *tunnel)
 		return 0;
 	switch (ip->nexthdr) {
 	case IPPROTO_GRE:
-		return gre(tunnel, (void *)(ip + 1));
+		return gre(tunnel, sizeof(*ip));
 	default:
 		return 0;
 	}
@@ -105,8 +109,10 @@ static __always_inline int outer_ipv6(struct tunnel *tunnel)
 
 static __always_inline int inner_destination(struct tunnel *tunnel, struct address *destination)
 {
+	void *inner = tunnel->outer + tunnel->outer_length;
+
 	if (tunnel->inner_ethertype == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = tunnel->inner;
+		struct iphdr *ip = inner;
 
 		if ((void *)(ip + 1) > tunnel->end || ip->version != 4)
 			return 0;
@@ -116,7 +122,7 @@ static __always_inline int inner_destination(struct tunnel *tunnel, struct addre
 		return 1;
 	}
 	if (tunnel->inner_ethertype == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = tunnel->inner;
+		struct ipv6hdr *ip = inner;
 
 		if ((void *)(ip + 1) > tunnel->end || ip->version != 6)
 			return 0;
@@ -132,8 +138,7 @@ static __always_inline int strip(struct xdp_md *context, struct tunnel *tunnel, 
 {
 	struct ethhdr ethernet;
 	struct vlan_header vlan = {};
-	void *data = (void *)(long)context->data;
-	__u32 length = tunnel->inner - tunnel->outer;
+	void *data = tunnel->frame;
 
 	__builtin_memcpy(&ethernet, data, sizeof(ethernet));
 	if (tagged) {
@@ -142,7 +147,7 @@ static __always_inline int strip(struct xdp_md *context, struct tunnel *tunnel, 
 	} else {
 		ethernet.h_proto = tunnel->inner_ethertype;
 	}
-	if (bpf_xdp_adjust_head(context, length))
+	if (bpf_xdp_adjust_head(context, tunnel->outer_length))
 		return XDP_PASS;
 	data = (void *)(long)context->data;
 	if (data + sizeof(ethernet) + sizeof(vlan) > (void *)(long)context->data_end)
@@ -157,7 +162,11 @@ SEC("xdp")
 int decap(struct xdp_md *context)
 {
 	struct ethhdr *ethernet = (void *)(long)context->data;
-	struct tunnel tunnel = { .outer = ethernet + 1, .end = (void *)(long)context->data_end };
+	struct tunnel tunnel = {
+		.frame = ethernet,
+		.outer = ethernet + 1,
+		.end = (void *)(long)context->data_end,
+	};
 	struct address destination = {};
 	__be16 ethertype;
 	int tagged, found;
