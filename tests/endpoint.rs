@@ -14,6 +14,7 @@ use pnet::datalink::{self, Channel, Config, DataLinkReceiver, DataLinkSender, Ma
 use pnet::packet::Packet;
 use pnet::packet::ethernet::EthernetPacket;
 use pointsman::endpoint::{self, EndpointError, EndpointOptions};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 const VIP_V4: &str = "203.0.113.10";
 const VIP_V6: &str = "2001:db8:f::10";
@@ -391,6 +392,53 @@ fn it_says_what_is_wrong() {
     let missing = PathBuf::from("/run/netns/there-is-no-such-namespace");
     let words = failure(EndpointOptions { netns: Some(missing), ..options(&[VIP_V4]) });
     assert!(words.contains("there-is-no-such-namespace"), "{words}");
+}
+
+#[test]
+fn the_capabilities_that_it_asks_for_are_enough() {
+    if skipped() {
+        return;
+    }
+    let bench = Bench::new();
+    let with = |capabilities: CapabilitySet| {
+        bench.pod.inside(|| {
+            let inheritable = CapabilitySet::empty();
+            let sets = CapabilitySets { effective: capabilities, permitted: capabilities, inheritable };
+            set_capabilities(None, sets).expect("capabilities can be given up");
+            endpoint::configure(&options(&[VIP_V4])).map_err(|error| error.to_string())
+        })
+    };
+    // The loader looks once a process at what the kernel can do: not first in a thread that may not look.
+    with(CapabilitySet::NET_ADMIN | CapabilitySet::BPF).expect("enough for the first time");
+    let words = with(CapabilitySet::NET_ADMIN | CapabilitySet::BPF).expect_err("whose program is it?");
+    assert!(words.contains("CAP_SYS_ADMIN"), "{words}");
+    with(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN).expect("enough for the second time");
+    bench.remove(&[VIP_V4]);
+    let words = with(CapabilitySet::empty()).expect_err("nothing is permitted");
+    assert!(words.contains("CAP_NET_ADMIN"), "{words}");
+    let words = with(CapabilitySet::NET_ADMIN).expect_err("loading a program takes more");
+    assert!(words.contains("CAP_BPF"), "{words}");
+}
+
+#[test]
+fn a_program_that_is_not_ours_stays() {
+    if skipped() {
+        return;
+    }
+    let bench = Bench::new();
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let (source, object) = (directory.path().join("other.c"), directory.path().join("other.o"));
+    let code = "__attribute__((section(\"xdp\"), used)) int other(void *frame) { return 2; }\n";
+    std::fs::write(&source, code).expect("the directory is the test's own");
+    let (source, object) = (source.to_string_lossy(), object.to_string_lossy());
+    bench.pod.run(&["clang", "-O2", "-target", "bpf", "-c", &source, "-o", &object]);
+    bench.pod.run(&["ip", "link", "set", "eth0", "xdpdrv", "object", &object, "section", "xdp"]);
+    let before = program_of(&bench).expect("ip attached it");
+    let answer = bench.pod.inside(|| endpoint::configure(&options(&[VIP_V4])));
+    let words = answer.expect_err("the place is taken").to_string();
+    assert!(words.contains("eth0") && words.contains("not pointsman's"), "{words}");
+    bench.remove(&[VIP_V4]);
+    assert_eq!(program_of(&bench), Some(before));
 }
 
 #[test]
