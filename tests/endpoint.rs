@@ -20,7 +20,7 @@ const VIP_V4: &str = "203.0.113.10";
 const VIP_V6: &str = "2001:db8:f::10";
 const CLIENT_V4: &str = "198.51.100.1";
 const CLIENT_V6: &str = "2001:db8:c::1";
-/// The end of a test that looks for silence: a datagram that is always answered.
+/// Where the echo servers listen.
 const PORT: u16 = 7;
 
 /// A client and an endpoint with a link between them. Strict reverse-path filters at the endpoint.
