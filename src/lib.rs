@@ -1,6 +1,8 @@
 //! pointsman: a layer-4 packet forwarder for edge nodes. ARCHITECTURE.md has the map of these rooms.
 
 pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod document;
 pub mod endpoint;
 pub mod endpoint_set;
@@ -13,6 +15,8 @@ pub mod model;
 pub mod publish;
 pub mod snapshot;
 pub mod stats;
+pub mod steer;
 pub mod underlay;
 pub mod vip_map;
 pub mod wire;
+pub mod worker;

@@ -1,1 +1,128 @@
-//! To come.
+//! Frames that come from and go to plain memory: for tests, benches and simulations.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::{Held, KernelStatistics, PacketIo};
+use crate::frame::{Frame, Span};
+
+/// Room before each frame, as AF_XDP gives it.
+const HEADROOM: usize = 256;
+
+/// Packet memory with a way in and a way out.
+#[derive(Debug)]
+pub struct Memory {
+    chunks: Vec<Vec<u8>>,
+    free: Vec<u64>,
+    waiting: VecDeque<Vec<u8>>,
+    queued: Vec<Vec<u8>>,
+    sent: Vec<Vec<u8>>,
+    /// How many frames the way out holds until they are taken.
+    room: usize,
+    held: usize,
+}
+
+impl Memory {
+    /// Memory for `chunks` frames, and a way out that holds `room` of them until they are taken.
+    pub fn new(chunks: usize, room: usize) -> Self {
+        let (waiting, free) = (VecDeque::new(), (0..chunks as u64).collect());
+        Self { chunks: vec![Vec::new(); chunks], free, waiting, queued: Vec::new(), sent: Vec::new(), room, held: 0 }
+    }
+
+    /// Lets a frame come in.
+    pub fn push(&mut self, frame: impl Into<Vec<u8>>) {
+        self.waiting.push_back(frame.into());
+    }
+
+    /// Takes all frames that have left.
+    pub fn take_sent(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// How many frames have not come in yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether every frame is free or held by the worker, and none twice.
+    pub fn is_whole(&self) -> bool {
+        let distinct: std::collections::BTreeSet<_> = self.free.iter().collect();
+        distinct.len() == self.free.len() && self.free.len() + self.held == self.chunks.len()
+    }
+}
+
+impl PacketIo for Memory {
+    const TAP: bool = false;
+
+    fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
+        let room = self.room.saturating_sub(self.queued.len() + self.sent.len() + self.held);
+        for _ in 0..most.min(room) {
+            if self.free.is_empty() {
+                break;
+            }
+            let Some(frame) = self.waiting.pop_front() else { break };
+            let Some(chunk) = self.free.pop() else { break };
+            let buffer = &mut self.chunks[chunk as usize];
+            buffer.clear();
+            buffer.resize(HEADROOM, 0);
+            buffer.extend(&frame);
+            self.held += 1;
+            into.push(Held::new(chunk, Span { start: HEADROOM, len: frame.len() }));
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, held: &Held) -> Frame<'_> {
+        Frame::new(&mut self.chunks[held.chunk as usize], held.span).expect("a held frame lies inside its chunk")
+    }
+
+    fn send(&mut self, held: Held) {
+        let bytes = self.frame(&held).bytes().to_vec();
+        self.queued.push(bytes);
+        self.release(held);
+    }
+
+    fn release(&mut self, held: Held) {
+        self.held -= 1;
+        self.free.push(held.chunk);
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sent.append(&mut self.queued);
+        Ok(())
+    }
+
+    fn wait(&mut self, _wake: BorrowedFd<'_>, _timeout: Duration) -> io::Result<()> {
+        std::thread::yield_now();
+        Ok(())
+    }
+
+    fn statistics(&mut self) -> KernelStatistics {
+        KernelStatistics::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_comes_in_that_could_not_leave() {
+        let mut memory = Memory::new(8, 2);
+        (0..5u8).for_each(|i| memory.push([i; 60]));
+        let mut batch = Vec::new();
+        memory.receive(&mut batch, 8).expect("memory");
+        assert_eq!((batch.len(), memory.waiting()), (2, 3));
+        batch.drain(..).for_each(|held| memory.send(held));
+        memory.flush().expect("memory");
+        memory.receive(&mut batch, 8).expect("memory");
+        assert!(batch.is_empty(), "the way out is full");
+        assert_eq!(memory.take_sent(), [vec![0; 60], vec![1; 60]]);
+        memory.receive(&mut batch, 1).expect("memory");
+        assert!(batch.len() == 1 && memory.is_whole());
+        batch.drain(..).for_each(|held| memory.release(held));
+        assert!(memory.is_whole());
+    }
+}

@@ -92,5 +92,5 @@ pub trait PacketIo {
     fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()>;
 
     /// What the kernel has counted; zeros where there is no kernel.
-    fn statistics(&self) -> KernelStatistics;
+    fn statistics(&mut self) -> KernelStatistics;
 }

@@ -28,14 +28,26 @@ impl Default for Board {
 
 impl Board {
     /// Shows new totals. Only the worker that owns the board calls this.
+    pub fn show_tally(&self, tally: &Tally) {
+        let Tally { received, sent, answered, drops } = tally;
+        let totals = [received.packets, received.bytes, sent.packets, sent.bytes, answered.packets, answered.bytes];
+        self.write(|| {
+            store(&self.values[..TOTALS], totals);
+            store(&self.values[TOTALS + KERNEL..], drops.iter().copied());
+        });
+    }
+
+    /// Shows new totals and what the kernel has counted. Only the worker that owns the board calls this.
     pub fn show(&self, tally: &Tally, kernel: &KernelStatistics) {
+        self.show_tally(tally);
+        self.write(|| store(&self.values[TOTALS..TOTALS + KERNEL], kernel.to_array()));
+    }
+
+    fn write(&self, change: impl FnOnce()) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
         fence(Ordering::Release);
-        let Tally { received, sent, answered, drops } = tally;
-        let totals = [received.packets, received.bytes, sent.packets, sent.bytes, answered.packets, answered.bytes];
-        let values = totals.into_iter().chain(kernel.to_array()).chain(drops.iter().copied());
-        self.values.iter().zip(values).for_each(|(shown, value)| shown.store(value, Ordering::Relaxed));
+        change();
         self.version.store(version + 2, Ordering::Release);
     }
 
@@ -51,6 +63,10 @@ impl Board {
             std::hint::spin_loop();
         }
     }
+}
+
+fn store(places: &[AtomicU64], values: impl IntoIterator<Item = u64>) {
+    places.iter().zip(values).for_each(|(place, value)| place.store(value, Ordering::Relaxed));
 }
 
 fn split(values: &[u64; VALUES]) -> (Tally, KernelStatistics) {

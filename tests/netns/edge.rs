@@ -1,7 +1,6 @@
 //! The daemon in an edge node's namespace.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
@@ -11,9 +10,7 @@ use tempfile::TempDir;
 
 use super::notify::Notify;
 use super::process::output_of;
-use super::{EDGE_V4, EDGE_V6, Metrics, Namespace, Process, SOON, http};
-
-const METRICS: &str = "127.0.0.1:9750";
+use super::{EDGE_V4, EDGE_V6, Metrics, Namespace, Process, SOON};
 
 /// How the daemon gets at its packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +79,9 @@ impl<'a> Edge<'a> {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{command} --json is not JSON: {error}"))
     }
 
-    /// A look at `/metrics`.
+    /// A look at its counters.
     pub fn metrics(&self) -> Metrics {
-        let address: SocketAddr = METRICS.parse().expect("an address");
-        let text = self.namespace.inside(|| http::get(address, "/metrics")).expect("the daemon serves its metrics");
-        Metrics::new(String::from_utf8(text).expect("metrics are text"))
+        Metrics::new(self.json("stats"))
     }
 
     /// SIGTERM, and how it ended.
@@ -136,9 +131,6 @@ source_v6 = "{EDGE_V6}"
 [control]
 socket = "{directory}/control.sock"
 group = "root"
-
-[metrics]
-listen = "{METRICS}"
 "#
         );
         fs::create_dir(self.path("state")).expect("the directory is the test's own");

@@ -2,12 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use tempfile::TempDir;
+use super::{Namespace, http, udp};
 
-use super::notify::Notify;
-use super::{Namespace, Process, SOON, http, udp};
-
-/// A running endpoint.
+/// An endpoint with its servers.
 pub struct Endpoint {
     /// Its name, which is what its servers answer.
     pub name: String,
@@ -15,30 +12,22 @@ pub struct Endpoint {
     pub addresses: (Ipv4Addr, Ipv6Addr),
     /// Where it runs.
     pub namespace: Namespace,
-    receiver: Process,
     _http: http::Server,
     _echoes: Vec<udp::Echo>,
-    _directory: TempDir,
 }
 
 impl Endpoint {
-    /// Starts `pointsman endpoint` and the servers in a namespace that is already on the network.
+    /// Runs `pointsman endpoint` and starts the servers in a namespace that is already on the network.
     pub fn start(namespace: Namespace, name: &str, addresses: (Ipv4Addr, Ipv6Addr), vips: &[IpAddr]) -> Self {
-        let host_routes = vips.iter().map(|vip| format!("{vip}/{}", if vip.is_ipv4() { 32 } else { 128 }));
-        namespace.add_addresses("lo", &host_routes.collect::<Vec<_>>());
-        let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        let notify = Notify::new(directory.path());
-        let mut command = namespace.command(&[env!("CARGO_BIN_EXE_pointsman"), "endpoint", "--interface", "eth0"]);
-        for vip in vips {
-            command.arg("--vip").arg(vip.to_string());
-        }
-        command.env("NOTIFY_SOCKET", notify.path());
-        let receiver = Process::start(command);
-        notify.wait(&receiver, SOON).unwrap_or_else(|reason| panic!("pointsman endpoint: {reason}"));
+        let binary = env!("CARGO_BIN_EXE_pointsman");
+        let vip_texts: Vec<String> = vips.iter().map(IpAddr::to_string).collect();
+        let vip_flags = vip_texts.iter().flat_map(|vip| ["--vip", vip]);
+        let command: Vec<&str> = [binary, "endpoint", "--interface", "eth0"].into_iter().chain(vip_flags).collect();
+        namespace.run(&command);
         let server = http::Server::start(&namespace, name);
         let echoes = vips.iter().map(|&vip| udp::Echo::start(&namespace, vip, name)).collect();
         let name = name.to_owned();
-        Self { name, addresses, namespace, receiver, _http: server, _echoes: echoes, _directory: directory }
+        Self { name, addresses, namespace, _http: server, _echoes: echoes }
     }
 
     /// Its entry in an endpoint set, reached over IPv6.

@@ -1,36 +1,33 @@
-//! Reads Prometheus text.
+//! Reads the counters that `pointsman stats --json` prints.
 
-/// One look at `/metrics`.
-pub struct Metrics {
-    text: String,
-}
+use serde_json::Value;
+
+/// One look at all counters: by the metric's name, nested by labels.
+pub struct Metrics(Value);
 
 impl Metrics {
-    /// Takes the text as it was served.
-    pub fn new(text: String) -> Self {
-        Self { text }
+    /// Takes the object as it was printed.
+    pub fn new(stats: Value) -> Self {
+        Self(stats)
     }
 
-    /// The sum of all series of a metric; panics where there is none.
+    /// The sum of a counter over all its labels; panics where there is no such counter.
     pub fn sum(&self, name: &str) -> u64 {
-        self.sum_where(name, "")
+        total(self.counter(name))
     }
 
-    /// The sum of a metric's series whose labels contain `label`, such as `service="web"`.
-    pub fn sum_where(&self, name: &str, label: &str) -> u64 {
-        let series: Vec<u64> =
-            self.series(name).filter(|(labels, _)| labels.contains(label)).map(|(_, value)| value).collect();
-        assert!(!series.is_empty(), "/metrics has no {name} with {label:?}:\n{}", self.text);
-        series.iter().sum()
+    /// The sum of what a counter has under one label, such as a service's name.
+    pub fn sum_of(&self, name: &str, label: &str) -> u64 {
+        total(&self.counter(name)[label])
     }
 
-    /// Each series of a metric: its labels and its value.
-    pub fn series<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
-        self.text.lines().filter_map(move |line| {
-            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
-            let whole_name = labels.is_empty() || labels.starts_with('{');
-            whole_name.then(|| Some((labels, value.parse::<f64>().ok()? as u64))).flatten()
-        })
+    /// The values of a counter with one label, such as a worker's number.
+    pub fn each(&self, name: &str) -> Vec<u64> {
+        self.counter(name).as_object().expect("it has a label").values().map(total).collect()
+    }
+
+    fn counter(&self, name: &str) -> &Value {
+        self.0.get(name).unwrap_or_else(|| panic!("stats has no {name}: {}", self.0))
     }
 
     /// Holds the promise that every received packet was sent, answered, or dropped for a counted reason.
@@ -38,7 +35,14 @@ impl Metrics {
         let received = self.sum("pointsman_received_packets_total");
         let sent = self.sum("pointsman_sent_packets_total");
         let answered = self.sum("pointsman_answered_packets_total");
-        let dropped: u64 = self.series("pointsman_drops_total").map(|(_, value)| value).sum();
+        let dropped = self.sum("pointsman_drops_total");
         assert_eq!(received, sent + answered + dropped, "{sent} sent, {answered} answered, {dropped} dropped");
+    }
+}
+
+fn total(counter: &Value) -> u64 {
+    match counter {
+        Value::Object(labels) => labels.values().map(total).sum(),
+        value => value.as_u64().expect("a number"),
     }
 }

@@ -1,0 +1,37 @@
+# make deps   what building, testing and the demo need: Debian's packages, only those that are missing
+# make build  the optimised binary, target/release/pointsman
+# make test   every check and test; those that need root say "skipped" where they do not have it
+# make demo   a client, an edge node and three endpoints in network namespaces of this machine
+
+PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
+            user-mode-linux busybox-static cpio
+
+# What needs root asks for it; building does not.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: deps build test demo deny clean-namespaces
+
+deps:
+	@scripts/install-missing $(PACKAGES)
+
+build: deps
+	cargo build --release --locked
+
+test: deps
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked
+	@$(MAKE) --no-print-directory deny
+
+# Licences and advisories of the dependencies. Building cargo-deny takes longer than all tests, so it is not installed
+# here: cargo install --locked cargo-deny
+deny:
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
+	else echo "skipped: cargo-deny is not installed (licences and advisories of the dependencies)"; fi
+
+demo: build
+	@$(SUDO) demo/demo target/release/pointsman
+
+# What test runs that were killed left behind. Namespaces of runs that go on are not touched.
+clean-namespaces:
+	@$(SUDO) scripts/clean-namespaces

@@ -1,0 +1,40 @@
+//! `pointsman check`: validates config and set, prints every error, changes nothing.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+
+use super::files::{listed, load_config, load_set};
+use pointsman::control::set::{check_vips, join};
+use pointsman::document::Problems;
+
+/// `pointsman check`
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// The config
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// An endpoint set to check with it
+    #[arg(long, value_name = "FILE")]
+    set: Option<PathBuf>,
+}
+
+/// Checks both files before it says anything, so that all errors come at once.
+pub fn run(args: &Check) -> Result<()> {
+    let config = load_config(&args.config);
+    let set = args.set.as_deref().map(load_set).transpose();
+    let (config, set) = match (config, set) {
+        (Ok(config), Ok(set)) => (config, set),
+        (Err(first), Err(second)) => return Err(anyhow!("{first}\n{second}")),
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
+    if let (Some(path), Some(set)) = (&args.set, &set) {
+        let joined = check_vips(&config, set).and_then(|()| join(&config, set));
+        joined.map_err(|refusal| anyhow!("{}", listed(path, &Problems::from(refusal))))?;
+    }
+    println!("{}: valid", args.config.display());
+    if let (Some(path), Some(set)) = (&args.set, &set) {
+        println!("{}: valid, {} services, {} endpoints", path.display(), set.services.len(), set.endpoint_count());
+    }
+    Ok(())
+}

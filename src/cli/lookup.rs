@@ -1,0 +1,69 @@
+//! `pointsman lookup`: against the daemon, or offline.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use serde_json::{Value, json};
+
+use super::client::{Connection, print_json};
+use super::files::{load_config, load_set};
+use super::offline::OfflineNode;
+use super::table::plain;
+use pointsman::control::lookup::{Query, explain};
+
+/// `pointsman lookup`
+#[derive(Debug, clap::Args)]
+pub struct Lookup {
+    /// The client's address
+    #[arg(long, value_name = "A")]
+    src: IpAddr,
+    /// The VIP
+    #[arg(long, value_name = "B")]
+    dst: IpAddr,
+    /// tcp, udp, icmp, ... or a number
+    #[arg(long, value_name = "P")]
+    protocol: String,
+    /// The client's port
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    sport: u16,
+    /// The VIP's port
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    dport: u16,
+    /// Ask no daemon: this config, with --set
+    #[arg(long, value_name = "FILE", requires = "set")]
+    config: Option<PathBuf>,
+    /// The endpoint set, with --config
+    #[arg(long, value_name = "FILE", requires = "config")]
+    set: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Prints which service, slot and endpoint a flow gets, and why.
+pub fn run(args: &Lookup) -> Result<()> {
+    let params = json!({
+        "src": args.src, "dst": args.dst, "protocol": args.protocol, "sport": args.sport, "dport": args.dport,
+    });
+    let answer = match (&args.config, &args.set) {
+        (Some(config), Some(set)) => {
+            let query = Query::read(&params).map_err(|problems| anyhow!("{problems}"))?;
+            let mut node = OfflineNode::new(load_config(config)?)?;
+            node.build(&load_set(set)?)?;
+            json!(explain(&query, &node.builder.snapshot()))
+        }
+        _ => args.connection.ask("lookup", &params)?,
+    };
+    if args.connection.json {
+        print_json(&answer);
+    } else {
+        print(&answer);
+    }
+    Ok(())
+}
+
+fn print(answer: &Value) {
+    for key in ["service", "slot", "endpoint", "address", "reason"] {
+        println!("{key:<9} {}", plain(&answer[key]));
+    }
+}

@@ -1,0 +1,77 @@
+//! The commands that change this host: `run`, `cleanup`, `endpoint`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use tracing_subscriber::EnvFilter;
+
+use super::files::load_config;
+use pointsman::daemon;
+use pointsman::endpoint::{self, EndpointOptions};
+
+/// `pointsman run`
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The config
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Runs the daemon in the foreground.
+pub fn run(args: &Run) -> Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(daemon::run(load_config(&args.config)?)?)
+}
+
+/// `pointsman cleanup`
+#[derive(Debug, clap::Args)]
+pub struct Cleanup {
+    /// The config of the daemon that crashed
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Remove the steering program too: from then on the kernel gets the VIPs' packets
+    #[arg(long)]
+    detach: bool,
+}
+
+/// Tidies up after a crash.
+pub fn cleanup(args: &Cleanup) -> Result<()> {
+    Ok(daemon::cleanup(&load_config(&args.config)?, args.detach)?)
+}
+
+/// `pointsman endpoint`
+#[derive(Debug, clap::Args)]
+pub struct Endpoint {
+    /// The interface by which tunnelled packets come
+    #[arg(long, value_name = "IF")]
+    interface: String,
+    /// A VIP to accept packets for; may be given several times
+    #[arg(long = "vip", value_name = "A", required = true)]
+    vips: Vec<IpAddr>,
+    /// The network namespace to change; default: this one
+    #[arg(long, value_name = "PATH")]
+    netns: Option<PathBuf>,
+    /// Change nothing; print the `ip` commands for the kernel's own GRE device instead
+    #[arg(long, conflicts_with = "remove")]
+    print: bool,
+    /// Undo it
+    #[arg(long)]
+    remove: bool,
+}
+
+/// Makes a namespace accept tunnelled packets for the VIPs.
+pub fn endpoint(args: &Endpoint) -> Result<()> {
+    let options =
+        EndpointOptions { interface: args.interface.clone(), vips: args.vips.clone(), netns: args.netns.clone() };
+    let lines = if args.print {
+        endpoint::equivalent_commands(&options)
+    } else if args.remove {
+        endpoint::remove(&options)?
+    } else {
+        endpoint::configure(&options)?
+    };
+    lines.iter().for_each(|line| println!("{line}"));
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The control side: what a syncer and an operator talk to.
+
+mod accounts;
+pub mod lookup;
+pub mod node;
+pub mod protocol;
+pub mod server;
+pub mod set;
+pub mod store;
+pub mod update;

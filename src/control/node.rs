@@ -1,0 +1,389 @@
+//! What this node is and does, and the answers to what it is asked. Sockets and threads are elsewhere.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use serde_json::{Map, Value, json};
+
+use crate::config::Config;
+use crate::document::{Problem, Problems};
+use crate::endpoint_set;
+use crate::model::{EndpointSet, State, VipText};
+use crate::publish::Publisher;
+use crate::snapshot::{NextHop, ServiceEntry};
+use crate::stats::{Board, Report};
+use crate::underlay::Underlay;
+
+use super::lookup::{Query, explain};
+use super::protocol::{Fault, Method, PROTOCOL};
+use super::set::{check_emptied, check_vips, join};
+use super::store::Store;
+use super::update::Builder;
+
+/// How long workers may take to forward by a new snapshot. They look once a batch; a second is for ever.
+const ADOPTION_LIMIT: Duration = Duration::from_secs(5);
+/// Warnings of one answer; a set with more is broken as a whole.
+const MOST_WARNINGS: usize = 20;
+
+/// Decides which frames come to the workers. It opens last.
+pub trait Gate {
+    /// Lets in what is for these VIPs, and nothing else.
+    fn set_vips(&mut self, vips: &BTreeSet<IpNet>) -> Result<(), String>;
+}
+
+/// Where packets to endpoints go.
+pub enum Ways {
+    /// All to one neighbour.
+    Fixed(NextHop),
+    /// As the kernel's routes and neighbours say.
+    Kernel(Box<Underlay>),
+}
+
+/// What does not change while the node runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The node's name.
+    pub name: String,
+    /// `af_xdp` or `af_packet`.
+    pub driver: &'static str,
+    /// `native` or `generic`; none with AF_PACKET.
+    pub mode: Option<String>,
+}
+
+/// One worker, as the control side sees it.
+pub struct WorkerFacts {
+    /// The queue it serves.
+    pub queue: u32,
+    /// The core it is pinned to.
+    pub core: Option<usize>,
+    /// Whether it shares packet memory with the device.
+    pub zero_copy: bool,
+    /// Where it shows its totals.
+    pub board: Arc<Board>,
+}
+
+/// A node and everything it has.
+pub struct Node {
+    config: Config,
+    facts: Facts,
+    workers: Vec<WorkerFacts>,
+    builder: Builder,
+    publisher: Publisher,
+    ways: Ways,
+    gate: Box<dyn Gate>,
+    store: Store,
+    /// What the syncer pushed.
+    set: EndpointSet,
+    underlay_mtu: u32,
+    /// Why the set is not on disk, or was not taken from there.
+    store_problem: Option<String>,
+    started: Instant,
+}
+
+/// What a node is made of.
+pub struct Parts {
+    /// Its config.
+    pub config: Config,
+    /// What does not change.
+    pub facts: Facts,
+    /// Its workers.
+    pub workers: Vec<WorkerFacts>,
+    /// Builds snapshots for as many workers.
+    pub builder: Builder,
+    /// Reaches as many workers.
+    pub publisher: Publisher,
+    /// Where packets go.
+    pub ways: Ways,
+    /// What lets packets in.
+    pub gate: Box<dyn Gate>,
+    /// The underlay's MTU, in bytes.
+    pub underlay_mtu: u32,
+}
+
+impl Node {
+    /// A node with an empty set; [`restore`](Self::restore) comes next.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, facts, workers, builder, publisher, ways, gate, underlay_mtu } = parts;
+        let store = Store::new(&config.node.state_dir);
+        Self {
+            config,
+            facts,
+            workers,
+            builder,
+            publisher,
+            ways,
+            gate,
+            store,
+            set: EndpointSet::default(),
+            underlay_mtu,
+            store_problem: None,
+            started: Instant::now(),
+        }
+    }
+
+    /// The config it runs by.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes the config's services and the set on disk into force, before any syncer comes. A stored set that cannot
+    /// be used is said and left; what the config has is served all the same.
+    pub fn restore(&mut self) -> Result<(), Fault> {
+        let stored = match self.store.load() {
+            Ok(stored) => stored.unwrap_or_default(),
+            Err(error) => {
+                self.note_store_problem(error.to_string());
+                EndpointSet::default()
+            }
+        };
+        let (set, joined) = match join(&self.config, &stored) {
+            Ok(joined) => (stored, joined),
+            Err(refusal) => {
+                self.note_store_problem(format!("the set on disk is not used: {}", Problems::from(refusal)));
+                let empty = EndpointSet::default();
+                let own = EndpointSet { services: self.config.services.clone(), ..EndpointSet::default() };
+                (empty, own)
+            }
+        };
+        self.put_in_force(set, &joined)?;
+        Ok(())
+    }
+
+    fn note_store_problem(&mut self, problem: String) {
+        tracing::error!("{problem}");
+        self.store_problem = Some(problem);
+    }
+
+    /// Answers one question.
+    pub fn answer(&mut self, method: Method, params: &Value) -> Result<Value, Fault> {
+        match method {
+            Method::Hello => Ok(self.hello()),
+            Method::Apply => self.apply(params),
+            Method::Get => serde_json::to_value(&self.set).map_err(|error| Fault::internal(error.to_string())),
+            Method::Status => Ok(self.status()),
+            Method::Lookup => {
+                let query = Query::read(params).map_err(Fault::invalid_params)?;
+                Ok(json!(explain(&query, &self.builder.snapshot())))
+            }
+            Method::Stats => Ok(json!(self.report())),
+        }
+    }
+
+    fn hello(&self) -> Value {
+        json!({
+            "server": "pointsman",
+            "version": env!("CARGO_PKG_VERSION"),
+            "protocol": PROTOCOL,
+            "node": self.facts.name,
+            "revision": self.set.revision,
+            "generation": self.builder.generation(),
+        })
+    }
+
+    /// The whole set, atomically: refused whole, or in force at every worker and on disk before the answer.
+    fn apply(&mut self, params: &Value) -> Result<Value, Fault> {
+        let mut tree = params.as_object().cloned().unwrap_or_default();
+        let allow_empty = take_allow_empty(&mut tree)?;
+        let set = endpoint_set::read(&Value::Object(tree)).map_err(Fault::invalid_set)?;
+        check_vips(&self.config, &set)?;
+        if !allow_empty {
+            check_emptied(&self.set, &set)?;
+        }
+        let joined = join(&self.config, &set)?;
+        let (services, endpoints) = (set.services.len(), set.endpoint_count());
+        let changed = self.put_in_force(set, &joined)?;
+        let mut warnings = self.warnings();
+        self.store_problem = self.store.save(&self.set).err().map(|error| error.to_string());
+        if let Some(problem) = &self.store_problem {
+            tracing::error!("the set is in force but not on disk: {problem}");
+            warnings.push(format!("the set is in force but not on disk: {problem}"));
+        }
+        let generation = self.builder.generation();
+        tracing::info!(revision = self.set.revision.0, generation = generation.0, services, endpoints, changed, "applied");
+        Ok(json!({
+            "revision": self.set.revision,
+            "generation": generation,
+            "services": services,
+            "endpoints": endpoints,
+            "changed": changed,
+            "warnings": warnings,
+        }))
+    }
+
+    /// Builds, publishes, waits for every worker, then opens the gate. Answers how many services have changed.
+    fn put_in_force(&mut self, set: EndpointSet, joined: &EndpointSet) -> Result<usize, Fault> {
+        let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.adopted()));
+        self.set = set;
+        if let Ways::Kernel(underlay) = &mut self.ways
+            && let Err(error) = underlay.set_targets(self.builder.addresses().collect())
+        {
+            tracing::error!("next hops are not followed: {error}");
+        }
+        self.resolve();
+        self.publish();
+        if !self.publisher.wait_adopted(ADOPTION_LIMIT) {
+            return Err(Fault::internal(format!("a worker did not take the set within {ADOPTION_LIMIT:?}")));
+        }
+        self.publisher.sweep();
+        let vips = joined.services.iter().map(|service| service.vip).collect();
+        self.gate.set_vips(&vips).map_err(|reason| Fault::internal(format!("VIPs are not let in: {reason}")))?;
+        Ok(changed)
+    }
+
+    fn resolve(&mut self) -> bool {
+        let own = self.config.interface.mac;
+        match &self.ways {
+            Ways::Fixed(next_hop) => self.builder.resolve(|_| Some(*next_hop)),
+            Ways::Kernel(underlay) => self.builder.resolve(|address| {
+                let hop = underlay.next_hop(address).ok()?;
+                Some(NextHop { source: own.unwrap_or(hop.source), ..hop })
+            }),
+        }
+    }
+
+    fn publish(&mut self) {
+        let publications = self.builder.publish();
+        self.publisher.post(publications);
+    }
+
+    /// The kernel's descriptor that is readable when routes or neighbours have changed.
+    pub fn underlay(&self) -> Option<&Underlay> {
+        match &self.ways {
+            Ways::Fixed(_) => None,
+            Ways::Kernel(underlay) => Some(underlay),
+        }
+    }
+
+    /// Routes or neighbours have changed.
+    pub fn on_underlay_readable(&mut self) {
+        self.follow(|underlay| underlay.on_readable());
+    }
+
+    /// Called about once a second: keeps next hops fresh, frees what nobody reads any more.
+    pub fn tick(&mut self) {
+        self.follow(|underlay| underlay.tick());
+        self.publisher.sweep();
+    }
+
+    fn follow(
+        &mut self,
+        look: impl Fn(&mut Underlay) -> Result<crate::underlay::Changes, crate::underlay::UnderlayError>,
+    ) {
+        let Ways::Kernel(underlay) = &mut self.ways else { return };
+        let changes = match look(underlay) {
+            Ok(changes) => changes,
+            Err(error) => {
+                tracing::error!("next hops are not followed: {error}");
+                return;
+            }
+        };
+        let mtu = self.config.underlay.mtu.unwrap_or(underlay.link().mtu);
+        let mtu_changed = mtu != self.underlay_mtu;
+        if mtu_changed {
+            self.underlay_mtu = mtu;
+            self.builder.set_underlay_mtu(mtu);
+        }
+        if changes.next_hops && self.resolve() || mtu_changed {
+            self.publish();
+        }
+    }
+
+    /// Asks every worker to end.
+    pub fn stop(&self) {
+        self.publisher.stop();
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let entries = self.builder.services().iter();
+        let unsendable = entries.flat_map(|entry| {
+            let endpoints = entry.service.endpoints.iter().zip(entry.endpoints.iter());
+            endpoints.filter(|(_, ready)| ready.outer.is_none()).map(|(endpoint, _)| {
+                let (service, name) = (&entry.service.name, &endpoint.name);
+                format!("{service}: {name} ({}) cannot be sent to: no source address of its family, or an encapsulation this version lacks", endpoint.address)
+            })
+        });
+        unsendable.take(MOST_WARNINGS).collect()
+    }
+
+    /// Every counter.
+    pub fn report(&self) -> Report {
+        let mut report = Report { pointsman_generation: self.builder.generation().0, ..Report::default() };
+        for (number, worker) in self.workers.iter().enumerate() {
+            let (tally, kernel) = worker.board.read();
+            report.add_worker(number, &tally);
+            report.add_kernel(worker.queue, &kernel);
+        }
+        self.builder.count_into(&mut report);
+        report
+    }
+
+    fn status(&self) -> Value {
+        let workers = self.workers.iter().enumerate().map(|(number, worker)| {
+            json!({ "worker": number, "queue": worker.queue, "core": worker.core, "zero_copy": worker.zero_copy })
+        });
+        json!({
+            "node": self.facts.name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime": self.started.elapsed().as_secs(),
+            "revision": self.set.revision,
+            "generation": self.builder.generation(),
+            "draining": false,
+            "interface": self.config.interface.name,
+            "interface_up": self.underlay().is_none_or(|underlay| underlay.link().up),
+            "driver": self.facts.driver,
+            "mode": self.facts.mode,
+            "queues": self.workers.iter().map(|worker| worker.queue).collect::<Vec<_>>(),
+            "workers": workers.collect::<Vec<_>>(),
+            "underlay_mtu": self.underlay_mtu,
+            "store_problem": self.store_problem,
+            "services": self.builder.services().iter().map(|entry| self.service_status(entry)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn service_status(&self, entry: &ServiceEntry) -> Value {
+        let service = &entry.service;
+        let count = |state| service.endpoints.iter().filter(|endpoint| endpoint.state == state).count();
+        let overhead = entry.endpoints.iter().filter_map(|endpoint| Some(endpoint.outer?.overhead())).max();
+        let inner_mtu = overhead.map(|overhead| self.underlay_mtu as usize - overhead);
+        let headers = if service.vip.addr().is_ipv4() { 40 } else { 60 };
+        json!({
+            "name": service.name,
+            "vip": VipText(&service.vip).to_string(),
+            "protocol": service.protocol,
+            "ports": service.ports,
+            "endpoints": {
+                "active": count(State::Active),
+                "draining": count(State::Draining),
+                "down": count(State::Down),
+            },
+            "unreachable": self.unreachable(entry),
+            "table_size": entry.table_size,
+            "fingerprint": entry.fingerprint(),
+            "inner_mtu": inner_mtu,
+            "mss": inner_mtu.map(|mtu| mtu - headers),
+        })
+    }
+
+    /// The endpoints without a next hop, each with the reason.
+    fn unreachable(&self, entry: &ServiceEntry) -> Map<String, Value> {
+        let Ways::Kernel(underlay) = &self.ways else { return Map::new() };
+        let reason = |address: IpAddr| underlay.next_hop(address).err().map(|reason| reason.to_string());
+        let endpoints = entry.service.endpoints.iter();
+        endpoints.filter_map(|e| Some((e.name.clone(), Value::from(reason(e.address)?)))).collect()
+    }
+}
+
+fn take_allow_empty(params: &mut Map<String, Value>) -> Result<bool, Fault> {
+    match params.remove("allow_empty") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(allowed)) => Ok(allowed),
+        Some(other) => Err(Fault::invalid_params(Problems(vec![Problem {
+            path: "allow_empty".to_owned(),
+            line: None,
+            reason: format!("{other} is not true or false"),
+        }]))),
+    }
+}

@@ -1,0 +1,258 @@
+//! Bytes ↔ messages: JSON-RPC 2.0, one object a line. No sockets here.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::document::{Problem, Problems};
+
+use super::set::Refusal;
+
+/// The longest line, in bytes.
+pub const LONGEST_LINE: usize = 64 << 20;
+/// The number of this protocol.
+pub const PROTOCOL: u64 = 1;
+
+/// All that can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Who is there?
+    Hello,
+    /// Take this set.
+    Apply,
+    /// Which set is in force?
+    Get,
+    /// How are you?
+    Status,
+    /// Where would this flow go?
+    Lookup,
+    /// What have you counted?
+    Stats,
+}
+
+impl Method {
+    /// Every method with its name.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("hello", Self::Hello),
+        ("apply", Self::Apply),
+        ("get", Self::Get),
+        ("status", Self::Status),
+        ("lookup", Self::Lookup),
+        ("stats", Self::Stats),
+    ];
+
+    /// Whether it changes something, so that only those who may write can ask it.
+    pub fn writes(self) -> bool {
+        self == Self::Apply
+    }
+}
+
+/// One question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Repeated in the answer; none: no answer is wanted.
+    pub id: Option<Value>,
+    /// What is asked.
+    pub method: Method,
+    /// Its parameters; an empty object where there are none.
+    pub params: Value,
+}
+
+/// Why there is no result: the `error` of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Fault {
+    /// JSON-RPC's own, below 0, or one of the contract's (section 5).
+    pub code: i64,
+    /// One sentence.
+    pub message: String,
+    /// Where and why, if it is about a place in the parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Problem>,
+}
+
+impl Fault {
+    fn new(code: i64, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None }
+    }
+
+    fn at(code: i64, name: &str, problem: Problem) -> Self {
+        Self { code, message: format!("{name}: {problem}"), data: Some(problem) }
+    }
+
+    /// The parameters are not what the method takes.
+    pub fn invalid_params(problems: Problems) -> Self {
+        Self::of(-32602, "invalid params", problems)
+    }
+
+    /// The set is not valid.
+    pub fn invalid_set(problems: Problems) -> Self {
+        Self::of(6, "invalid_set", problems)
+    }
+
+    /// Something failed on this side.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(-32603, message)
+    }
+
+    /// The peer may only read.
+    pub fn not_permitted(method: &str) -> Self {
+        Self::new(4, format!("not_permitted: \"{method}\" needs a user of control.allow_users"))
+    }
+
+    /// A line that is longer than any may be.
+    pub fn line_too_long() -> Self {
+        Self::new(-32600, format!("a line is longer than {} MiB", LONGEST_LINE >> 20))
+    }
+
+    fn of(code: i64, name: &str, problems: Problems) -> Self {
+        let more = problems.0.len().saturating_sub(1);
+        let Some(first) = problems.0.into_iter().next() else { return Self::new(code, name) };
+        let mut fault = Self::at(code, name, first);
+        if more > 0 {
+            fault.message += &format!(" (and {more} more)");
+        }
+        fault
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::WouldEmpty(problem) => Self::at(2, "would_empty", problem),
+            Refusal::VipNotAllowed(problem) => Self::at(3, "vip_not_allowed", problem),
+            Refusal::OwnedByConfig(problem) => Self::at(5, "owned_by_config", problem),
+        }
+    }
+}
+
+/// Reads one line. An error comes with the id to answer it under.
+pub fn read(line: &[u8]) -> Result<Request, (Value, Fault)> {
+    let value: Value = serde_json::from_slice(line)
+        .map_err(|error| (Value::Null, Fault::new(-32700, format!("not JSON: {error}"))))?;
+    let Value::Object(mut message) = value else {
+        return Err((Value::Null, Fault::new(-32600, "a line is one JSON object")));
+    };
+    let id = message.remove("id").filter(|id| id.is_string() || id.is_number() || id.is_null());
+    let refuse = |code, text: String| Err((id.clone().unwrap_or(Value::Null), Fault::new(code, text)));
+    if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        return refuse(-32600, "\"jsonrpc\" is not \"2.0\"".to_owned());
+    }
+    let Some(name) = message.get("method").and_then(Value::as_str) else {
+        return refuse(-32600, "\"method\" is not a string".to_owned());
+    };
+    let Some((_, method)) = Method::ALL.iter().find(|(known, _)| *known == name) else {
+        let known: Vec<&str> = Method::ALL.iter().map(|(name, _)| *name).collect();
+        return refuse(-32601, format!("no method \"{name}\"; there are: {}", known.join(", ")));
+    };
+    let method = *method;
+    let params = message.remove("params").unwrap_or_else(|| json!({}));
+    if !params.is_object() {
+        return refuse(-32602, "\"params\" is not an object".to_owned());
+    }
+    Ok(Request { id, method, params })
+}
+
+/// One answer as a line, with its end.
+pub fn write(id: &Value, result: &Result<Value, Fault>) -> String {
+    let answer = match result {
+        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+        Err(fault) => json!({ "jsonrpc": "2.0", "id": id, "error": fault }),
+    };
+    format!("{answer}\n")
+}
+
+/// Cuts a stream of bytes into lines.
+#[derive(Debug, Default)]
+pub struct Lines {
+    buffer: Vec<u8>,
+    /// How much of the buffer is known to hold no line end.
+    searched: usize,
+}
+
+impl Lines {
+    /// Adds what has come.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole line without its end, or that the one begun is too long already.
+    pub fn next_line(&mut self) -> Option<Result<Vec<u8>, Fault>> {
+        let end = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
+        match end.map(|end| self.searched + end) {
+            Some(end) if end <= LONGEST_LINE => {
+                let rest = self.buffer.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                line.pop();
+                self.searched = 0;
+                Some(Ok(line))
+            }
+            None if self.buffer.len() <= LONGEST_LINE => {
+                self.searched = self.buffer.len();
+                None
+            }
+            _ => Some(Err(Fault::line_too_long())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_kind_of_wrong_line_has_its_code() {
+        for (line, code, id) in [
+            ("", -32700, Value::Null),
+            ("{", -32700, Value::Null),
+            ("[]", -32600, Value::Null),
+            (r#"{"id":1,"method":"get"}"#, -32600, json!(1)),
+            (r#"{"jsonrpc":"2.0","id":"x"}"#, -32600, json!("x")),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"destroy"}"#, -32601, json!(1)),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"get","params":[]}"#, -32602, json!(1)),
+        ] {
+            let (seen, fault) = read(line.as_bytes()).expect_err(line);
+            assert_eq!((fault.code, seen), (code, id), "{line}");
+        }
+        assert_eq!(read(b"\xff\xfe").expect_err("no UTF-8").1.code, -32700);
+        let deep = "[".repeat(100_000);
+        assert_eq!(read(deep.as_bytes()).expect_err("deep").1.code, -32700);
+    }
+
+    #[test]
+    fn a_question_is_read_and_answered() {
+        let request = read(br#"{"jsonrpc":"2.0","id":7,"method":"status"}"#).expect("valid");
+        assert_eq!(request, Request { id: Some(json!(7)), method: Method::Status, params: json!({}) });
+        assert_eq!(write(&json!(7), &Ok(json!(1))), "{\"id\":7,\"jsonrpc\":\"2.0\",\"result\":1}\n");
+    }
+
+    proptest! {
+        #[test]
+        fn lines_come_out_whole_however_the_stream_is_cut(
+            lines in prop::collection::vec("[a-z]{0,20}", 0..10), cuts in prop::collection::vec(1usize..7, 1..40),
+        ) {
+            let stream: Vec<u8> = lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect();
+            let (mut splitter, mut seen, mut at) = (Lines::default(), Vec::new(), 0);
+            for cut in cuts.iter().cycle() {
+                let end = (at + cut).min(stream.len());
+                splitter.push(&stream[at..end]);
+                at = end;
+                while let Some(line) = splitter.next_line() {
+                    seen.push(String::from_utf8(line.expect("short")).expect("ASCII"));
+                }
+                if at == stream.len() {
+                    break;
+                }
+            }
+            prop_assert_eq!(seen, lines);
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_in_time() {
+        let mut lines = Lines::default();
+        lines.push(&vec![b'x'; LONGEST_LINE]);
+        assert!(lines.next_line().is_none());
+        lines.push(b"x");
+        assert!(matches!(lines.next_line(), Some(Err(_))));
+    }
+}

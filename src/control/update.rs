@@ -1,0 +1,173 @@
+//! Endpoint set → snapshot. Only what has changed is built anew; `replay` and the daemon both come this way.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::endpoint_set::claims_of;
+use crate::forward::encap::{Outer, Sources};
+use crate::model::{Endpoint, EndpointSet, Generation, Revision, Service};
+use crate::publish::Publication;
+use crate::snapshot::{EndpointEntry, NextHop, ServiceEntry, Settings, Snapshot};
+use crate::stats::{CellIds, Cells, Counted};
+use crate::vip_map::VipMap;
+
+/// Builds snapshots, and remembers what of the last one can be used again.
+pub struct Builder {
+    settings: Settings,
+    sources: Sources,
+    revision: Revision,
+    generation: Generation,
+    entries: HashMap<String, Arc<ServiceEntry>>,
+    services: Arc<[Arc<ServiceEntry>]>,
+    vips: Arc<VipMap>,
+    next_hops: Arc<[Option<NextHop>]>,
+    addresses: CellIds<IpAddr>,
+    cell_ids: CellIds<Counted>,
+    /// By worker.
+    cells: Vec<Cells>,
+}
+
+impl Builder {
+    /// A builder for `workers` workers, with an empty set.
+    pub fn new(settings: Settings, sources: Sources, workers: usize) -> Self {
+        Self {
+            settings,
+            sources,
+            revision: Revision::default(),
+            generation: Generation::default(),
+            entries: HashMap::new(),
+            services: Arc::new([]),
+            vips: Arc::default(),
+            next_hops: Arc::new([]),
+            addresses: CellIds::default(),
+            cell_ids: CellIds::default(),
+            cells: vec![Cells::default(); workers],
+        }
+    }
+
+    /// Takes a set in and answers how many services have changed, come or gone. `edition` is the newest that has been
+    /// posted, and `adopted` the newest that every worker has taken.
+    pub fn update(&mut self, set: &EndpointSet, (edition, adopted): (u64, u64)) -> usize {
+        self.cell_ids.reclaim(adopted, &self.cells);
+        self.addresses.reclaim(u64::MAX, &[]);
+        self.revision = set.revision.clone();
+        let mut before = std::mem::take(&mut self.entries);
+        let mut changed = 0;
+        let mut services = Vec::with_capacity(set.services.len());
+        for service in &set.services {
+            let entry = match before.remove(&service.name) {
+                Some(entry) if entry.service == *service => entry,
+                old => {
+                    changed += 1;
+                    let entry = Arc::new(self.build(service));
+                    if let Some(old) = old {
+                        self.retire(&old, edition);
+                    }
+                    entry
+                }
+            };
+            services.push(entry.clone());
+            self.entries.insert(service.name.clone(), entry);
+        }
+        changed += before.len();
+        before.values().for_each(|gone| self.retire(gone, edition));
+        if changed > 0 {
+            let claims = services.iter().zip(0..);
+            let claims = claims.flat_map(|(entry, index)| claims_of(&entry.service).into_iter().map(move |c| (c, index)));
+            self.vips = Arc::new(VipMap::build(claims));
+        }
+        self.services = services.into();
+        self.cells.iter_mut().for_each(|cells| cells.grow(self.cell_ids.count()));
+        changed
+    }
+
+    fn build(&mut self, service: &Service) -> ServiceEntry {
+        let cell = self.cell_ids.acquire(Counted::Service(service.name.clone()));
+        let endpoints = service.endpoints.iter().map(|endpoint| self.build_endpoint(service, endpoint)).collect();
+        ServiceEntry::new(service.clone(), endpoints, cell)
+    }
+
+    fn build_endpoint(&mut self, service: &Service, endpoint: &Endpoint) -> EndpointEntry {
+        let counted = Counted::Endpoint(service.name.clone(), endpoint.name.clone());
+        EndpointEntry {
+            outer: Outer::new(service.encap, endpoint.address, &self.sources, self.settings.hop_limit),
+            next_hop: self.addresses.acquire(endpoint.address),
+            cell: self.cell_ids.acquire(counted),
+        }
+    }
+
+    fn retire(&mut self, entry: &ServiceEntry, edition: u64) {
+        self.cell_ids.release(&Counted::Service(entry.service.name.clone()), edition);
+        for endpoint in &entry.service.endpoints {
+            let counted = Counted::Endpoint(entry.service.name.clone(), endpoint.name.clone());
+            self.cell_ids.release(&counted, edition);
+            // Next hops are numbered anew in each snapshot that needs it, so their numbers need no rest.
+            self.addresses.release(&endpoint.address, 0);
+        }
+    }
+
+    /// Asks for every endpoint's next hop. Answers whether any is another than before.
+    pub fn resolve(&mut self, next_hop: impl Fn(IpAddr) -> Option<NextHop>) -> bool {
+        let mut next_hops = vec![None; self.addresses.count()];
+        for (address, id) in self.addresses.iter() {
+            next_hops[id as usize] = next_hop(*address);
+        }
+        let changed = *next_hops != *self.next_hops;
+        if changed {
+            self.next_hops = next_hops.into();
+        }
+        changed
+    }
+
+    /// Changes what all services share; entries are kept.
+    pub fn set_underlay_mtu(&mut self, mtu: u32) {
+        self.settings.underlay_mtu = mtu;
+    }
+
+    /// The next snapshot, one publication a worker.
+    pub fn publish(&mut self) -> Vec<Publication> {
+        self.generation.0 += 1;
+        let snapshot = Arc::new(self.snapshot());
+        let publication = |cells: &Cells| Publication { snapshot: snapshot.clone(), cells: Arc::new(cells.clone()) };
+        self.cells.iter().map(publication).collect()
+    }
+
+    /// What workers forward by, or will once it is published.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            generation: self.generation,
+            revision: self.revision.clone(),
+            settings: self.settings,
+            vips: self.vips.clone(),
+            services: self.services.clone(),
+            next_hops: self.next_hops.clone(),
+        }
+    }
+
+    /// The number of the newest snapshot.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The addresses of all endpoints.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().map(|(address, _)| *address)
+    }
+
+    /// All services.
+    pub fn services(&self) -> &[Arc<ServiceEntry>] {
+        &self.services
+    }
+
+    /// Adds what services and endpoints were sent, by all workers together.
+    pub fn count_into(&self, report: &mut crate::stats::Report) {
+        for (counted, cell) in self.cell_ids.iter() {
+            let traffic = self.cells.iter().fold(Default::default(), |sum: crate::stats::Traffic, cells| sum.plus(cells.read(cell)));
+            match counted {
+                Counted::Service(service) => report.add_service(service, traffic),
+                Counted::Endpoint(service, endpoint) => report.add_endpoint(service, endpoint, traffic),
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Opens the interface: AF_XDP with the steering program, or AF_PACKET with the guard.
+
+use crate::config::{Config, Driver};
+use crate::io::packet_socket::PacketSocket;
+use crate::io::xsk::{XskError, XskIo, XskOptions};
+use crate::steer::{Gate, Guard, Mode, SteerError, Steering, rx_queues};
+use crate::underlay::Link;
+use std::os::fd::AsFd;
+
+/// Why the interface cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The steering program or the guard.
+    #[error(transparent)]
+    Steer(#[from] SteerError),
+    /// An AF_XDP socket.
+    #[error(transparent)]
+    Xsk(#[from] XskError),
+    /// An AF_PACKET socket.
+    #[error("{interface}: AF_PACKET cannot be had: {error}")]
+    PacketSocket {
+        /// The interface.
+        interface: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The config asks for a queue that is not there.
+    #[error("{interface} has no queue {queue}: its receive queues are 0..{last}; see interface.queues")]
+    NoQueue {
+        /// The interface.
+        interface: String,
+        /// The queue asked for.
+        queue: u32,
+        /// The last one there is.
+        last: u32,
+    },
+}
+
+/// The way in and out of one queue. The types are large, so they are boxed for the short way to their worker.
+pub enum QueueIo {
+    /// AF_XDP.
+    Xsk(Box<XskIo>),
+    /// AF_PACKET.
+    Packet(Box<PacketSocket>),
+}
+
+impl QueueIo {
+    /// Whether packet memory is shared with the device.
+    pub fn zero_copy(&self) -> bool {
+        matches!(self, Self::Xsk(io) if io.zero_copy())
+    }
+}
+
+/// An interface that is open, with the gate shut.
+pub struct Opened {
+    /// `af_xdp` or `af_packet`.
+    pub driver: &'static str,
+    /// Where the steering program runs, if there is one.
+    pub mode: Option<Mode>,
+    /// Lets VIP packets in.
+    pub gate: Gate,
+    /// By the number of the queue.
+    pub queues: Vec<(u32, QueueIo)>,
+}
+
+/// Opens the interface as the config says.
+pub fn open(config: &Config, link: &Link) -> Result<Opened, DriverError> {
+    match config.interface.driver {
+        Driver::AfXdp => open_xdp(config, link),
+        Driver::AfPacket => open_packet(config),
+        Driver::Auto => open_xdp(config, link).or_else(|error| {
+            tracing::warn!("AF_XDP is not to be had, so AF_PACKET it is: {error}");
+            open_packet(config)
+        }),
+    }
+}
+
+/// Where a socket cannot be had, the steering program stays as it stands: a new one has no VIPs and passes everything,
+/// and an earlier run's goes on dropping, as it does while the daemon is away.
+fn open_xdp(config: &Config, link: &Link) -> Result<Opened, DriverError> {
+    let interface = &config.interface;
+    let mut steering = Steering::open(&interface.name, interface.xdp_mode, &interface.pin)?;
+    let queues = open_sockets(config, link, &mut steering)?;
+    Ok(Opened { driver: "af_xdp", mode: Some(steering.mode()), gate: Gate::Xdp(steering), queues })
+}
+
+fn open_sockets(config: &Config, link: &Link, steering: &mut Steering) -> Result<Vec<(u32, QueueIo)>, DriverError> {
+    let interface = &config.interface;
+    // Counted now: attaching an XDP program can raise the number.
+    let count = rx_queues(&interface.name).unwrap_or(1).max(1);
+    let numbers = interface.queues.clone().unwrap_or_else(|| (0..count).collect());
+    let missing = numbers.iter().find(|queue| **queue >= count);
+    if let Some(queue) = missing {
+        return Err(DriverError::NoQueue { interface: interface.name.clone(), queue: *queue, last: count - 1 });
+    }
+    let mut queues = Vec::new();
+    for queue in numbers {
+        let io = XskIo::open(&XskOptions {
+            interface_index: link.index,
+            queue,
+            frames: interface.frames,
+            mtu: link.mtu,
+            zero_copy: interface.zero_copy,
+        })?;
+        steering.set_socket(queue, io.as_fd())?;
+        queues.push((queue, QueueIo::Xsk(Box::new(io))));
+    }
+    Ok(queues)
+}
+
+/// One socket a configured queue; together they are a fan-out group, since AF_PACKET knows no queues.
+fn open_packet(config: &Config) -> Result<Opened, DriverError> {
+    let interface = &config.interface;
+    let guard = Guard::open(&interface.name, &interface.pin)?;
+    let numbers = interface.queues.clone().unwrap_or_else(|| {
+        let count = rx_queues(&interface.name).unwrap_or(1).max(1);
+        (0..count).collect()
+    });
+    let group = (numbers.len() > 1).then(|| std::process::id() as u16);
+    let socket = |queue| match PacketSocket::open(&interface.name, interface.frames, group) {
+        Ok(io) => Ok((queue, QueueIo::Packet(Box::new(io)))),
+        Err(error) => Err(DriverError::PacketSocket { interface: interface.name.clone(), error }),
+    };
+    let queues = numbers.into_iter().map(socket).collect::<Result<Vec<_>, _>>()?;
+    Ok(Opened { driver: "af_packet", mode: None, gate: Gate::Tc(guard), queues })
+}

@@ -1,0 +1,216 @@
+//! `pointsman run`: puts the parts together in order, and takes them apart in reverse.
+//!
+//! Start: steering program with its gate shut, sockets and fill rings, workers, control socket, the set from disk in
+//! force at every worker, then the VIPs: the gate opens last. A crash at any point leaves VIP packets dropped quietly.
+
+mod driver;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use ipnet::IpNet;
+use sd_notify::NotifyState;
+
+use crate::config::Config;
+use crate::control::node::{Facts, Gate, Node, Parts, Ways, WorkerFacts};
+use crate::control::protocol::Fault;
+use crate::control::server::{End, Server, ServerError};
+use crate::control::update::Builder;
+use crate::forward::encap::{Source, Sources};
+use crate::io::PacketIo;
+use crate::publish::{Inbox, Publication, Publisher};
+use crate::snapshot::{NextHop, Settings, Snapshot, Tag};
+use crate::stats::{Board, Cells};
+use crate::steer::{self, SteerError};
+use crate::underlay::{self, Link, Underlay, UnderlayError};
+use crate::worker::Worker;
+
+use driver::{Opened, QueueIo};
+
+/// Why the daemon does not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each is named by what failed")]
+pub enum DaemonError {
+    #[error(transparent)]
+    Underlay(#[from] UnderlayError),
+    #[error(transparent)]
+    Steer(#[from] SteerError),
+    #[error(transparent)]
+    Driver(#[from] driver::DriverError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("the MTU of the underlay is {0}; IPv6 inside a tunnel needs at least 1328 (RFC 7676)")]
+    SmallMtu(u32),
+    #[error("no core {core} for a worker: there are {there}; see interface.cores")]
+    NoCore { core: usize, there: String },
+    #[error("interface.cores has {cores} cores for {queues} queues; each queue has one worker on one core")]
+    CoresForQueues { cores: usize, queues: usize },
+    #[error("{}", .0.message)]
+    Restore(Fault),
+    #[error("worker {0} has ended: {1}")]
+    WorkerEnded(usize, String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+type Thread = JoinHandle<io::Result<()>>;
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: Config) -> Result<(), DaemonError> {
+    let link = underlay::link(&config.interface.name)?;
+    let underlay_mtu = config.underlay.mtu.unwrap_or(link.mtu);
+    if underlay_mtu < 1328 {
+        return Err(DaemonError::SmallMtu(underlay_mtu));
+    }
+    // The socket first: a second daemon must fail before it touches the first one's steering.
+    let mut server = Server::bind(&config.control)?;
+    let opened = driver::open(&config, &link)?;
+    let cores = choose_cores(&config, opened.queues.len())?;
+    let settings = Settings {
+        seed: config.seed,
+        dscp: config.underlay.dscp,
+        underlay_mtu: underlay_mtu.min(65_535),
+        hop_limit: config.underlay.hop_limit,
+    };
+    let Opened { driver, mode, gate, queues } = opened;
+    let mode = mode.map(|mode| mode.to_string());
+    let mut publisher = Publisher::new()?;
+    let (mut workers, mut threads) = (Vec::new(), Vec::new());
+    for (number, ((queue, io), core)) in queues.into_iter().zip(cores).enumerate() {
+        let board = Arc::new(Board::default());
+        let facts = WorkerFacts { queue, core: Some(core), zero_copy: io.zero_copy(), board: board.clone() };
+        let first = Publication { snapshot: Arc::new(Snapshot::empty(settings)), cells: Arc::new(Cells::default()) };
+        let inbox = publisher.subscribe(first)?;
+        threads.push(start_worker(number, core, io, inbox, board, &config)?);
+        workers.push(facts);
+    }
+    let facts = Facts { name: node_name(&config), driver, mode: mode.clone() };
+    let builder = Builder::new(settings, sources(&config, &link), workers.len());
+    let ways = ways(&config, &link)?;
+    let gate = std::rc::Rc::new(std::cell::RefCell::new(Some(gate)));
+    let shared_gate = Box::new(SharedGate(gate.clone()));
+    let parts = Parts { config, facts, workers, builder, publisher, ways, gate: shared_gate, underlay_mtu };
+    let mut node = Node::new(parts);
+    node.restore().map_err(DaemonError::Restore)?;
+    notify(&[NotifyState::Ready]);
+    tracing::info!(interface = node.config().interface.name, driver, mode, workers = threads.len(), "ready");
+
+    let end = server.run(&mut node, || {
+        notify(&[NotifyState::Watchdog]);
+        threads.iter().all(|thread| !thread.is_finished())
+    })?;
+    if end == End::Asked {
+        notify(&[NotifyState::Stopping]);
+    }
+    node.stop();
+    let ends = threads.into_iter().enumerate().map(|(number, thread)| ended(number, thread));
+    // Every worker is waited for, whatever the first one says.
+    let ends: Vec<Result<(), DaemonError>> = ends.collect();
+    ends.into_iter().collect::<Result<(), DaemonError>>()?;
+    if let Some(gate) = gate.borrow_mut().take() {
+        gate.detach()?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// After a crash: removes what steering has left behind.
+pub fn cleanup(config: &Config, detach: bool) -> Result<(), DaemonError> {
+    if detach {
+        steer::cleanup(&config.interface.pin, &config.interface.name)?;
+    }
+    Ok(())
+}
+
+/// The gate, shared between the node, which sets VIPs, and the end, which takes it down.
+struct SharedGate(std::rc::Rc<std::cell::RefCell<Option<steer::Gate>>>);
+
+impl Gate for SharedGate {
+    fn set_vips(&mut self, vips: &BTreeSet<IpNet>) -> Result<(), String> {
+        match self.0.borrow_mut().as_mut() {
+            Some(gate) => gate.set_vips(vips).map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A worker whose thread has been asked to end, or has ended by itself.
+fn ended(number: usize, thread: Thread) -> Result<(), DaemonError> {
+    match thread.join() {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(DaemonError::WorkerEnded(number, error.to_string())),
+        Err(_) => Err(DaemonError::WorkerEnded(number, "it panicked, which is a defect".to_owned())),
+    }
+}
+
+fn start_worker(
+    number: usize,
+    core: usize,
+    io: QueueIo,
+    inbox: Inbox,
+    board: Arc<Board>,
+    config: &Config,
+) -> io::Result<Thread> {
+    let (most, poll) = (config.interface.batch, config.interface.poll);
+    let body = move || {
+        if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+            tracing::warn!("worker {number} could not be pinned to core {core}");
+        }
+        match io {
+            QueueIo::Xsk(io) => work(Worker::new(*io, inbox, board, most, poll)),
+            QueueIo::Packet(io) => work(Worker::new(*io, inbox, board, most, poll)),
+        }
+    };
+    std::thread::Builder::new().name(format!("worker-{number}")).spawn(body)
+}
+
+fn work<Io: PacketIo>(worker: Worker<Io>) -> io::Result<()> {
+    worker.run().map(drop)
+}
+
+/// One core a queue: as configured, or the last ones first, since the first usually serves interrupts.
+fn choose_cores(config: &Config, queues: usize) -> Result<Vec<usize>, DaemonError> {
+    let there: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    let Some(wanted) = &config.interface.cores else {
+        return Ok(there.iter().rev().copied().cycle().take(queues).collect());
+    };
+    if wanted.len() != queues {
+        return Err(DaemonError::CoresForQueues { cores: wanted.len(), queues });
+    }
+    if let Some(core) = wanted.iter().find(|core| !there.contains(core)) {
+        let there = there.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        return Err(DaemonError::NoCore { core: *core, there });
+    }
+    Ok(wanted.clone())
+}
+
+fn node_name(config: &Config) -> String {
+    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    config.node.name.clone().unwrap_or_else(host)
+}
+
+fn sources(config: &Config, link: &Link) -> Sources {
+    let own_v4 = || Some(Source { address: link.source_v4()?, entropy: std::net::Ipv4Addr::UNSPECIFIED });
+    let own_v6 = || Some(Source { address: link.source_v6()?, entropy: std::net::Ipv6Addr::UNSPECIFIED });
+    let underlay = &config.underlay;
+    Sources { v4: underlay.source_v4.or_else(own_v4), v6: underlay.source_v6.or_else(own_v6) }
+}
+
+fn ways(config: &Config, link: &Link) -> Result<Ways, DaemonError> {
+    Ok(match config.underlay.next_hop {
+        Some(destination) => {
+            let source = config.interface.mac.unwrap_or(link.mac);
+            Ways::Fixed(NextHop { destination, source, tag: Tag::AsReceived })
+        }
+        None => Ways::Kernel(Box::new(Underlay::open(&config.interface.name)?)),
+    })
+}
+
+/// Tells the service manager. Without one this does nothing, and one that cannot be told is no reason to stop.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("the service manager cannot be told: {error}");
+    }
+}

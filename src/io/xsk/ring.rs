@@ -1,0 +1,209 @@
+//! The rings by which a process and the kernel pass frames to each other: one side produces, the other consumes, and
+//! both positions lie in the memory they share.
+//!
+//! Positions count up for ever and wrap at 2³²; the slot is the position modulo the ring's size, a power of two. A
+//! ring object keeps no position of its own but the count of entries not yet published, which is 0 after every
+//! [`Producer::publish`]: another process may then map the same memory and go on.
+#![allow(unsafe_code)] // The memory is shared with the kernel: only raw pointers and atomics can reach it.
+
+use std::marker::PhantomData;
+use std::mem::size_of;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use rustix::net::xdp::{XdpDesc, XdpRingFlags, XdpRingOffset};
+
+/// Memory that another party may read and write, too.
+///
+/// # Safety
+/// While the value lives, `base` answers with the same address, aligned to 8 bytes, and `len` bytes from there can be
+/// read and written.
+pub unsafe trait Memory {
+    /// The first byte.
+    fn base(&self) -> NonNull<u8>;
+    /// How many bytes there are.
+    fn len(&self) -> usize;
+}
+
+/// What a slot of a ring holds.
+///
+/// # Safety
+/// Every bit pattern is a value, and 8 is a multiple of the alignment.
+pub unsafe trait Entry: Copy {}
+
+// SAFETY: a plain integer.
+unsafe impl Entry for u64 {}
+// SAFETY: three plain integers without padding; its flags keep unknown bits.
+unsafe impl Entry for XdpDesc {}
+
+/// Where in its memory a ring keeps what, as offsets in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Position of the producing side, a `u32`.
+    producer: usize,
+    /// Position of the consuming side, a `u32`.
+    consumer: usize,
+    /// The kernel's wishes, a `u32`.
+    flags: usize,
+    /// The slots.
+    entries: usize,
+}
+
+impl Layout {
+    /// The kernel's answer to `XDP_MMAP_OFFSETS`; `None` from one too old to ask for being woken (before 5.4).
+    pub fn from_kernel(offset: &XdpRingOffset) -> Option<Self> {
+        Some(Self {
+            producer: offset.producer as usize,
+            consumer: offset.consumer as usize,
+            flags: offset.flags? as usize,
+            entries: offset.desc as usize,
+        })
+    }
+
+    /// How much memory a ring of `size` entries takes, in bytes.
+    pub fn bytes<T>(&self, size: u32) -> usize {
+        self.entries + size as usize * size_of::<T>()
+    }
+}
+
+/// What both sides of a ring share.
+#[derive(Debug)]
+struct Ring<T, M> {
+    memory: M,
+    layout: Layout,
+    /// A power of two.
+    size: u32,
+    entry: PhantomData<T>,
+}
+
+impl<T: Entry, M: Memory> Ring<T, M> {
+    fn new(memory: M, layout: Layout, size: u32) -> Self {
+        assert!(size.is_power_of_two(), "a ring's size is a power of two");
+        assert!(layout.bytes::<T>(size) <= memory.len(), "a ring lies inside its memory");
+        for offset in [layout.producer, layout.consumer, layout.flags] {
+            assert!(offset % 4 == 0 && offset + 4 <= memory.len(), "a ring's positions lie inside its memory");
+        }
+        assert!(layout.entries % 8 == 0, "a ring's entries are aligned");
+        Self { memory, layout, size, entry: PhantomData }
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        // SAFETY: `new` has checked that the three offsets lie inside the memory and are aligned; the memory lives as
+        // long as `self`, and both sides reach these words by atomic access only.
+        unsafe { AtomicU32::from_ptr(self.memory.base().add(offset).as_ptr().cast()) }
+    }
+
+    fn producer(&self) -> &AtomicU32 {
+        self.word(self.layout.producer)
+    }
+
+    fn consumer(&self) -> &AtomicU32 {
+        self.word(self.layout.consumer)
+    }
+
+    fn slot(&self, position: u32) -> NonNull<T> {
+        let index = (position & (self.size - 1)) as usize;
+        // SAFETY: the index is smaller than the size, and `new` has checked that so many entries lie in the memory.
+        unsafe { self.memory.base().add(self.layout.entries).cast::<T>().add(index) }
+    }
+
+    /// Entries published and not yet consumed.
+    fn filled(&self) -> u32 {
+        let producer = self.producer().load(Ordering::Acquire);
+        producer.wrapping_sub(self.consumer().load(Ordering::Acquire))
+    }
+}
+
+/// Our side of a ring that the kernel reads: fill and TX.
+#[derive(Debug)]
+pub struct Producer<T, M> {
+    ring: Ring<T, M>,
+    /// Entries written after the published position.
+    unpublished: u32,
+}
+
+impl<T: Entry, M: Memory> Producer<T, M> {
+    /// Goes on where the ring in `memory` stands.
+    ///
+    /// # Panics
+    /// If the layout does not fit the memory or `size` is not a power of two.
+    pub fn new(memory: M, layout: Layout, size: u32) -> Self {
+        Self { ring: Ring::new(memory, layout, size), unpublished: 0 }
+    }
+
+    /// Entries that the other side has not consumed, published or not.
+    pub fn len(&self) -> u32 {
+        self.ring.filled() + self.unpublished
+    }
+
+    /// How many entries may be pushed.
+    pub fn room(&self) -> u32 {
+        self.ring.size.saturating_sub(self.len())
+    }
+
+    /// Writes an entry, to be seen after [`publish`](Self::publish). Answers false, and does nothing, on a full ring.
+    #[must_use]
+    pub fn push(&mut self, entry: T) -> bool {
+        if self.room() == 0 {
+            return false;
+        }
+        let position = self.ring.producer().load(Ordering::Relaxed).wrapping_add(self.unpublished);
+        // SAFETY: there is room, so the consumer has left this slot (its position was read with acquire) and does not
+        // come back before `publish`.
+        unsafe { self.ring.slot(position).write(entry) };
+        self.unpublished += 1;
+        true
+    }
+
+    /// Lets the other side see all that was pushed.
+    pub fn publish(&mut self) {
+        let position = self.ring.producer().load(Ordering::Relaxed).wrapping_add(self.unpublished);
+        self.ring.producer().store(position, Ordering::Release);
+        self.unpublished = 0;
+    }
+
+    /// Whether the kernel waits for a system call before it looks at this ring again.
+    pub fn needs_wakeup(&self) -> bool {
+        // The kernel raises the flag and looks once more; we publish and look at the flag. With full fences on both
+        // sides, one of the two sees the other.
+        fence(Ordering::SeqCst);
+        let flags = self.ring.word(self.ring.layout.flags).load(Ordering::Relaxed);
+        XdpRingFlags::from_bits_retain(flags).contains(XdpRingFlags::XDP_RING_NEED_WAKEUP)
+    }
+}
+
+/// Our side of a ring that the kernel writes: RX and completion.
+#[derive(Debug)]
+pub struct Consumer<T, M> {
+    ring: Ring<T, M>,
+}
+
+impl<T: Entry, M: Memory> Consumer<T, M> {
+    /// Goes on where the ring in `memory` stands.
+    ///
+    /// # Panics
+    /// If the layout does not fit the memory or `size` is not a power of two.
+    pub fn new(memory: M, layout: Layout, size: u32) -> Self {
+        Self { ring: Ring::new(memory, layout, size) }
+    }
+
+    /// How many entries can be taken.
+    pub fn len(&self) -> u32 {
+        self.ring.filled()
+    }
+
+    /// Takes up to `most` entries, oldest first, and gives their slots back.
+    pub fn take(&mut self, most: u32, mut each: impl FnMut(T)) {
+        let count = self.len().min(most);
+        if count == 0 {
+            return;
+        }
+        let position = self.ring.consumer().load(Ordering::Relaxed);
+        for step in 0..count {
+            // SAFETY: the producer has published this slot (its position was read with acquire) and does not write it
+            // again before the consumer's position has passed it.
+            each(unsafe { self.ring.slot(position.wrapping_add(step)).read() });
+        }
+        self.ring.consumer().store(position.wrapping_add(count), Ordering::Release);
+    }
+}

@@ -1,0 +1,56 @@
+//! The two calls of bpf(2) that aya 0.14 does not offer: open a pinned link, and detach a link at once.
+//!
+//! Without them a link is detached when its last holder lets go, which the kernel may do some time after the pin is
+//! removed; a new program attached in the meantime is refused.
+#![allow(unsafe_code, reason = "bpf(2) has no safe wrapper for these commands")]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_DETACH: libc::c_int = 34;
+
+/// The head of `union bpf_attr` for `BPF_OBJ_GET`.
+#[repr(C)]
+struct GetPinned {
+    path: u64,
+    descriptor: u32,
+    flags: u32,
+}
+
+/// The head of `union bpf_attr` for `BPF_LINK_DETACH`.
+#[repr(C)]
+struct DetachLink {
+    link: u32,
+}
+
+/// Opens what is pinned at `path`.
+pub fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let request = GetPinned { path: path.as_ptr() as u64, descriptor: 0, flags: 0 };
+    // SAFETY: GetPinned is laid out as bpf(2) wants it for this command, and the path it points to, ended by a nul,
+    // outlives the call.
+    let descriptor = unsafe { bpf(BPF_OBJ_GET, &request) }?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Detaches a link from its interface, whoever else holds it.
+pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let request = DetachLink { link: link.as_raw_fd().unsigned_abs() };
+    // SAFETY: DetachLink is laid out as bpf(2) wants it for this command and points to nothing.
+    unsafe { bpf(BPF_LINK_DETACH, &request) }.map(drop)
+}
+
+/// Calls bpf(2).
+///
+/// # Safety
+/// `T` is the head of `union bpf_attr` for the command, without padding, and what it points to is valid.
+unsafe fn bpf<T>(command: libc::c_int, request: &T) -> io::Result<libc::c_int> {
+    // SAFETY: the caller's promise; the kernel reads no more than the size given and takes the rest as zeros.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(request), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+}

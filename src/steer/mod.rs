@@ -1,0 +1,69 @@
+//! The gate: which frames are pointsman's, decided in the kernel.
+//!
+//! With AF_XDP it is the steering program ([`Steering`]), which hands frames for a VIP to the workers' sockets. With
+//! AF_PACKET, whose taps only ever see copies, it is the guard ([`Guard`]), which drops the originals. Either way all
+//! other frames are the kernel's, and so are ARP and neighbour discovery for a VIP; and either way the gate outlives
+//! the process, so that the kernel does not answer for a VIP when pointsman is dead.
+
+mod attached;
+mod bpf;
+mod error;
+mod guard;
+mod pins;
+mod queues;
+mod vips;
+mod xdp;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ipnet::IpNet;
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketType, socket};
+
+pub use error::SteerError;
+pub use guard::Guard;
+pub use queues::rx_queues;
+pub use xdp::{Mode, Steering};
+
+use pins::Pins;
+
+/// The steering program or the guard, whichever the driver needs.
+#[derive(Debug)]
+pub enum Gate {
+    /// For AF_XDP.
+    Xdp(Steering),
+    /// For AF_PACKET.
+    Tc(Guard),
+}
+
+impl Gate {
+    /// Makes these the VIPs, and no others. See [`Steering::set_vips`].
+    pub fn set_vips(&mut self, vips: &BTreeSet<IpNet>) -> Result<(), SteerError> {
+        match self {
+            Self::Xdp(steering) => steering.set_vips(vips),
+            Self::Tc(guard) => guard.set_vips(vips),
+        }
+    }
+
+    /// Leaves the interface as if pointsman had never been there.
+    pub fn detach(self) -> Result<(), SteerError> {
+        match self {
+            Self::Xdp(steering) => steering.detach(),
+            Self::Tc(guard) => guard.detach(),
+        }
+    }
+}
+
+/// Removes whatever a process that died has left on an interface; fine where nothing is, nor the interface itself.
+pub fn cleanup(pin: &Path, interface: &str) -> Result<(), SteerError> {
+    guard::discard(interface, &Pins::of_guard(pin, interface))?;
+    xdp::discard(&Pins::of(pin, interface))
+}
+
+/// The interface's number in the network namespace of the calling thread.
+fn interface_index(name: &str) -> Result<u32, SteerError> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None);
+    let socket = socket.map_err(SteerError::while_doing("open a socket"))?;
+    name_to_index(&socket, name).map_err(|_| SteerError::NoInterface(name.to_owned()))
+}

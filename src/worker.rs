@@ -1,0 +1,121 @@
+//! The poll loop: receive a batch, [`forward`] each, send, recycle. Generic over [`PacketIo`], so that all of it is
+//! tested with nothing but memory.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Poll;
+use crate::forward::forward;
+use crate::forward::verdict::{DropReason, Verdict};
+use crate::io::{Held, PacketIo};
+use crate::publish::{Inbox, Publication};
+use crate::stats::{Board, Tally};
+
+/// Polls that find nothing before a worker sleeps: some tens of microseconds.
+const PATIENCE: u32 = 64;
+/// The longest sleep. Frames and news wake a worker sooner; this only bounds how old the kernel's statistics get.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// The pause before an interface that is down is asked again.
+const DOWN_PAUSE: Duration = Duration::from_millis(100);
+/// Batches between two questions for the kernel's statistics.
+const BATCHES_A_QUESTION: u32 = 4096;
+
+/// Errors of an interface that is down or being set up anew: it may come back.
+const DOWN: [i32; 2] = [libc::ENETDOWN, libc::EAGAIN];
+
+/// One worker with its queue.
+pub struct Worker<Io> {
+    io: Io,
+    inbox: Inbox,
+    board: Arc<Board>,
+    tally: Tally,
+    batch: Vec<Held>,
+    most: usize,
+    poll: Poll,
+}
+
+impl<Io: PacketIo> Worker<Io> {
+    /// A worker that takes at most `most` frames at once and shows its totals on `board`.
+    pub fn new(io: Io, inbox: Inbox, board: Arc<Board>, most: usize, poll: Poll) -> Self {
+        Self { io, inbox, board, tally: Tally::default(), batch: Vec::with_capacity(most), most, poll }
+    }
+
+    /// Works until asked to stop. An interface that goes down is waited for; any other error ends the worker.
+    pub fn run(mut self) -> io::Result<Self> {
+        let (mut idle, mut batches) = (0, 0);
+        while !self.inbox.is_stopped() {
+            let taken = match self.step(|_| ()) {
+                Ok(taken) => taken,
+                Err(error) if error.raw_os_error().is_some_and(|code| DOWN.contains(&code)) => {
+                    self.io.wait(self.inbox.wake(), DOWN_PAUSE)?;
+                    0
+                }
+                Err(error) => return Err(error),
+            };
+            batches += 1;
+            idle = if taken == 0 { idle + 1 } else { 0 };
+            let resting = idle >= PATIENCE && self.poll == Poll::Adaptive;
+            if resting || batches >= BATCHES_A_QUESTION {
+                batches = 0;
+                let kernel = self.io.statistics();
+                self.board.show(&self.tally, &kernel);
+            }
+            if resting {
+                self.io.wait(self.inbox.wake(), LONGEST_SLEEP)?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Handles one batch and answers how many frames it had. Each verdict is shown to `observe`.
+    pub fn step(&mut self, mut observe: impl FnMut(Verdict)) -> io::Result<usize> {
+        self.inbox.refresh();
+        self.io.receive(&mut self.batch, self.most)?;
+        let taken = self.batch.len();
+        let Publication { snapshot, cells } = self.inbox.current();
+        for held in self.batch.drain(..) {
+            let mut frame = self.io.frame(&held);
+            let came = frame.span().len;
+            let verdict = match forward(&mut frame, snapshot) {
+                Verdict::Passed if !Io::TAP => Verdict::Dropped(DropReason::NotAVip, None),
+                verdict => verdict,
+            };
+            let span = frame.span();
+            self.tally.count(verdict, came, span.len);
+            if let Verdict::Forwarded(service, endpoint) = verdict
+                && let Some(entry) = snapshot.services.get(service as usize)
+            {
+                cells.add(entry.cell, span.len);
+                if let Some(endpoint) = entry.endpoints.get(usize::from(endpoint)) {
+                    cells.add(endpoint.cell, span.len);
+                }
+            }
+            match verdict {
+                Verdict::Forwarded(..) | Verdict::Answered(_) => self.io.send(held.moved_to(span)),
+                Verdict::Dropped(..) | Verdict::Passed => self.io.release(held),
+            }
+            observe(verdict);
+        }
+        if taken > 0 {
+            self.board.show_tally(&self.tally);
+        }
+        self.io.flush()?;
+        Ok(taken)
+    }
+
+    /// Where its frames come from.
+    pub fn io(&mut self) -> &mut Io {
+        &mut self.io
+    }
+
+    /// What it has done so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Gives back where its frames came from.
+    pub fn into_io(self) -> Io {
+        self.io
+    }
+}

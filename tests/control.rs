@@ -1,0 +1,369 @@
+//! The control socket of a whole node, without root: a real socket, real workers, packet memory in place of a network.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use pointsman::config::{self, Config, Poll};
+use pointsman::control::node::{Facts, Gate, Node, Parts, Ways, WorkerFacts};
+use pointsman::control::server::{End, Server};
+use pointsman::control::update::Builder;
+use pointsman::forward::encap::Sources;
+use pointsman::io::memory::Memory;
+use pointsman::publish::{Publication, Publisher};
+use pointsman::snapshot::{Dscp, NextHop, Settings, Snapshot, Tag};
+use pointsman::stats::{Board, Cells};
+use pointsman::wire::ethernet::MacAddress;
+use pointsman::worker::Worker;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// No answer takes longer, or something hangs.
+const LIMIT: Duration = Duration::from_secs(20);
+
+type Vips = Arc<Mutex<BTreeSet<IpNet>>>;
+
+struct OpenGate(Vips);
+
+impl Gate for OpenGate {
+    fn set_vips(&mut self, vips: &BTreeSet<IpNet>) -> Result<(), String> {
+        *self.0.lock().expect("no panic while held") = vips.clone();
+        Ok(())
+    }
+}
+
+/// A node in a thread, with two workers in threads of their own.
+struct Daemon {
+    socket: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<End>>,
+    vips: Vips,
+}
+
+impl Daemon {
+    fn start(dir: &Path) -> Self {
+        Self::start_with(dir, "")
+    }
+
+    fn start_with(dir: &Path, more: &str) -> Self {
+        let socket = dir.join("control.sock");
+        let text = format!(
+            "[node]\nname = \"edge\"\nstate_dir = \"{0}/state\"\n[interface]\nname = \"none\"\n\
+             [underlay]\nsource_v6 = \"2001:db8:51b::1\"\nsource_v4 = \"192.0.2.1\"\n{more}\n\
+             [control]\nsocket = \"{0}/control.sock\"\nallow_users = [\"{1}\"]\nvip_allow = [\"203.0.113.0/24\", \"2001:db8::/32\"]\n",
+            dir.display(),
+            rustix::process::getuid().as_raw(),
+        );
+        let config = config::parse(&text).expect("valid");
+        let mut server = Server::bind(&config.control).expect("a socket");
+        let (stop, vips) = (Arc::new(AtomicBool::new(false)), Vips::default());
+        let (asked, seen) = (stop.clone(), vips.clone());
+        let thread = std::thread::spawn(move || {
+            let (mut node, workers) = node(config, seen);
+            node.restore().expect("nothing stands in the way");
+            let end = server.run(&mut node, || !asked.load(Ordering::Relaxed)).expect("the loop runs");
+            node.stop();
+            workers.into_iter().for_each(|worker| worker.join().expect("no panic").expect("memory"));
+            end
+        });
+        let daemon = Self { socket, stop, thread: Some(thread), vips };
+        daemon.ask("hello", json!({})).expect("it answers");
+        daemon
+    }
+
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).expect("it listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a socket");
+        stream
+    }
+
+    /// Sends one line and reads one.
+    fn raw(&self, line: &[u8]) -> Value {
+        let mut stream = self.connect();
+        stream.write_all(line).expect("it reads");
+        stream.write_all(b"\n").expect("it reads");
+        answer(&stream)
+    }
+
+    fn ask(&self, method: &str, params: Value) -> Result<Value, Value> {
+        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut answer = self.raw(question.to_string().as_bytes());
+        match answer.get("error") {
+            Some(error) => Err(error.clone()),
+            None => Ok(answer["result"].take()),
+        }
+    }
+
+    fn end(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("still there");
+        assert_eq!(thread.join().expect("no panic"), End::Failed, "as the stop flag asks");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
+        }
+    }
+}
+
+fn answer(stream: &UnixStream) -> Value {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("an answer in time");
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+}
+
+fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result<()>>>) {
+    let settings = Settings { seed: config.seed, dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64 };
+    let mut publisher = Publisher::new().expect("eventfd");
+    let (mut workers, mut threads) = (Vec::new(), Vec::new());
+    for queue in 0..2 {
+        let board = Arc::new(Board::default());
+        let first = Publication { snapshot: Arc::new(Snapshot::empty(settings)), cells: Arc::new(Cells::default()) };
+        let inbox = publisher.subscribe(first).expect("eventfd");
+        let worker = Worker::new(Memory::new(8, 8), inbox, board.clone(), 8, Poll::Adaptive);
+        threads.push(std::thread::spawn(move || worker.run().map(drop)));
+        workers.push(WorkerFacts { queue, core: None, zero_copy: false, board });
+    }
+    let sources = Sources { v4: config.underlay.source_v4, v6: config.underlay.source_v6 };
+    let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
+    let node = Node::new(Parts {
+        facts: Facts { name: "edge".to_owned(), driver: "memory", mode: None },
+        builder: Builder::new(settings, sources, workers.len()),
+        ways: Ways::Fixed(hop),
+        gate: Box::new(OpenGate(vips)),
+        underlay_mtu: 1500,
+        config,
+        workers,
+        publisher,
+    });
+    (node, threads)
+}
+
+fn service(name: &str, vip: &str, endpoints: usize) -> Value {
+    let endpoint = |i| json!({ "name": format!("{name}-{i}"), "address": format!("2001:db8:10::{:x}", i + 1) });
+    json!({ "name": name, "vip": vip, "endpoints": (0..endpoints).map(endpoint).collect::<Vec<_>>() })
+}
+
+fn set(services: &[Value]) -> Value {
+    json!({ "revision": "r1", "services": services })
+}
+
+#[test]
+fn a_set_is_applied_shown_and_looked_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let hello = daemon.ask("hello", json!({ "client": "test", "protocol": 1 })).expect("polite");
+    assert_eq!((&hello["server"], &hello["protocol"]), (&json!("pointsman"), &json!(1)));
+
+    let pushed = set(&[service("web", "203.0.113.10", 3), service("six", "2001:db8:1::10", 1)]);
+    let result = daemon.ask("apply", pushed).expect("valid");
+    assert_eq!((&result["revision"], &result["services"], &result["endpoints"]), (&json!("r1"), &json!(2), &json!(4)));
+    assert_eq!((&result["changed"], &result["warnings"]), (&json!(2), &json!([])));
+    assert_eq!(daemon.vips.lock().expect("no panic").len(), 2, "the gate is open");
+
+    let got = daemon.ask("get", json!({})).expect("it has one");
+    assert_eq!(got["services"][1]["name"], "web", "in the order of names");
+    let again = daemon.ask("apply", got).expect("what it gives, it takes");
+    assert_eq!(again["changed"], 0);
+    assert!(again["generation"].as_u64() > result["generation"].as_u64());
+
+    let status = daemon.ask("status", json!({})).expect("well");
+    let web = &status["services"][1];
+    assert_eq!(web["endpoints"], json!({ "active": 3, "draining": 0, "down": 0 }));
+    assert_eq!((&web["table_size"], &web["inner_mtu"], &web["mss"]), (&json!(1021), &json!(1456), &json!(1416)));
+    assert_eq!(status["services"][0]["mss"], 1396);
+    assert_eq!(status["workers"].as_array().map(Vec::len), Some(2));
+
+    let flow = json!({ "src": "198.51.100.7", "dst": "203.0.113.10", "protocol": "tcp", "sport": 1, "dport": 80 });
+    let found = daemon.ask("lookup", flow).expect("valid");
+    assert_eq!(found["service"], "web");
+    assert!(found["endpoint"].as_str().is_some_and(|name| name.starts_with("web-")));
+    let stats = daemon.ask("stats", json!({})).expect("well");
+    assert_eq!(stats["pointsman_received_packets_total"], json!({ "0": 0, "1": 0 }));
+    daemon.end();
+}
+
+#[test]
+fn a_refused_set_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start_with(dir.path(), "[[service]]\nname = \"own\"\nvip = \"203.0.113.53\"");
+    daemon.ask("apply", set(&[service("web", "203.0.113.10", 1)])).expect("valid");
+    let before = daemon.ask("get", json!({})).expect("it has one");
+    let no_vip = json!({ "name": "a" });
+    for (services, code, name, path) in [
+        (json!([service("web", "203.0.113.10", 1), no_vip]), 6, "invalid_set", "services[1].vip"),
+        (json!({}), 6, "invalid_set", "services"),
+        (json!([service("web", "203.0.113.10", 0)]), 2, "would_empty", "services[0].endpoints"),
+        (json!([service("web", "198.51.100.1", 1)]), 3, "vip_not_allowed", "services[0].vip"),
+        (json!([service("own", "203.0.113.1", 1)]), 5, "owned_by_config", "services[0].name"),
+        (json!([service("web", "203.0.113.53", 1)]), 5, "owned_by_config", "services[0].vip"),
+    ] {
+        let error = daemon.ask("apply", json!({ "revision": "bad", "services": services })).expect_err(name);
+        assert_eq!((&error["code"], &error["data"]["path"]), (&json!(code), &json!(path)), "{error}");
+        assert!(error["message"].as_str().is_some_and(|message| message.starts_with(name)), "{error}");
+        assert!(error["data"]["reason"].is_string(), "{error}");
+        assert_eq!(daemon.ask("get", json!({})).expect("it has one"), before);
+    }
+    let emptied = json!({ "revision": "r2", "services": [service("web", "203.0.113.10", 0)], "allow_empty": true });
+    daemon.ask("apply", emptied).expect("permitted");
+    let error = daemon.ask("apply", json!({ "services": [], "allow_empty": "yes" })).expect_err("not a boolean");
+    assert_eq!((&error["code"], &error["data"]["path"]), (&json!(-32602), &json!("allow_empty")));
+    let error = daemon.ask("lookup", json!({ "src": "x", "dst": "203.0.113.10" })).expect_err("no protocol");
+    assert_eq!(error["code"], -32602);
+}
+
+#[test]
+fn the_set_outlives_the_daemon() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    daemon.ask("apply", set(&[service("web", "203.0.113.10", 3)])).expect("valid");
+    let before = daemon.ask("status", json!({})).expect("well");
+    daemon.end();
+
+    let daemon = Daemon::start(dir.path());
+    let after = daemon.ask("status", json!({})).expect("well");
+    assert_eq!(after["revision"], "r1");
+    assert_eq!(after["services"], before["services"], "the same tables");
+    assert_eq!(daemon.vips.lock().expect("no panic").len(), 1, "before any syncer has come");
+    daemon.end();
+
+    let file = dir.path().join("state/endpoint-set.json");
+    let half = std::fs::read(&file).expect("written");
+    std::fs::write(&file, &half[..half.len() / 2]).expect("cut");
+    let daemon = Daemon::start(dir.path());
+    let status = daemon.ask("status", json!({})).expect("it starts all the same");
+    assert_eq!(status["services"], json!([]));
+    assert!(status["store_problem"].as_str().is_some_and(|problem| problem.contains("damaged")), "{status}");
+}
+
+#[test]
+fn broken_clients_disturb_nobody() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let mut half = daemon.connect();
+    half.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hel").expect("it reads");
+    let _silent = daemon.connect();
+    let answers = |line: &[u8]| daemon.raw(line)["error"]["code"].clone();
+    assert_eq!(answers(b"garbage \xff\x00"), -32700);
+    assert_eq!(answers(b"[]"), -32600);
+    assert_eq!(answers(br#"{"jsonrpc":"2.0","id":1,"method":"destroy"}"#), -32601);
+    assert_eq!(answers(br#"{"jsonrpc":"2.0","id":1,"method":"get","params":7}"#), -32602);
+    half.write_all(b"lo\"}\n").expect("it reads");
+    assert_eq!(answer(&half)["result"]["server"], "pointsman", "the other half came later");
+
+    // Several questions in one write, and an end of line of another system, are no trouble.
+    let mut many = daemon.connect();
+    many.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"get\"}\n{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"get\"}\r\n").expect("it reads");
+    let mut lines = BufReader::new(&many).lines();
+    for id in 1..=2 {
+        let line = lines.next().expect("an answer").expect("in time");
+        assert!(line.contains(&format!("\"id\":{id}")), "{line}");
+    }
+    // One that asks and goes without reading.
+    (0..50).for_each(|_| {
+        _ = daemon.connect().write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n");
+    });
+    assert!(daemon.ask("hello", json!({})).is_ok());
+}
+
+#[test]
+fn a_line_of_100_mib_is_refused_while_others_are_served() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let mut flood = daemon.connect();
+    let writer = std::thread::spawn(move || {
+        let block = vec![b'x'; 1 << 20];
+        let written = (0..100).take_while(|_| flood.write_all(&block).is_ok()).count();
+        let mut said = String::new();
+        _ = flood.read_to_string(&mut said);
+        (written, said)
+    });
+    let mut longest = Duration::ZERO;
+    while !writer.is_finished() {
+        let asked = Instant::now();
+        daemon.ask("hello", json!({})).expect("served");
+        longest = longest.max(asked.elapsed());
+    }
+    let (written, said) = writer.join().expect("no panic");
+    assert!((64..100).contains(&written), "cut off after {written} MiB");
+    assert!(said.contains("a line is longer than 64 MiB") || said.is_empty(), "{said}");
+    assert!(longest < Duration::from_secs(2), "somebody else waited {longest:?}");
+}
+
+#[test]
+fn there_is_room_for_a_bounded_number_of_clients() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let crowd: Vec<UnixStream> = (0..64).map(|_| daemon.connect()).collect();
+    assert_eq!(answer(&daemon.connect())["error"]["message"], "64 clients are connected already");
+    drop(crowd);
+    let end = Instant::now() + LIMIT;
+    loop {
+        let mut stream = daemon.connect();
+        // Refused while the crowd is still being shown out; the answer then comes unasked.
+        _ = stream.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hello\"}\n");
+        if answer(&stream).get("result").is_some() {
+            break;
+        }
+        assert!(Instant::now() < end, "the crowd has gone, and still there is no room");
+    }
+}
+
+#[test]
+fn the_commands_talk_to_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let file = dir.path().join("set.json");
+    std::fs::write(&file, set(&[service("web", "203.0.113.10", 2)]).to_string()).expect("written");
+    let run = |args: &[&str]| -> (bool, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+            .args(args)
+            .arg("--socket")
+            .arg(&daemon.socket)
+            .output()
+            .expect("it starts");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).expect("text"))
+    };
+    let file_name = file.display().to_string();
+    assert_eq!(run(&["apply", "--set", &file_name]).0, true);
+    let (well, status) = run(&["status"]);
+    assert!(well && status.contains("web") && status.contains("203.0.113.10"), "{status}");
+    let (_, status) = run(&["status", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&status).expect("JSON")["revision"], "r1");
+    assert!(run(&["get"]).1.contains("2001:db8:10::2"));
+    assert!(run(&["stats"]).0);
+    let flow = ["lookup", "--src", "198.51.100.7", "--dst", "203.0.113.10", "--protocol", "tcp", "--dport", "80"];
+    assert!(run(&flow).1.contains("endpoint  web-"));
+    std::fs::write(&file, r#"{"services":[{"name":"a","vip":"203.0.113.300"}]}"#).expect("written");
+    let (well, said) = run(&["apply", "--set", &file_name]);
+    assert!(!well && said.contains("invalid_set: services[0].vip: \"203.0.113.300\" is not an IP address"), "{said}");
+    let _: TempDir = dir;
+}
+
+#[test]
+fn two_daemons_do_not_share_a_socket() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let config = format!("[interface]\nname = \"x\"\n[control]\nsocket = \"{}\"", daemon.socket.display());
+    let config = config::parse(&config).expect("valid");
+    let error = Server::bind(&config.control).err().expect("in use").to_string();
+    assert!(error.ends_with("another pointsman listens there"), "{error}");
+    assert!(daemon.ask("hello", json!({})).is_ok());
+    let socket = daemon.socket.clone();
+    daemon.end();
+    let dead = std::os::unix::net::UnixListener::bind(&socket).expect("free again");
+    drop(dead);
+    assert!(Server::bind(&config.control).is_ok(), "a dead daemon's socket is replaced");
+}

@@ -1,0 +1,206 @@
+//! The data path under any input: never a panic, every frame accounted for, nothing but whole outer packets leave.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pointsman::config::{self, Poll};
+use pointsman::control::update::Builder;
+use pointsman::endpoint_set;
+use pointsman::forward::encap::Sources;
+use pointsman::forward::forward;
+use pointsman::forward::verdict::{DropReason, Verdict};
+use pointsman::frame::{Frame, Span};
+use pointsman::io::memory::Memory;
+use pointsman::publish::{Inbox, Publisher};
+use pointsman::snapshot::{NextHop, Settings, Snapshot, Tag};
+use pointsman::stats::{Board, Tally};
+use pointsman::wire::ethernet::MacAddress;
+use pointsman::worker::Worker;
+
+const HEADROOM: usize = 256;
+
+/// The node of the golden packets, without its network.
+fn builder() -> Builder {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let config = config::load(&golden.join("config.toml")).expect("valid");
+    let set = std::fs::read_to_string(golden.join("set.json")).expect("there");
+    let settings = Settings { seed: config.seed, dscp: config.underlay.dscp, underlay_mtu: 1500, hop_limit: 64 };
+    let sources = Sources { v4: config.underlay.source_v4, v6: config.underlay.source_v6 };
+    let mut builder = Builder::new(settings, sources, 1);
+    builder.update(&endpoint_set::parse(&set).expect("valid"), (0, 0));
+    let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::AsReceived };
+    builder.resolve(|_| Some(hop));
+    builder
+}
+
+fn subscribe(builder: &mut Builder) -> (Publisher, Inbox) {
+    let mut publisher = Publisher::new().expect("eventfd");
+    let inbox = publisher.subscribe(builder.publish().remove(0)).expect("eventfd");
+    (publisher, inbox)
+}
+
+/// All frames of the golden packets.
+fn golden_frames() -> Vec<Vec<u8>> {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cases.json");
+    let text = std::fs::read_to_string(cases).expect("there");
+    let cases: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let hex = |text: &str| -> Vec<u8> {
+        let byte = |i| u8::from_str_radix(&text[i..i + 2], 16).expect("hexadecimal");
+        (0..text.len()).step_by(2).map(byte).collect()
+    };
+    cases.as_array().expect("a list").iter().map(|case| hex(case["in"].as_str().expect("a frame"))).collect()
+}
+
+/// SplitMix64 (Steele et al. 2014): the same frames in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+}
+
+/// A frame that never was: a golden one with some bytes changed, cut or padded; one in sixteen is nothing but noise.
+fn mutate(random: &mut Random, golden: &[Vec<u8>], into: &mut Vec<u8>) {
+    into.clear();
+    if random.below(16) == 0 {
+        let len = random.below(128);
+        into.extend((0..len).map(|_| random.next() as u8));
+        return;
+    }
+    into.extend_from_slice(&golden[random.below(golden.len())]);
+    for _ in 0..random.below(4) {
+        if !into.is_empty() {
+            // Headers are what matters, so most changes fall there.
+            let at = random.below(into.len().min(100));
+            into[at] = random.next() as u8;
+        }
+    }
+    match random.below(8) {
+        0 => into.truncate(random.below(into.len() + 1)),
+        1 => into.extend(std::iter::repeat_n(0, random.below(50))),
+        _ => {}
+    }
+}
+
+/// What leaves is whole: its lengths agree with each other.
+fn assert_whole(frame: &[u8], snapshot: &Snapshot) {
+    let at = if frame[12..14] == [0x81, 0x00] { 18 } else { 14 };
+    let packet = &frame[at..];
+    let total = match frame[at - 2..at] {
+        [0x08, 0x00] => usize::from(u16::from_be_bytes([packet[2], packet[3]])),
+        [0x86, 0xdd] => 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]])),
+        _ => panic!("no IP leaves"),
+    };
+    assert_eq!(packet.len(), total);
+    assert!(total <= snapshot.settings.underlay_mtu as usize);
+}
+
+#[test]
+fn ten_million_frames_and_no_panic() {
+    let snapshot = builder().snapshot();
+    let golden = golden_frames();
+    let mut random = Random(20_261_121);
+    let (mut tally, mut bytes, mut buffer) = (Tally::default(), Vec::new(), vec![0; 4096]);
+    let mut passed = 0;
+    for _ in 0..10_000_000 {
+        mutate(&mut random, &golden, &mut bytes);
+        let span = Span { start: HEADROOM, len: bytes.len() };
+        buffer[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(&bytes);
+        let mut frame = Frame::new(&mut buffer, span).expect("inside");
+        let verdict = forward(&mut frame, &snapshot);
+        match verdict {
+            Verdict::Forwarded(..) => assert_whole(frame.bytes(), &snapshot),
+            Verdict::Answered(_) => assert!(frame.bytes().len() <= bytes.len()),
+            Verdict::Passed => {
+                assert_eq!(frame.bytes(), bytes, "what is the kernel's is left alone");
+                passed += 1;
+            }
+            Verdict::Dropped(..) => {}
+        }
+        tally.count(verdict, bytes.len(), frame.bytes().len());
+    }
+    assert!(tally.is_balanced());
+    assert_eq!(tally.received.packets + passed, 10_000_000);
+    assert!(tally.sent.packets > 1_000_000 && tally.answered.packets > 10_000, "{tally:?}");
+}
+
+#[test]
+fn a_worker_accounts_for_every_frame() {
+    let mut builder = builder();
+    let (_publisher, inbox) = subscribe(&mut builder);
+    let golden = golden_frames();
+    let board = Arc::new(Board::default());
+    let mut worker = Worker::new(Memory::new(128, 64), inbox, board.clone(), 32, Poll::Busy);
+    let (mut random, mut bytes, mut left) = (Random(7), Vec::new(), 0);
+    for round in 0..2_000 {
+        for _ in 0..random.below(100) {
+            mutate(&mut random, &golden, &mut bytes);
+            worker.io().push(bytes.clone());
+        }
+        worker.step(|_| ()).expect("memory");
+        assert!(worker.io().is_whole(), "round {round}: a frame is lost or twice");
+        if random.below(3) == 0 {
+            left += worker.io().take_sent().len() as u64;
+        }
+    }
+    left += worker.io().take_sent().len() as u64;
+    let (tally, _) = board.read();
+    assert!(tally.is_balanced() && tally.received.packets > 10_000, "{tally:?}");
+    assert_eq!(tally.sent.packets + tally.answered.packets, left, "what is counted as sent has left");
+    assert!(tally.drops[DropReason::Truncated as usize] > 0);
+
+    let mut report = pointsman::stats::Report::default();
+    builder.count_into(&mut report);
+    let by_service: u64 = report.pointsman_service_packets_total.values().sum();
+    let by_endpoint: u64 = report.pointsman_endpoint_packets_total.values().flat_map(|of| of.values()).sum();
+    assert_eq!((by_service, by_endpoint), (tally.sent.packets, tally.sent.packets));
+}
+
+#[test]
+fn a_frame_without_a_vip_counts_where_steering_chose_it() {
+    let mut builder = builder();
+    let (_publisher, inbox) = subscribe(&mut builder);
+    let mut worker = Worker::new(Memory::new(4, 4), inbox, Arc::default(), 4, Poll::Busy);
+    worker.io().push([0; 60]);
+    worker.step(|verdict| assert_eq!(verdict, Verdict::Dropped(DropReason::NotAVip, None))).expect("memory");
+    assert_eq!(worker.tally().drops[DropReason::NotAVip as usize], 1);
+}
+
+#[test]
+fn what_cannot_be_sent_is_dropped_by_reason() {
+    let settings = builder().snapshot().settings;
+    let set = r#"{"services":[{"name":"s","vip":"203.0.113.1","encap":{"type":"TYPE"},
+        "endpoints":[{"name":"e","address":"2001:db8::1"}]}]}"#;
+    let frame: Vec<u8> = golden_frames().remove(0);
+    let verdict = |encap: &str, hop: Option<NextHop>, headroom: usize, sources: Sources| {
+        let mut builder = Builder::new(settings, sources, 1);
+        builder.update(&endpoint_set::parse(&set.replace("TYPE", encap)).expect("valid"), (0, 0));
+        builder.resolve(|_| hop);
+        let mut bytes = vec![0; headroom];
+        bytes.extend(&frame);
+        bytes[headroom + 30..headroom + 34].copy_from_slice(&[203, 0, 113, 1]);
+        let span = Span { start: headroom, len: frame.len() };
+        forward(&mut Frame::new(&mut bytes, span).expect("inside"), &builder.snapshot())
+    };
+    let hop = Some(NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None });
+    let v6 = pointsman::forward::encap::Source {
+        address: "2001:db8::ff".parse().expect("v6"),
+        entropy: std::net::Ipv6Addr::UNSPECIFIED,
+    };
+    let sources = Sources { v4: None, v6: Some(v6) };
+    assert_eq!(verdict("gre", hop, 44, sources), Verdict::Forwarded(0, 0));
+    assert_eq!(verdict("gre", hop, 43, sources), Verdict::Dropped(DropReason::NoHeadroom, Some(0)));
+    assert_eq!(verdict("gre", None, 44, sources), Verdict::Dropped(DropReason::NoNextHop, Some(0)));
+    assert_eq!(verdict("gue", hop, 44, sources), Verdict::Dropped(DropReason::UnsupportedEncap, Some(0)));
+    let none = Sources::default();
+    assert_eq!(verdict("gre", hop, 44, none), Verdict::Dropped(DropReason::UnsupportedEncap, Some(0)));
+}
