@@ -4,8 +4,8 @@
 //
 //     Ethernet [802.1Q] outer-IP GRE inner-IP ...  becomes  Ethernet [802.1Q] inner-IP ...
 //
-// An outer protocol is a case in `outer_ipv4` and `outer_ipv6`, which leave in `struct tunnel` how long the outer
-// headers are and what lies inside; a new one (IPIP, GUE, MPLS) is one more case with one more function like `gre`.
+// An outer protocol is a case in `outer_ipv4` and `outer_ipv6`, which leave in `struct tunnel` where the inner
+// packet begins and what it is; a new one (IPIP, GUE, MPLS) is one more case with one more function like `gre`.
 // Everything else, malformed or not, passes untouched: it is the kernel's to judge.
 
 #include <linux/bpf.h>
@@ -31,6 +31,12 @@ struct vlan_header {
 	__be16 ethertype;
 };
 
+// The tag is there only where `ethernet` says so.
+struct link_header {
+	struct ethhdr ethernet;
+	struct vlan_header vlan;
+} __attribute__((packed));
+
 struct gre_header {
 	__be16 flags;
 	__be16 protocol;
@@ -48,40 +54,51 @@ struct {
 	__type(value, __u8);
 } vips SEC(".maps");
 
-// What stands before the inner packet, without the Ethernet header, and what the inner packet is.
+// Where the outer headers are and what lies inside, in bytes from the frame's start.
+//
+// Headers are read by `read`, not by pointers: the verifier lets only CAP_PERFMON add a varying length to a pointer.
 struct tunnel {
-	void *outer;
-	void *inner;
-	void *end;
+	struct xdp_md *frame;
+	__u32 outer; // behind the Ethernet header and its tag
+	__u32 inner;
 	__be16 inner_ethertype;
 };
 
-static __always_inline int gre(struct tunnel *tunnel, struct gre_header *header)
+// Copies bytes of the frame; 0 where it is shorter.
+static __always_inline int read(struct tunnel *tunnel, __u32 at, void *into, __u32 length)
 {
-	if ((void *)(header + 1) > tunnel->end)
+	return bpf_xdp_load_bytes(tunnel->frame, at, into, length) == 0;
+}
+
+// A GRE header that begins here.
+static __always_inline int gre(struct tunnel *tunnel, __u32 at)
+{
+	struct gre_header header;
+
+	if (!read(tunnel, at, &header, sizeof(header)))
 		return 0;
-	if (header->flags & ~bpf_htons(GRE_KEY))
+	if (header.flags & ~bpf_htons(GRE_KEY))
 		return 0;
-	tunnel->inner_ethertype = header->protocol;
-	tunnel->inner = header + 1;
-	if (header->flags)
+	tunnel->inner_ethertype = header.protocol;
+	tunnel->inner = at + sizeof(header);
+	if (header.flags)
 		tunnel->inner += sizeof(__be32);
 	return 1;
 }
 
 static __always_inline int outer_ipv4(struct tunnel *tunnel)
 {
-	struct iphdr *ip = tunnel->outer;
+	struct iphdr ip;
 
-	if ((void *)(ip + 1) > tunnel->end)
+	if (!read(tunnel, tunnel->outer, &ip, sizeof(ip)))
 		return 0;
-	if (ip->version != 4 || ip->ihl < 5)
+	if (ip.version != 4 || ip.ihl < 5)
 		return 0;
-	if (ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
+	if (ip.frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
 		return 0;
-	switch (ip->protocol) {
+	switch (ip.protocol) {
 	case IPPROTO_GRE:
-		return gre(tunnel, tunnel->outer + ip->ihl * 4);
+		return gre(tunnel, tunnel->outer + ip.ihl * 4);
 	default:
 		return 0;
 	}
@@ -89,15 +106,15 @@ static __always_inline int outer_ipv4(struct tunnel *tunnel)
 
 static __always_inline int outer_ipv6(struct tunnel *tunnel)
 {
-	struct ipv6hdr *ip = tunnel->outer;
+	struct ipv6hdr ip;
 
-	if ((void *)(ip + 1) > tunnel->end)
+	if (!read(tunnel, tunnel->outer, &ip, sizeof(ip)))
 		return 0;
-	if (ip->version != 6)
+	if (ip.version != 6)
 		return 0;
-	switch (ip->nexthdr) {
+	switch (ip.nexthdr) {
 	case IPPROTO_GRE:
-		return gre(tunnel, (void *)(ip + 1));
+		return gre(tunnel, tunnel->outer + sizeof(ip));
 	default:
 		return 0;
 	}
@@ -106,86 +123,72 @@ static __always_inline int outer_ipv6(struct tunnel *tunnel)
 static __always_inline int inner_destination(struct tunnel *tunnel, struct address *destination)
 {
 	if (tunnel->inner_ethertype == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = tunnel->inner;
+		struct iphdr ip;
 
-		if ((void *)(ip + 1) > tunnel->end || ip->version != 4)
+		if (!read(tunnel, tunnel->inner, &ip, sizeof(ip)) || ip.version != 4)
 			return 0;
 		destination->bytes[10] = 0xff;
 		destination->bytes[11] = 0xff;
-		__builtin_memcpy(&destination->bytes[12], &ip->daddr, 4);
+		__builtin_memcpy(&destination->bytes[12], &ip.daddr, 4);
 		return 1;
 	}
 	if (tunnel->inner_ethertype == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = tunnel->inner;
+		struct ipv6hdr ip;
 
-		if ((void *)(ip + 1) > tunnel->end || ip->version != 6)
+		if (!read(tunnel, tunnel->inner, &ip, sizeof(ip)) || ip.version != 6)
 			return 0;
-		__builtin_memcpy(destination->bytes, &ip->daddr, 16);
+		__builtin_memcpy(destination->bytes, &ip.daddr, 16);
 		return 1;
 	}
 	return 0;
 }
 
-// Moves the Ethernet header, tag and all, to just before the inner packet. The tag stays, as it decides by which
-// VLAN device the kernel takes the packet in.
-static __always_inline int strip(struct xdp_md *context, struct tunnel *tunnel, int tagged)
+// Puts the Ethernet header, tag and all, right before the inner packet. The tag stays, as it decides by which VLAN
+// device the kernel takes the packet in.
+static __always_inline int strip(struct tunnel *tunnel, struct link_header *link)
 {
-	struct ethhdr ethernet;
-	struct vlan_header vlan = {};
-	void *data = (void *)(long)context->data;
-	__u32 length = tunnel->inner - tunnel->outer;
+	int tagged = link->ethernet.h_proto == bpf_htons(ETH_P_8021Q);
 
-	// Read before; but the verifier does not know that this is the same packet.
-	if (data + sizeof(ethernet) + sizeof(vlan) > (void *)(long)context->data_end)
+	link->vlan.ethertype = tunnel->inner_ethertype;
+	if (!tagged)
+		link->ethernet.h_proto = tunnel->inner_ethertype;
+	if (bpf_xdp_adjust_head(tunnel->frame, tunnel->inner - tunnel->outer))
 		return XDP_PASS;
-	__builtin_memcpy(&ethernet, data, sizeof(ethernet));
-	if (tagged) {
-		__builtin_memcpy(&vlan, data + sizeof(ethernet), sizeof(vlan));
-		vlan.ethertype = tunnel->inner_ethertype;
-	} else {
-		ethernet.h_proto = tunnel->inner_ethertype;
-	}
-	if (bpf_xdp_adjust_head(context, length))
-		return XDP_PASS;
-	data = (void *)(long)context->data;
-	if (data + sizeof(ethernet) + sizeof(vlan) > (void *)(long)context->data_end)
-		return XDP_DROP;
-	__builtin_memcpy(data, &ethernet, sizeof(ethernet));
+	// Cannot fail, as what is left holds the link header and an IP header.
 	if (tagged)
-		__builtin_memcpy(data + sizeof(ethernet), &vlan, sizeof(vlan));
+		bpf_xdp_store_bytes(tunnel->frame, 0, link, sizeof(*link));
+	else
+		bpf_xdp_store_bytes(tunnel->frame, 0, &link->ethernet, sizeof(link->ethernet));
 	return XDP_PASS;
 }
 
 SEC("xdp")
-int decap(struct xdp_md *context)
+int decap(struct xdp_md *frame)
 {
-	struct ethhdr *ethernet = (void *)(long)context->data;
-	struct tunnel tunnel = { .outer = ethernet + 1, .end = (void *)(long)context->data_end };
+	struct tunnel tunnel = { .frame = frame, .outer = sizeof(struct ethhdr) };
 	struct address destination = {};
+	struct link_header link;
 	__be16 ethertype;
-	int tagged, found;
+	int found = 0;
 
-	if (tunnel.outer + sizeof(struct vlan_header) > tunnel.end)
+	if (!read(&tunnel, 0, &link, sizeof(link)))
 		return XDP_PASS;
-	ethertype = ethernet->h_proto;
-	tagged = ethertype == bpf_htons(ETH_P_8021Q);
-	if (tagged) {
-		ethertype = ((struct vlan_header *)tunnel.outer)->ethertype;
-		tunnel.outer += sizeof(struct vlan_header);
+	ethertype = link.ethernet.h_proto;
+	if (ethertype == bpf_htons(ETH_P_8021Q)) {
+		ethertype = link.vlan.ethertype;
+		tunnel.outer = sizeof(link);
 	}
 
 	if (ethertype == bpf_htons(ETH_P_IPV6))
 		found = outer_ipv6(&tunnel);
 	else if (ethertype == bpf_htons(ETH_P_IP))
 		found = outer_ipv4(&tunnel);
-	else
-		found = 0;
 
 	if (!found || !inner_destination(&tunnel, &destination))
 		return XDP_PASS;
 	if (!bpf_map_lookup_elem(&vips, &destination))
 		return XDP_PASS;
-	return strip(context, &tunnel, tagged);
+	return strip(&tunnel, &link);
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";
