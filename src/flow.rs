@@ -73,7 +73,7 @@ impl Seed {
 impl FlowHash {
     /// The flow's slot in a table of `size` slots, by a multiplication instead of a division.
     pub fn slot(self, size: u32) -> u32 {
-        ((self.0 >> 32) * u64::from(size) >> 32) as u32
+        (((self.0 >> 32) * u64::from(size)) >> 32) as u32
     }
 
     /// A 20-bit IPv6 flow label that is never 0 (RFC 6437).

@@ -26,23 +26,44 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "control",
         &[
-            "config", "document", "endpoint_set", "flow", "forward", "model", "publish", "snapshot", "stats",
-            "underlay", "vip_map", "wire",
+            "config",
+            "document",
+            "endpoint_set",
+            "flow",
+            "forward",
+            "model",
+            "publish",
+            "snapshot",
+            "stats",
+            "underlay",
+            "vip_map",
+            "wire",
         ],
     ),
-    (
-        "daemon",
-        &[
-            "config", "control", "forward", "io", "publish", "snapshot", "stats", "steer", "underlay", "worker",
-        ],
-    ),
+    ("daemon", &["config", "control", "forward", "io", "publish", "snapshot", "stats", "steer", "underlay", "worker"]),
 ];
 
 /// The pure core knows no socket, file, thread, lock, logger or clock.
 const PURE: &[&str] = &["wire", "frame", "flow", "maglev", "model", "vip_map", "snapshot", "forward"];
 const IMPURE: &[&str] = &[
-    "std::fs", "std::io", "std::thread", "std::sync::Mutex", "std::sync::RwLock", "std::sync::atomic", "std::time",
-    "std::os", "std::process", "std::env", "tracing", "rustix", "libc", "mio", "aya", "pnet", "crossbeam", "serde_json",
+    "std::fs",
+    "std::io",
+    "std::thread",
+    "std::sync::Mutex",
+    "std::sync::RwLock",
+    "std::sync::atomic",
+    "std::time",
+    "std::os",
+    "std::process",
+    "std::env",
+    "tracing",
+    "rustix",
+    "libc",
+    "mio",
+    "aya",
+    "pnet",
+    "crossbeam",
+    "serde_json",
 ];
 
 /// Where `unsafe` may be, each with its reason: the AF_XDP rings, and kernel calls without a safe wrapper.

@@ -23,7 +23,6 @@ use pointsman::stats::{Board, Cells};
 use pointsman::wire::ethernet::MacAddress;
 use pointsman::worker::Worker;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 /// No answer takes longer, or something hangs.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -264,7 +263,10 @@ fn broken_clients_disturb_nobody() {
 
     // Several questions in one write, and an end of line of another system, are no trouble.
     let mut many = daemon.connect();
-    many.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"get\"}\n{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"get\"}\r\n").expect("it reads");
+    many.write_all(
+        b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"get\"}\n{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"get\"}\r\n",
+    )
+    .expect("it reads");
     let mut lines = BufReader::new(&many).lines();
     for id in 1..=2 {
         let line = lines.next().expect("an answer").expect("in time");
@@ -337,7 +339,7 @@ fn the_commands_talk_to_it() {
         (output.status.success(), String::from_utf8(text).expect("text"))
     };
     let file_name = file.display().to_string();
-    assert_eq!(run(&["apply", "--set", &file_name]).0, true);
+    assert!(run(&["apply", "--set", &file_name]).0);
     let (well, status) = run(&["status"]);
     assert!(well && status.contains("web") && status.contains("203.0.113.10"), "{status}");
     let (_, status) = run(&["status", "--json"]);
@@ -349,7 +351,6 @@ fn the_commands_talk_to_it() {
     std::fs::write(&file, r#"{"services":[{"name":"a","vip":"203.0.113.300"}]}"#).expect("written");
     let (well, said) = run(&["apply", "--set", &file_name]);
     assert!(!well && said.contains("invalid_set: services[0].vip: \"203.0.113.300\" is not an IP address"), "{said}");
-    let _: TempDir = dir;
 }
 
 #[test]

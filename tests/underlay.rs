@@ -9,7 +9,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use pointsman::underlay::{self, Changes, NextHop, NoNextHop, Underlay};
+use pointsman::snapshot::{NextHop, Tag};
+use pointsman::underlay::{self, Changes, NoNextHop, Underlay};
 use pointsman::wire::ethernet::MacAddress;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -142,7 +143,7 @@ fn until(underlay: &mut Underlay, what: &str, done: impl Fn(&Underlay) -> bool) 
 
 fn leads_to(target: &str, destination: MacAddress) -> impl Fn(&Underlay) -> bool + use<> {
     let target = ip(target);
-    move |underlay| underlay.next_hop(target) == Ok(NextHop { destination, source: NODE_MAC })
+    move |underlay| underlay.next_hop(target) == Ok(NextHop { destination, source: NODE_MAC, tag: Tag::None })
 }
 
 #[test]

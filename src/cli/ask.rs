@@ -92,8 +92,19 @@ fn workers(status: &Value) -> Table {
 }
 
 fn services(status: &Value) -> Table {
-    let heading =
-        ["SERVICE", "VIP", "PROTOCOL", "PORTS", "ACTIVE", "DRAINING", "DOWN", "TABLE", "FINGERPRINT", "INNER MTU", "MSS"];
+    let heading = [
+        "SERVICE",
+        "VIP",
+        "PROTOCOL",
+        "PORTS",
+        "ACTIVE",
+        "DRAINING",
+        "DOWN",
+        "TABLE",
+        "FINGERPRINT",
+        "INNER MTU",
+        "MSS",
+    ];
     let mut table = Table::new(&heading);
     for service in status["services"].as_array().into_iter().flatten() {
         let any = |key: &str| if service[key].is_null() { "any".to_owned() } else { plain(&service[key]) };

@@ -44,7 +44,11 @@ impl Connection {
     /// Asks, then prints the result as JSON or by `table`.
     pub fn show(&self, method: &str, params: &Value, table: impl Fn(&Value)) -> Result<()> {
         let result = self.ask(method, params)?;
-        if self.json { print_json(&result) } else { table(&result) }
+        if self.json {
+            print_json(&result)
+        } else {
+            table(&result)
+        }
         Ok(())
     }
 }

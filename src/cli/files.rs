@@ -22,7 +22,8 @@ pub fn load_config(path: &Path) -> Result<Config> {
 
 /// The text of an endpoint set; `-` is standard input.
 pub fn read_set(path: &Path) -> Result<String> {
-    let text = if path == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+    let text =
+        if path == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
     text.with_context(|| format!("{}: cannot be read", path.display()))
 }
 

@@ -29,8 +29,9 @@ impl OfflineNode {
         if sources == Sources::default() {
             bail!("there is no interface to ask: set underlay.source_v6, underlay.source_v4 or both");
         }
-        let destination =
-            underlay.next_hop.ok_or_else(|| anyhow!("there is no network to ask: set underlay.next_hop to a MAC address"))?;
+        let destination = underlay
+            .next_hop
+            .ok_or_else(|| anyhow!("there is no network to ask: set underlay.next_hop to a MAC address"))?;
         let settings = Settings {
             seed: config.seed,
             dscp: underlay.dscp,

@@ -202,7 +202,14 @@ impl Node {
             warnings.push(format!("the set is in force but not on disk: {problem}"));
         }
         let generation = self.builder.generation();
-        tracing::info!(revision = self.set.revision.0, generation = generation.0, services, endpoints, changed, "applied");
+        tracing::info!(
+            revision = self.set.revision.0,
+            generation = generation.0,
+            services,
+            endpoints,
+            changed,
+            "applied"
+        );
         Ok(json!({
             "revision": self.set.revision,
             "generation": generation,

@@ -1,7 +1,7 @@
 //! Bytes ↔ messages: JSON-RPC 2.0, one object a line. No sockets here.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::document::{Problem, Problems};
 
@@ -46,11 +46,18 @@ impl Method {
     }
 }
 
-/// One question.
+/// One line of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// Repeated in the answer; none: no answer is wanted.
     pub id: Option<Value>,
+    /// What is asked, or why nothing is.
+    pub call: Result<Call, Fault>,
+}
+
+/// One question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
     /// What is asked.
     pub method: Method,
     /// Its parameters; an empty object where there are none.
@@ -124,31 +131,38 @@ impl From<Refusal> for Fault {
     }
 }
 
-/// Reads one line. An error comes with the id to answer it under.
-pub fn read(line: &[u8]) -> Result<Request, (Value, Fault)> {
-    let value: Value = serde_json::from_slice(line)
-        .map_err(|error| (Value::Null, Fault::new(-32700, format!("not JSON: {error}"))))?;
-    let Value::Object(mut message) = value else {
-        return Err((Value::Null, Fault::new(-32600, "a line is one JSON object")));
-    };
-    let id = message.remove("id").filter(|id| id.is_string() || id.is_number() || id.is_null());
-    let refuse = |code, text: String| Err((id.clone().unwrap_or(Value::Null), Fault::new(code, text)));
+/// Reads one line. What is wrong with it is answered, under its id if that can be read.
+pub fn read(line: &[u8]) -> Request {
+    let refused = |fault| Request { id: Some(Value::Null), call: Err(fault) };
+    match serde_json::from_slice(line) {
+        Err(error) => refused(Fault::new(-32700, format!("not JSON: {error}"))),
+        Ok(Value::Object(mut message)) => {
+            let id = message.remove("id").filter(|id| id.is_string() || id.is_number() || id.is_null());
+            match read_call(message) {
+                Ok(call) => Request { id, call: Ok(call) },
+                Err(fault) => Request { id: id.or(Some(Value::Null)), call: Err(fault) },
+            }
+        }
+        Ok(_) => refused(Fault::new(-32600, "a line is one JSON object")),
+    }
+}
+
+fn read_call(mut message: Map<String, Value>) -> Result<Call, Fault> {
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-        return refuse(-32600, "\"jsonrpc\" is not \"2.0\"".to_owned());
+        return Err(Fault::new(-32600, "\"jsonrpc\" is not \"2.0\""));
     }
     let Some(name) = message.get("method").and_then(Value::as_str) else {
-        return refuse(-32600, "\"method\" is not a string".to_owned());
+        return Err(Fault::new(-32600, "\"method\" is not a string"));
     };
     let Some((_, method)) = Method::ALL.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = Method::ALL.iter().map(|(name, _)| *name).collect();
-        return refuse(-32601, format!("no method \"{name}\"; there are: {}", known.join(", ")));
+        return Err(Fault::new(-32601, format!("no method \"{name}\"; there are: {}", known.join(", "))));
     };
-    let method = *method;
     let params = message.remove("params").unwrap_or_else(|| json!({}));
     if !params.is_object() {
-        return refuse(-32602, "\"params\" is not an object".to_owned());
+        return Err(Fault::new(-32602, "\"params\" is not an object"));
     }
-    Ok(Request { id, method, params })
+    Ok(Call { method: *method, params })
 }
 
 /// One answer as a line, with its end.
@@ -210,18 +224,20 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":"destroy"}"#, -32601, json!(1)),
             (r#"{"jsonrpc":"2.0","id":1,"method":"get","params":[]}"#, -32602, json!(1)),
         ] {
-            let (seen, fault) = read(line.as_bytes()).expect_err(line);
-            assert_eq!((fault.code, seen), (code, id), "{line}");
+            let Request { id: seen, call } = read(line.as_bytes());
+            assert_eq!((call.map_err(|fault| fault.code), seen), (Err(code), Some(id)), "{line}");
         }
-        assert_eq!(read(b"\xff\xfe").expect_err("no UTF-8").1.code, -32700);
         let deep = "[".repeat(100_000);
-        assert_eq!(read(deep.as_bytes()).expect_err("deep").1.code, -32700);
+        for line in [b"\xff\xfe", deep.as_bytes()] {
+            assert_eq!(read(line).call.map_err(|fault| fault.code), Err(-32700));
+        }
     }
 
     #[test]
     fn a_question_is_read_and_answered() {
-        let request = read(br#"{"jsonrpc":"2.0","id":7,"method":"status"}"#).expect("valid");
-        assert_eq!(request, Request { id: Some(json!(7)), method: Method::Status, params: json!({}) });
+        let request = read(br#"{"jsonrpc":"2.0","id":7,"method":"status"}"#);
+        let call = Call { method: Method::Status, params: json!({}) };
+        assert_eq!(request, Request { id: Some(json!(7)), call: Ok(call) });
         assert_eq!(write(&json!(7), &Ok(json!(1))), "{\"id\":7,\"jsonrpc\":\"2.0\",\"result\":1}\n");
     }
 

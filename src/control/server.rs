@@ -19,7 +19,7 @@ use crate::config::ControlConfig;
 
 use super::accounts;
 use super::node::Node;
-use super::protocol::{self, Fault, Lines, Method};
+use super::protocol::{self, Call, Fault, Lines, Method, Request};
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -265,29 +265,25 @@ impl Client {
 
     /// Answers one line.
     fn take(&mut self, line: Result<Vec<u8>, Fault>, node: &mut Node) {
-        let (id, result) = match line.map(|line| protocol::read(&line)) {
-            Ok(Ok(request)) => {
-                let result = self.ask(request.method, &request.params, node);
-                match request.id {
-                    Some(id) => (id, result),
-                    None => return,
-                }
-            }
-            Ok(Err((id, fault))) => (id, Err(fault)),
+        let request = match line {
+            Ok(line) => protocol::read(&line),
             Err(fault) => {
                 self.closing = true;
-                (Value::Null, Err(fault))
+                Request { id: Some(Value::Null), call: Err(fault) }
             }
         };
+        let result = request.call.and_then(|call| self.ask(&call, node));
+        let Some(id) = request.id else { return };
         self.unread.extend_from_slice(protocol::write(&id, &result).as_bytes());
     }
 
-    fn ask(&self, method: Method, params: &Value, node: &mut Node) -> Result<Value, Fault> {
+    fn ask(&self, call: &Call, node: &mut Node) -> Result<Value, Fault> {
+        let method = call.method;
         if method.writes() && !self.may_write {
             let name = Method::ALL.iter().find(|(_, known)| *known == method).map_or("", |(name, _)| name);
             return Err(Fault::not_permitted(name));
         }
-        node.answer(method, params)
+        node.answer(method, &call.params)
     }
 
     fn write(&mut self) -> io::Result<()> {

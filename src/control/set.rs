@@ -24,8 +24,11 @@ fn problem(index: usize, key: &str, reason: String) -> Problem {
 /// The syncer's set with the config's services beside its own, in the order of names.
 pub fn join(config: &Config, set: &EndpointSet) -> Result<EndpointSet, Refusal> {
     let names: HashMap<&str, &Service> = config.services.iter().map(|own| (own.name.as_str(), own)).collect();
-    let claims: HashMap<_, &str> =
-        config.services.iter().flat_map(|own| claims_of(own).into_iter().map(|claim| (claim, own.name.as_str()))).collect();
+    let claims: HashMap<_, &str> = config
+        .services
+        .iter()
+        .flat_map(|own| claims_of(own).into_iter().map(|claim| (claim, own.name.as_str())))
+        .collect();
     for (index, service) in set.services.iter().enumerate() {
         if names.contains_key(service.name.as_str()) {
             let reason = format!("\"{}\" is a service of the config", service.name);
@@ -66,7 +69,8 @@ pub fn check_emptied(before: &EndpointSet, set: &EndpointSet) -> Result<(), Refu
         None => Ok(()),
         Some(index) => {
             let name = &set.services[index].name;
-            let reason = format!("\"{name}\" would lose all {} endpoints; allow_empty: true permits it", had[name.as_str()]);
+            let reason =
+                format!("\"{name}\" would lose all {} endpoints; allow_empty: true permits it", had[name.as_str()]);
             Err(Refusal::WouldEmpty(problem(index, "endpoints", reason)))
         }
     }

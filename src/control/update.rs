@@ -74,7 +74,8 @@ impl Builder {
         before.values().for_each(|gone| self.retire(gone, edition));
         if changed > 0 {
             let claims = services.iter().zip(0..);
-            let claims = claims.flat_map(|(entry, index)| claims_of(&entry.service).into_iter().map(move |c| (c, index)));
+            let claims =
+                claims.flat_map(|(entry, index)| claims_of(&entry.service).into_iter().map(move |c| (c, index)));
             self.vips = Arc::new(VipMap::build(claims));
         }
         self.services = services.into();
@@ -163,7 +164,10 @@ impl Builder {
     /// Adds what services and endpoints were sent, by all workers together.
     pub fn count_into(&self, report: &mut crate::stats::Report) {
         for (counted, cell) in self.cell_ids.iter() {
-            let traffic = self.cells.iter().fold(Default::default(), |sum: crate::stats::Traffic, cells| sum.plus(cells.read(cell)));
+            let traffic = self
+                .cells
+                .iter()
+                .fold(Default::default(), |sum: crate::stats::Traffic, cells| sum.plus(cells.read(cell)));
             match counted {
                 Counted::Service(service) => report.add_service(service, traffic),
                 Counted::Endpoint(service, endpoint) => report.add_endpoint(service, endpoint, traffic),

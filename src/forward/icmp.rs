@@ -39,7 +39,7 @@ fn retype(message: &mut [u8], new: u8) {
     let old = u16::from_be_bytes([message[0], message[1]]);
     let sum = u16::from_be_bytes([message[2], message[3]]);
     message[0] = new;
-    let checksum = Sum::default().add_word(!sum).add_word(!old).add(&message[0..2]).finish();
+    let checksum = Sum::default().add_word(!sum).add_word(!old).add_bytes(&message[0..2]).finish();
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
 }
 

@@ -7,9 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
-use pnet::datalink::{
-    self, Channel, DataLinkReceiver, DataLinkSender, FanoutOption, FanoutType, NetworkInterface,
-};
+use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender, FanoutOption, FanoutType, NetworkInterface};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::time::Timespec;
@@ -51,7 +49,8 @@ impl PacketSocket {
         let socket = socket(AddressFamily::PACKET, SocketType::RAW, None)?;
         ignore_outgoing(&socket)?;
         let second = socket.try_clone()?;
-        let fanout = |group_id| FanoutOption { group_id, fanout_type: FanoutType::HASH, defrag: false, rollover: false };
+        let fanout =
+            |group_id| FanoutOption { group_id, fanout_type: FanoutType::HASH, defrag: false, rollover: false };
         let config = datalink::Config {
             read_buffer_size: LONGEST,
             read_timeout: Some(Duration::ZERO),
@@ -169,7 +168,8 @@ impl PacketIo for PacketSocket {
 
     fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
         let events = if self.queued.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
-        let mut waiting = [PollFd::from_borrowed_fd(self.socket.as_fd(), events), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
+        let mut waiting =
+            [PollFd::from_borrowed_fd(self.socket.as_fd(), events), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
         match poll(&mut waiting, Timespec::try_from(timeout).ok().as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),

@@ -7,7 +7,7 @@ pub struct Sum(u64);
 impl Sum {
     /// The sum with `bytes` added, as 16-bit big-endian words; an odd last byte is padded with zero.
     #[must_use]
-    pub fn add(self, bytes: &[u8]) -> Self {
+    pub fn add_bytes(self, bytes: &[u8]) -> Self {
         let words = bytes.chunks_exact(2);
         let odd = words.remainder().first().map_or(0, |last| u64::from(*last) << 8);
         let whole: u64 = words.map(|word| u64::from(u16::from_be_bytes([word[0], word[1]]))).sum();
@@ -37,12 +37,12 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_1071() {
-        let sum = Sum::default().add(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        let sum = Sum::default().add_bytes(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
         assert_eq!(sum.finish(), !0xddf2);
     }
 
     #[test]
     fn an_odd_byte_is_padded_behind() {
-        assert_eq!(Sum::default().add(&[0x12]).finish(), !0x1200);
+        assert_eq!(Sum::default().add_bytes(&[0x12]).finish(), !0x1200);
     }
 }

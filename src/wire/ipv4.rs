@@ -82,7 +82,7 @@ pub fn fill(header: &mut [u8; HEADER_LEN], traffic_class: u8, total_len: u16) {
     header[1] = traffic_class;
     header[2..4].copy_from_slice(&total_len.to_be_bytes());
     header[10..12].fill(0);
-    let checksum = Sum::default().add(header).finish();
+    let checksum = Sum::default().add_bytes(header).finish();
     header[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
@@ -92,7 +92,7 @@ pub fn turn_round(header: &mut [u8], ttl: u8) {
     source.swap_with_slice(destination);
     header[8] = ttl;
     header[10..12].fill(0);
-    let checksum = Sum::default().add(header).finish();
+    let checksum = Sum::default().add_bytes(header).finish();
     header[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_back_with_a_right_checksum() {
         let header = sample();
-        assert_eq!(Sum::default().add(&header).finish(), 0);
+        assert_eq!(Sum::default().add_bytes(&header).finish(), 0);
         let ipv4 = Ipv4::read(&header).expect("well formed");
         assert_eq!((ipv4.header_len, ipv4.total_len, ipv4.traffic_class, ipv4.ttl), (20, 20, 0xb9, 64));
         assert!(ipv4.dont_fragment && !ipv4.fragment);
