@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("worker", &["config", "forward", "io", "publish", "stats"]),
     ("steer", &["config"]),
     ("underlay", &["snapshot", "wire"]),
-    ("endpoint", &["steer"]),
+    ("endpoint", &["steer", "underlay"]),
     (
         "control",
         &[
