@@ -5,6 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
 use crate::config::Poll;
 use crate::forward::forward;
 use crate::forward::verdict::{DropReason, Verdict};
@@ -14,15 +18,18 @@ use crate::stats::{Board, Tally};
 
 /// Polls that find nothing before a worker sleeps: some tens of microseconds.
 const PATIENCE: u32 = 64;
-/// The longest sleep. Frames and news wake a worker sooner; this only bounds how old the kernel's statistics get.
-const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// The longest sleep. Frames and news wake a worker sooner; this bounds how old the kernel's statistics get, and how
+/// long an interface can be gone unseen.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 /// The pause before an interface that is down is asked again.
 const DOWN_PAUSE: Duration = Duration::from_millis(100);
 /// Batches between two questions for the kernel's statistics.
 const BATCHES_A_QUESTION: u32 = 4096;
 
-/// Errors of an interface that is down or being set up anew: it may come back.
-const DOWN: [i32; 2] = [libc::ENETDOWN, libc::EAGAIN];
+/// Whether an interface is down, and so may come up again.
+fn is_down(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NetworkDown
+}
 
 /// One worker with its queue.
 pub struct Worker<Io> {
@@ -45,27 +52,36 @@ impl<Io: PacketIo> Worker<Io> {
     pub fn run(mut self) -> io::Result<Self> {
         let (mut idle, mut batches) = (0, 0);
         while !self.inbox.is_stopped() {
-            let taken = match self.step(|_| ()) {
-                Ok(taken) => taken,
-                Err(error) if error.raw_os_error().is_some_and(|code| DOWN.contains(&code)) => {
-                    self.io.wait(self.inbox.wake(), DOWN_PAUSE)?;
-                    0
-                }
-                Err(error) => return Err(error),
-            };
-            batches += 1;
-            idle = if taken == 0 { idle + 1 } else { 0 };
-            let resting = idle >= PATIENCE && self.poll == Poll::Adaptive;
-            if resting || batches >= BATCHES_A_QUESTION {
-                batches = 0;
-                let kernel = self.io.statistics();
-                self.board.show(&self.tally, &kernel);
-            }
-            if resting {
-                self.io.wait(self.inbox.wake(), LONGEST_SLEEP)?;
+            match self.turn(&mut idle, &mut batches) {
+                Err(error) if is_down(&error) => self.pause()?,
+                other => other?,
             }
         }
         Ok(self)
+    }
+
+    /// One batch, then whatever is due between batches.
+    fn turn(&mut self, idle: &mut u32, batches: &mut u32) -> io::Result<()> {
+        let taken = self.step(|_| ())?;
+        *batches += 1;
+        *idle = if taken == 0 { *idle + 1 } else { 0 };
+        let resting = *idle >= PATIENCE && self.poll == Poll::Adaptive;
+        if resting || *batches >= BATCHES_A_QUESTION {
+            *batches = 0;
+            let kernel = self.io.statistics();
+            self.board.show(&self.tally, &kernel);
+        }
+        if resting { self.io.wait(self.inbox.wake(), LONGEST_SLEEP) } else { Ok(()) }
+    }
+
+    /// Lets an interface that is down come up again; news wake the worker all the same.
+    fn pause(&mut self) -> io::Result<()> {
+        self.inbox.refresh();
+        let mut waiting = [PollFd::from_borrowed_fd(self.inbox.wake(), PollFlags::IN)];
+        match poll(&mut waiting, Timespec::try_from(DOWN_PAUSE).ok().as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Handles one batch and answers how many frames it had. Each verdict is shown to `observe`.

@@ -18,36 +18,42 @@ pub struct OfflineNode {
     pub builder: Builder,
     /// Reaches its workers, if it has any.
     pub publisher: Publisher,
-    next_hop: NextHop,
+    next_hop: Option<NextHop>,
 }
 
 impl OfflineNode {
-    /// A node by this config, which must say what there is no network to ask.
+    /// A node by this config. What it does not say of the network is unknown: such packets have no way out.
     pub fn new(config: Config) -> Result<Self> {
         let underlay = &config.underlay;
-        let sources = Sources { v4: underlay.source_v4, v6: underlay.source_v6 };
-        if sources == Sources::default() {
-            bail!("there is no interface to ask: set underlay.source_v6, underlay.source_v4 or both");
-        }
-        let destination = underlay
-            .next_hop
-            .ok_or_else(|| anyhow!("there is no network to ask: set underlay.next_hop to a MAC address"))?;
         let settings = Settings {
             seed: config.seed,
             dscp: underlay.dscp,
             underlay_mtu: underlay.mtu.unwrap_or(config::DEFAULT_MTU),
             hop_limit: underlay.hop_limit,
         };
+        let sources = Sources { v4: underlay.source_v4, v6: underlay.source_v6 };
         let source = config.interface.mac.unwrap_or(config::DEFAULT_MAC);
-        let next_hop = NextHop { destination, source, tag: Tag::AsReceived };
+        let next_hop = underlay.next_hop.map(|destination| NextHop { destination, source, tag: Tag::AsReceived });
         Ok(Self { config, builder: Builder::new(settings, sources, 1), publisher: Publisher::new()?, next_hop })
+    }
+
+    /// Refuses a config that leaves the network unknown.
+    pub fn require_network(&self) -> Result<()> {
+        let underlay = &self.config.underlay;
+        if underlay.source_v4.is_none() && underlay.source_v6.is_none() {
+            bail!("there is no interface to ask: set underlay.source_v6, underlay.source_v4 or both");
+        }
+        if self.next_hop.is_none() {
+            bail!("there is no network to ask: set underlay.next_hop to a MAC address");
+        }
+        Ok(())
     }
 
     /// The publications by this set, for as many workers as there are.
     pub fn build(&mut self, set: &EndpointSet) -> Result<Vec<Publication>> {
         let joined = join(&self.config, set).map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
         self.builder.update(&joined, (self.publisher.edition(), self.publisher.adopted()));
-        self.builder.resolve(|_| Some(self.next_hop));
+        self.builder.resolve(|_| self.next_hop);
         Ok(self.builder.publish())
     }
 }

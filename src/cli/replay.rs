@@ -88,6 +88,7 @@ struct Endpoint {
 /// Runs the command.
 pub fn run(args: &Replay) -> Result<()> {
     let mut node = OfflineNode::new(load_config(&args.config)?)?;
+    node.require_network()?;
     let first = load_set(&args.set)?;
     let mut then = args.then.iter().map(|then| Ok((then.after, load_set(&then.set)?))).collect::<Result<Vec<_>>>()?;
     then.sort_by_key(|(after, _)| std::cmp::Reverse(*after));

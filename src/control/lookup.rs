@@ -133,13 +133,14 @@ fn explain_service(query: &Query, flow: &FlowKey, entry: &ServiceEntry, snapshot
     };
     let (endpoint, ready) = (&entry.service.endpoints[index], &entry.endpoints[index]);
     let hop = snapshot.next_hops.get(ready.next_hop as usize).and_then(Option::as_ref);
+    let chosen = format!(
+        "hash {:016x} is slot {} of {}, whose endpoint is {}",
+        selection.hash.0, selection.slot, entry.table_size, endpoint.name
+    );
     let reason = match (ready.outer, hop) {
-        (None, _) => "dropped: unsupported_encap, this node cannot send its encapsulation or family".to_owned(),
-        (_, None) => "dropped: no_next_hop, the kernel has no way to the endpoint yet".to_owned(),
-        (Some(_), Some(hop)) => format!(
-            "hash {:016x} is slot {} of {}, whose endpoint is {}; next hop {}",
-            selection.hash.0, selection.slot, entry.table_size, endpoint.name, hop.destination
-        ),
+        (None, _) => format!("{chosen}; dropped: unsupported_encap, no source of its family or no such encapsulation"),
+        (_, None) => format!("{chosen}; dropped: no_next_hop, the way to it is not known"),
+        (Some(_), Some(hop)) => format!("{chosen}; next hop {}", hop.destination),
     };
     Answer { service, slot, endpoint: Some(endpoint.name.clone()), address: Some(endpoint.address), reason }
 }

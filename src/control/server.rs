@@ -1,7 +1,7 @@
 //! The control socket and everything else that the control side waits for, in one loop of one thread. A slow, silent
 //! or broken client holds nobody up: nothing here blocks on a client, and each gets its turn.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -62,7 +62,7 @@ fn at(place: impl Into<String>) -> impl FnOnce(io::Error) -> ServerError {
 struct Client {
     stream: UnixStream,
     lines: Lines,
-    unread: Vec<u8>,
+    unread: VecDeque<u8>,
     may_write: bool,
     /// No more is read; it goes when it has read what it was sent.
     closing: bool,
@@ -187,7 +187,7 @@ impl Server {
             }
             let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
             let may_write = peer.is_some_and(|peer| self.writers.contains(&peer.uid.as_raw()));
-            let client = Client { stream, lines: Lines::default(), unread: Vec::new(), may_write, closing: false };
+            let client = Client { stream, lines: Lines::default(), unread: VecDeque::new(), may_write, closing: false };
             self.clients.insert(token, client);
         }
     }
@@ -251,7 +251,8 @@ impl Client {
             }
             let mut bytes = [0; 1 << 16];
             match self.stream.read(&mut bytes) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // It asks nothing more, but may still want the answers.
+                Ok(0) => self.closing = true,
                 Ok(len) => {
                     budget = budget.saturating_sub(len);
                     self.lines.push(&bytes[..len]);
@@ -274,7 +275,7 @@ impl Client {
         };
         let result = request.call.and_then(|call| self.ask(&call, node));
         let Some(id) = request.id else { return };
-        self.unread.extend_from_slice(protocol::write(&id, &result).as_bytes());
+        self.unread.extend(protocol::write(&id, &result).as_bytes());
     }
 
     fn ask(&self, call: &Call, node: &mut Node) -> Result<Value, Fault> {
@@ -288,7 +289,7 @@ impl Client {
 
     fn write(&mut self) -> io::Result<()> {
         while !self.unread.is_empty() {
-            match self.stream.write(&self.unread) {
+            match self.stream.write(self.unread.as_slices().0) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => _ = self.unread.drain(..len),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

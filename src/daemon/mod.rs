@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use ipnet::IpNet;
 use sd_notify::NotifyState;
 
-use crate::config::Config;
+use crate::config::{Config, SMALLEST_MTU};
 use crate::control::node::{Facts, Gate, Node, Parts, Ways, WorkerFacts};
 use crate::control::protocol::Fault;
 use crate::control::server::{End, Server, ServerError};
@@ -41,7 +41,7 @@ pub enum DaemonError {
     Driver(#[from] driver::DriverError),
     #[error(transparent)]
     Server(#[from] ServerError),
-    #[error("the MTU of the underlay is {0}; IPv6 inside a tunnel needs at least 1328 (RFC 7676)")]
+    #[error("the MTU of the underlay is {0}; IPv6 inside a tunnel needs at least {SMALLEST_MTU} (RFC 7676)")]
     SmallMtu(u32),
     #[error("no core {core} for a worker: there are {there}; see interface.cores")]
     NoCore { core: usize, there: String },
@@ -61,7 +61,7 @@ type Thread = JoinHandle<io::Result<()>>;
 pub fn run(config: Config) -> Result<(), DaemonError> {
     let link = underlay::link(&config.interface.name)?;
     let underlay_mtu = config.underlay.mtu.unwrap_or(link.mtu);
-    if underlay_mtu < 1328 {
+    if underlay_mtu < SMALLEST_MTU {
         return Err(DaemonError::SmallMtu(underlay_mtu));
     }
     // The socket first: a second daemon must fail before it touches the first one's steering.

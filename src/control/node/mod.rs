@@ -1,7 +1,8 @@
 //! What this node is and does, and the answers to what it is asked. Sockets and threads are elsewhere.
 
+mod status;
+
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,10 @@ use serde_json::{Map, Value, json};
 use crate::config::Config;
 use crate::document::{Problem, Problems};
 use crate::endpoint_set;
-use crate::model::{EndpointSet, State, VipText};
+use crate::model::EndpointSet;
 use crate::publish::Publisher;
-use crate::snapshot::{NextHop, ServiceEntry};
-use crate::stats::{Board, Report};
+use crate::snapshot::NextHop;
+use crate::stats::Board;
 use crate::underlay::Underlay;
 
 use super::lookup::{Query, explain};
@@ -313,73 +314,6 @@ impl Node {
             })
         });
         unsendable.take(MOST_WARNINGS).collect()
-    }
-
-    /// Every counter.
-    pub fn report(&self) -> Report {
-        let mut report = Report { pointsman_generation: self.builder.generation().0, ..Report::default() };
-        for (number, worker) in self.workers.iter().enumerate() {
-            let (tally, kernel) = worker.board.read();
-            report.add_worker(number, &tally);
-            report.add_kernel(worker.queue, &kernel);
-        }
-        self.builder.count_into(&mut report);
-        report
-    }
-
-    fn status(&self) -> Value {
-        let workers = self.workers.iter().enumerate().map(|(number, worker)| {
-            json!({ "worker": number, "queue": worker.queue, "core": worker.core, "zero_copy": worker.zero_copy })
-        });
-        json!({
-            "node": self.facts.name,
-            "version": env!("CARGO_PKG_VERSION"),
-            "uptime": self.started.elapsed().as_secs(),
-            "revision": self.set.revision,
-            "generation": self.builder.generation(),
-            "draining": false,
-            "interface": self.config.interface.name,
-            "interface_up": self.underlay().is_none_or(|underlay| underlay.link().up),
-            "driver": self.facts.driver,
-            "mode": self.facts.mode,
-            "queues": self.workers.iter().map(|worker| worker.queue).collect::<Vec<_>>(),
-            "workers": workers.collect::<Vec<_>>(),
-            "underlay_mtu": self.underlay_mtu,
-            "store_problem": self.store_problem,
-            "services": self.builder.services().iter().map(|entry| self.service_status(entry)).collect::<Vec<_>>(),
-        })
-    }
-
-    fn service_status(&self, entry: &ServiceEntry) -> Value {
-        let service = &entry.service;
-        let count = |state| service.endpoints.iter().filter(|endpoint| endpoint.state == state).count();
-        let overhead = entry.endpoints.iter().filter_map(|endpoint| Some(endpoint.outer?.overhead())).max();
-        let inner_mtu = overhead.map(|overhead| self.underlay_mtu as usize - overhead);
-        let headers = if service.vip.addr().is_ipv4() { 40 } else { 60 };
-        json!({
-            "name": service.name,
-            "vip": VipText(&service.vip).to_string(),
-            "protocol": service.protocol,
-            "ports": service.ports,
-            "endpoints": {
-                "active": count(State::Active),
-                "draining": count(State::Draining),
-                "down": count(State::Down),
-            },
-            "unreachable": self.unreachable(entry),
-            "table_size": entry.table_size,
-            "fingerprint": entry.fingerprint(),
-            "inner_mtu": inner_mtu,
-            "mss": inner_mtu.map(|mtu| mtu - headers),
-        })
-    }
-
-    /// The endpoints without a next hop, each with the reason.
-    fn unreachable(&self, entry: &ServiceEntry) -> Map<String, Value> {
-        let Ways::Kernel(underlay) = &self.ways else { return Map::new() };
-        let reason = |address: IpAddr| underlay.next_hop(address).err().map(|reason| reason.to_string());
-        let endpoints = entry.service.endpoints.iter();
-        endpoints.filter_map(|e| Some((e.name.clone(), Value::from(reason(e.address)?)))).collect()
     }
 }
 
