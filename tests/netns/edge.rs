@@ -40,17 +40,25 @@ pub struct Edge<'a> {
     process: Option<Process>,
     bpffs: PathBuf,
     directory: TempDir,
+    /// A command that runs the daemon's, such as setpriv with its flags.
+    wrapper: Vec<String>,
 }
 
 impl<'a> Edge<'a> {
     /// Writes a configuration and starts the daemon.
     pub fn start(namespace: &'a Namespace, driver: Driver) -> Self {
+        Self::start_by(&[], namespace, driver)
+    }
+
+    /// The same by another command, which is given the daemon's.
+    pub fn start_by(wrapper: &[&str], namespace: &'a Namespace, driver: Driver) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         // `ip netns exec` hides the host's /sys, and with it the usual bpffs; a mount elsewhere stays in sight.
         let bpffs = directory.path().join("bpf");
         fs::create_dir(&bpffs).expect("the directory is the test's own");
         output_of(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpffs));
-        let mut edge = Self { namespace, process: None, bpffs, directory };
+        let wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        let mut edge = Self { namespace, process: None, bpffs, directory, wrapper };
         edge.write_config(driver);
         edge.run();
         edge
@@ -59,7 +67,9 @@ impl<'a> Edge<'a> {
     /// Starts the daemon (again) with the configuration as it is, and waits until it is ready.
     pub fn run(&mut self) {
         let notify = Notify::new(self.directory.path());
-        let mut command = self.namespace.command(&[env!("CARGO_BIN_EXE_pointsman"), "run", "--config"]);
+        let daemon = [env!("CARGO_BIN_EXE_pointsman"), "run", "--config"];
+        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain(daemon).collect();
+        let mut command = self.namespace.command(&words);
         command.arg(self.path("pointsman.toml")).env("NOTIFY_SOCKET", notify.path());
         let process = self.process.insert(Process::start(command));
         notify.wait(process, SOON).unwrap_or_else(|reason| panic!("pointsman run: {reason}"));
