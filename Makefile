@@ -6,6 +6,8 @@
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
             user-mode-linux busybox-static cpio
 
+CARGO_DENY := 0.20.2
+
 # What needs root asks for it; building does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -23,11 +25,13 @@ test: deps
 	cargo test --locked
 	@$(MAKE) --no-print-directory deny
 
-# Licences and advisories of the dependencies. Building cargo-deny takes longer than all tests, so it is not installed
-# here: cargo install --locked cargo-deny
+# Licences, sources and advisories of the dependencies. The advisories' database comes from the network; where it cannot
+# be had, that check is skipped, and says so.
 deny:
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
-	else echo "skipped: cargo-deny is not installed (licences and advisories of the dependencies)"; fi
+	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@$(CARGO_DENY)
+	cargo deny --log-level error check bans licenses sources
+	@if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories; \
+	else echo "skipped: the advisories' database cannot be reached"; fi
 
 demo: build
 	@$(SUDO) demo/demo target/release/pointsman
