@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use sd_notify::NotifyState;
 
 use crate::config::{Config, SMALLEST_MTU};
-use crate::control::node::{Facts, Gate, Node, Parts, Ways, WorkerFacts};
+use crate::control::node::{Facts, Gate, LARGEST_PACKET, Node, Parts, Ways, WorkerFacts};
 use crate::control::protocol::Fault;
 use crate::control::server::{End, Server, ServerError};
 use crate::control::update::Builder;
@@ -60,7 +60,7 @@ type Thread = JoinHandle<io::Result<()>>;
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), DaemonError> {
     let link = underlay::link(&config.interface.name)?;
-    let underlay_mtu = config.underlay.mtu.unwrap_or(link.mtu);
+    let underlay_mtu = config.underlay.mtu.unwrap_or(link.mtu).min(LARGEST_PACKET);
     if underlay_mtu < SMALLEST_MTU {
         return Err(DaemonError::SmallMtu(underlay_mtu));
     }
@@ -68,12 +68,8 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let mut server = Server::bind(&config.control)?;
     let opened = driver::open(&config, &link)?;
     let cores = choose_cores(&config, opened.queues.len())?;
-    let settings = Settings {
-        seed: config.seed,
-        dscp: config.underlay.dscp,
-        underlay_mtu: underlay_mtu.min(65_535),
-        hop_limit: config.underlay.hop_limit,
-    };
+    let settings =
+        Settings { seed: config.seed, dscp: config.underlay.dscp, underlay_mtu, hop_limit: config.underlay.hop_limit };
     let Opened { driver, mode, gate, queues } = opened;
     let mode = mode.map(|mode| mode.to_string());
     let mut publisher = Publisher::new()?;

@@ -29,6 +29,9 @@ const ADOPTION_LIMIT: Duration = Duration::from_secs(5);
 /// Warnings of one answer; a set with more is broken as a whole.
 const MOST_WARNINGS: usize = 20;
 
+/// The largest IP packet, in bytes; a loopback's MTU is larger.
+pub const LARGEST_PACKET: u32 = 65_535;
+
 /// Decides which frames come to the workers. It opens last.
 pub trait Gate {
     /// Lets in what is for these VIPs, and nothing else.
@@ -288,7 +291,7 @@ impl Node {
                 return;
             }
         };
-        let mtu = self.config.underlay.mtu.unwrap_or(underlay.link().mtu);
+        let mtu = self.config.underlay.mtu.unwrap_or(underlay.link().mtu).min(LARGEST_PACKET);
         let mtu_changed = mtu != self.underlay_mtu;
         if mtu_changed {
             self.underlay_mtu = mtu;

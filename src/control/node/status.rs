@@ -50,7 +50,8 @@ impl Node {
         let service = &entry.service;
         let count = |state| service.endpoints.iter().filter(|endpoint| endpoint.state == state).count();
         let overhead = entry.endpoints.iter().filter_map(|endpoint| Some(endpoint.outer?.overhead())).max();
-        let inner_mtu = overhead.map(|overhead| self.underlay_mtu as usize - overhead);
+        // An underlay can shrink below any use while the node runs.
+        let inner_mtu = overhead.map(|overhead| (self.underlay_mtu as usize).saturating_sub(overhead));
         let headers = if service.vip.addr().is_ipv4() { 40 } else { 60 };
         json!({
             "name": service.name,
@@ -66,7 +67,7 @@ impl Node {
             "table_size": entry.table_size,
             "fingerprint": entry.fingerprint(),
             "inner_mtu": inner_mtu,
-            "mss": inner_mtu.map(|mtu| mtu - headers),
+            "mss": inner_mtu.map(|mtu| mtu.saturating_sub(headers)),
         })
     }
 
