@@ -115,7 +115,7 @@ pub fn run(args: &Replay) -> Result<()> {
     let mut counters = Counters { pointsman_generation: node.builder.generation().0, ..Counters::default() };
     counters.add_worker(0, worker.tally());
     node.builder.count_into(&mut counters);
-    worker.into_io().finish().with_context(|| format!("{}", args.output.display()))?;
+    worker.into_io().finish()?;
     let services = node.builder.services().iter().map(|entry| summarise(entry)).collect();
     let report = Report { packets, services, counters };
     print_summary(&report);

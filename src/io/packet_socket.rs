@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
-use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender, FanoutOption, FanoutType, NetworkInterface};
+use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender, NetworkInterface};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::time::Timespec;
@@ -22,7 +22,10 @@ const LONGEST: usize = 65_536 + 18;
 
 /// From linux/if_packet.h.
 const PACKET_STATISTICS: libc::c_int = 6;
+const PACKET_FANOUT: libc::c_int = 18;
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+const PACKET_FANOUT_HASH: libc::c_int = 0;
+const PACKET_FANOUT_FLAG_IGNORE_OUTGOING: libc::c_int = 0x4000;
 
 /// The cause for which `wait` has nothing to wait for but time.
 const NOT_WRITABLE: [i32; 4] = [libc::EAGAIN, libc::ENOBUFS, libc::EINTR, libc::ETIMEDOUT];
@@ -49,13 +52,10 @@ impl PacketSocket {
         let socket = socket(AddressFamily::PACKET, SocketType::RAW, None)?;
         ignore_outgoing(&socket)?;
         let second = socket.try_clone()?;
-        let fanout =
-            |group_id| FanoutOption { group_id, fanout_type: FanoutType::HASH, defrag: false, rollover: false };
         let config = datalink::Config {
             read_buffer_size: LONGEST,
             read_timeout: Some(Duration::ZERO),
             write_timeout: Some(Duration::ZERO),
-            linux_fanout: group.map(fanout),
             promiscuous: false,
             socket_fd: Some(socket.into_raw_fd()),
             ..datalink::Config::default()
@@ -63,6 +63,9 @@ impl PacketSocket {
         let Channel::Ethernet(sender, receiver) = datalink::channel(&interface, config)? else {
             return Err(io::Error::other("no Ethernet interface"));
         };
+        if let Some(group) = group {
+            join(&second, group)?;
+        }
         Ok(Self {
             receiver,
             sender,
@@ -98,14 +101,25 @@ fn is_full(error: &io::Error) -> bool {
 
 /// Frames that this host sends are not frames that it receives.
 fn ignore_outgoing(socket: &OwnedFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
+    set_option(socket, PACKET_IGNORE_OUTGOING, 1)
+}
+
+/// Shares the interface's packets with the other sockets of a group, by flow. A group does not heed what its sockets
+/// ignore; it has a flag of its own for that, which kernels before 5.18 do not know.
+fn join(socket: &OwnedFd, group: u16) -> io::Result<()> {
+    let by_hash = |flags: libc::c_int| (PACKET_FANOUT_HASH | flags) << 16 | libc::c_int::from(group);
+    set_option(socket, PACKET_FANOUT, by_hash(PACKET_FANOUT_FLAG_IGNORE_OUTGOING))
+        .or_else(|_| set_option(socket, PACKET_FANOUT, by_hash(0)))
+}
+
+fn set_option(socket: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open, and the option's value is one int that lives across the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_PACKET,
-            PACKET_IGNORE_OUTGOING,
-            (&raw const on).cast(),
+            option,
+            (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
