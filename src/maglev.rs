@@ -4,6 +4,8 @@
 //! means nothing. Each endpoint prefers the slots in an order of its own and takes its turns, as many as its weight
 //! asks for, so that when one endpoint goes or comes few slots of the others change.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
@@ -75,7 +77,7 @@ fn quotas(weights: impl Iterator<Item = u64> + Clone, size: u64) -> Vec<u64> {
     let mut quotas: Vec<u64> = weights.clone().map(|weight| size * weight / total).collect();
     let mut by_remainder: Vec<(u64, usize)> =
         weights.enumerate().map(|(i, weight)| (size * weight % total, i)).collect();
-    by_remainder.sort_by_key(|(remainder, i)| (std::cmp::Reverse(*remainder), *i));
+    by_remainder.sort_by_key(|(remainder, i)| (Reverse(*remainder), *i));
     let left = size - quotas.iter().sum::<u64>();
     for (_, i) in by_remainder.into_iter().take(left as usize) {
         quotas[i] += 1;
@@ -88,11 +90,13 @@ fn quotas(weights: impl Iterator<Item = u64> + Clone, size: u64) -> Vec<u64> {
 
 /// Gives each endpoint without a slot one from the endpoint that has most.
 fn raise_empty(quotas: &mut [u64]) {
+    let mut most: BinaryHeap<(u64, Reverse<usize>)> = quotas.iter().copied().zip((0..).map(Reverse)).collect();
     for empty in 0..quotas.len() {
         if quotas[empty] == 0
-            && let Some(most) = (0..quotas.len()).max_by_key(|i| (quotas[*i], std::cmp::Reverse(*i)))
+            && let Some(mut richest) = most.peek_mut()
         {
-            quotas[most] -= 1;
+            richest.0 -= 1;
+            quotas[richest.1.0] -= 1;
             quotas[empty] = 1;
         }
     }
@@ -230,6 +234,15 @@ mod tests {
         let names = names(3);
         let table = table(&names, &[1000, 1000, 1], 101);
         assert_eq!(count(&table, "endpoint-2"), 1.0);
+    }
+
+    #[test]
+    fn many_light_endpoints_beside_heavy_ones_all_get_a_slot_in_time() {
+        let names = names(20_000);
+        let weights: Vec<u16> = (0..20_000).map(|i| if i % 2 == 0 { 1000 } else { 1 }).collect();
+        let candidates: Vec<_> = names.iter().zip(weights).map(|(name, weight)| Candidate { name, weight }).collect();
+        let table = build(&candidates, 262_147);
+        assert_eq!(table.iter().collect::<std::collections::BTreeSet<_>>().len(), 20_000);
     }
 
     #[test]

@@ -105,7 +105,14 @@ impl Server {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(at("signals"))?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).map_err(at("epoll"))?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(at("epoll"))?;
-        let writers = config.allow_users.iter().filter_map(|user| accounts::user_id(user)).collect();
+        let known = |user: &String| {
+            let id = accounts::user_id(user);
+            if id.is_none() {
+                tracing::warn!("control.allow_users: there is no user \"{user}\"");
+            }
+            id
+        };
+        let writers = config.allow_users.iter().filter_map(known).collect();
         Ok(Self {
             poll,
             listener,
