@@ -19,6 +19,12 @@ const LONGEST_NAME: usize = 512;
 /// The most port ranges, and the most `allow` prefixes, of one service.
 const LONGEST_LIST: usize = 1_024;
 
+/// As many as the maps of the steering program hold (`steer/vips.h`).
+const MOST_VIPS: u64 = 65_536;
+const MOST_VIP_PREFIXES: u64 = 16_384;
+/// 128 MiB of tables: six times what 10,000 services of ten endpoints have.
+const MOST_SLOTS: u64 = 1 << 26;
+
 /// The keys of a service (section 4 of the contract).
 const SERVICE_KEYS: &[&str] =
     &["name", "vip", "protocol", "ports", "encap", "affinity", "echo", "allow", "table_size", "endpoints"];
@@ -71,8 +77,29 @@ pub fn read_services(list: &Node<'_>) -> Option<Vec<Service>> {
         }
     }
     let mut services = read.into_iter().map(|(_, service)| service).collect::<Option<Vec<Service>>>()?;
+    check_limits(list, &services)?;
     services.sort_by(|a, b| a.name.cmp(&b.name));
     Some(services)
+}
+
+/// Refuses what the steering program's maps, or memory, cannot hold.
+fn check_limits(list: &Node<'_>, services: &[Service]) -> Option<()> {
+    let vips: HashSet<IpNet> = services.iter().map(|service| service.vip).collect();
+    let addresses = vips.iter().filter(|vip| vip.prefix_len() == vip.max_prefix_len()).count();
+    let prefixes = vips.len() - addresses;
+    let size = |service: &Service| service.table_size.unwrap_or_else(|| maglev::default_size(service.endpoints.len()));
+    let slots: u64 = services.iter().map(|service| u64::from(size(service))).sum();
+    for (count, most, what) in [
+        (addresses as u64, MOST_VIPS, "VIPs that are addresses"),
+        (prefixes as u64, MOST_VIP_PREFIXES, "VIPs that are prefixes"),
+        (slots, MOST_SLOTS, "slots in all tables together"),
+    ] {
+        if count > most {
+            list.refuse(format!("{count} {what}; at most {most} are allowed"));
+            return None;
+        }
+    }
+    Some(())
 }
 
 /// What a service claims of its VIP, one claim a port range.
@@ -91,7 +118,7 @@ pub fn claims_of(service: &Service) -> Vec<Claim> {
 fn read_service(node: &Node<'_>) -> Option<Service> {
     let table = node.table(SERVICE_KEYS)?;
     let name = table.require("name").and_then(|node| node.name(LONGEST_NAME));
-    let vip = table.require("vip").and_then(|node| read_prefix(&node));
+    let vip = table.require("vip").and_then(|node| read_vip(&node));
     let protocol = optional(table.get("protocol"), |node| node.parsed::<Protocol>());
     let ports = optional(table.get("ports"), read_ports);
     let encap = defaulted(table.get("encap"), read_encap);
@@ -135,10 +162,12 @@ fn defaulted<'a, T: Default>(node: Option<Node<'a>>, read: impl Fn(&Node<'a>) ->
 /// An address, or a prefix whose host bits are zero.
 pub fn read_prefix(node: &Node<'_>) -> Option<IpNet> {
     let text = node.text()?;
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(IpNet::from(address));
-    }
-    match text.parse::<IpNet>() {
+    let parsed = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>());
+    match parsed {
+        Ok(IpNet::V6(prefix)) if prefix.prefix_len() >= 96 && prefix.addr().to_ipv4_mapped().is_some() => {
+            node.refuse(format!("\"{text}\" is IPv4 in IPv6 form; write it as IPv4"));
+            None
+        }
         Ok(prefix) if prefix.trunc() == prefix => Some(prefix),
         Ok(prefix) => {
             node.refuse(format!("\"{text}\" has host bits; the prefix is {}", prefix.trunc()));
@@ -149,6 +178,20 @@ pub fn read_prefix(node: &Node<'_>) -> Option<IpNet> {
             None
         }
     }
+}
+
+/// A VIP is what clients can send to; and IPv6 prefixes short enough to hold all of IPv4 would.
+fn read_vip(node: &Node<'_>) -> Option<IpNet> {
+    let vip = read_prefix(node)?;
+    let first = vip.network();
+    let link_local = matches!(first, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    if vip.prefix_len() < 8 || first.is_unspecified() || first.is_loopback() || first.is_multicast() || link_local {
+        node.refuse(format!(
+            "{vip} cannot be a VIP: not loopback, multicast, link-local, unspecified, nor shorter than /8"
+        ));
+        return None;
+    }
+    Some(vip)
 }
 
 fn read_ports(node: &Node<'_>) -> Option<Vec<PortRange>> {
@@ -325,6 +368,7 @@ mod tests {
                 "services[0].allow[0]: \"10.0.0.1/8\" has host bits; the prefix is 10.0.0.0/8",
             ),
             (r#","table_size":65536"#, "services[0].table_size: 65536 is not a prime; the next one is 65537"),
+            (r#","allow":["::ffff:1.2.3.4"]"#, "services[0].allow[0]: \"::ffff:1.2.3.4\" is IPv4 in IPv6 form"),
             (r#","endpoints":{}"#, "services[0].endpoints: a table is not a list"),
             (r#","endpoints":[{"name":"a"}]"#, "services[0].endpoints[0].address: missing"),
             (
@@ -349,6 +393,28 @@ mod tests {
             let problems = problems(members);
             assert!(problems.contains(expected), "{members}\n  gave     {problems}\n  expected {expected}");
         }
+    }
+
+    #[test]
+    fn a_vip_is_what_clients_can_send_to() {
+        for vip in ["::/0", "0.0.0.0/0", "127.0.0.1", "::1", "fe80::1", "ff02::1", "224.0.0.0/8", "::ffff:203.0.113.1"]
+        {
+            let json = format!(r#"{{"services":[{{"name":"s","vip":"{vip}"}}]}}"#);
+            let problems = parse(&json).expect_err(vip);
+            assert_eq!(problems.0[0].path, "services[0].vip", "{vip}");
+        }
+    }
+
+    #[test]
+    fn sets_too_large_for_the_node_are_refused_whole() {
+        let service = |i: u32| format!(r#"{{"name":"{i}","vip":"{}"}}"#, std::net::Ipv4Addr::from(0x0a00_0000 + i));
+        let services: Vec<String> = (0..=MOST_VIPS as u32).map(service).collect();
+        let problems = parse(&format!(r#"{{"services":[{}]}}"#, services.join(","))).expect_err("too many");
+        assert_eq!(problems.to_string(), "services: 65537 VIPs that are addresses; at most 65536 are allowed");
+        let large = |i: u32| format!(r#"{{"name":"{i}","vip":"192.0.2.{i}","table_size":1048573}}"#);
+        let services: Vec<String> = (0..65).map(large).collect();
+        let problems = parse(&format!(r#"{{"services":[{}]}}"#, services.join(","))).expect_err("too large");
+        assert!(problems.to_string().contains("slots in all tables together"), "{problems}");
     }
 
     #[test]

@@ -150,7 +150,6 @@ impl Inbox {
         if posted == self.seen {
             return;
         }
-        clear(&self.mailbox.wake);
         if let Some(publication) = self.mailbox.slot.pop() {
             self.current = publication;
         }
@@ -167,6 +166,12 @@ impl Inbox {
     /// Whether the worker is asked to end.
     pub fn is_stopped(&self) -> bool {
         self.mailbox.stop.load(Ordering::Relaxed)
+    }
+
+    /// To be called after a sleep, before [`refresh`](Self::refresh): the next sleep is to be ended by what comes from
+    /// now on. What has come so far is posted already, since posting comes before waking.
+    pub fn rouse(&self) {
+        clear(&self.mailbox.wake);
     }
 
     /// Readable when something has been posted, or the worker is to end.
@@ -218,6 +223,23 @@ mod tests {
         assert!(watched.upgrade().is_some(), "the control side still keeps it");
         publisher.sweep();
         assert!(watched.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_worker_that_was_awake_can_sleep_again() {
+        let mut publisher = Publisher::new().expect("eventfd");
+        let mut inbox = publisher.subscribe(publication(0)).expect("eventfd");
+        let is_readable = |inbox: &Inbox| {
+            let mut waiting = [rustix::event::PollFd::from_borrowed_fd(inbox.wake(), rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut waiting, Some(&rustix::time::Timespec::default())).expect("poll") == 1
+        };
+        publisher.post(vec![publication(1)]);
+        inbox.refresh();
+        assert!(is_readable(&inbox), "taken without a sleep");
+        inbox.rouse();
+        assert!(!is_readable(&inbox));
+        publisher.post(vec![publication(2)]);
+        assert!(is_readable(&inbox));
     }
 
     #[test]

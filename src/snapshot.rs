@@ -78,6 +78,9 @@ pub struct ServiceEntry {
     pub endpoints: Box<[EndpointEntry]>,
     /// Counts what is sent to its endpoints.
     pub cell: Cell,
+    /// Tells whether two nodes hold the same tables: a hash over the size and over each slot's endpoint, by name and
+    /// address.
+    pub fingerprint: String,
     allow: Option<Box<[Prefix]>>,
 }
 
@@ -97,13 +100,15 @@ pub struct EndpointEntry {
 struct Prefix {
     bits: u128,
     mask: u128,
+    /// `::/0` is every IPv6 address, and no IPv4 one.
+    is_v4: bool,
 }
 
 impl Prefix {
     fn new(prefix: &IpNet) -> Self {
         let host_bits = u32::from(prefix.max_prefix_len() - prefix.prefix_len());
         let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-        Self { bits: address_bits(prefix.network()), mask }
+        Self { bits: address_bits(prefix.network()), mask, is_v4: prefix.addr().is_ipv4() }
     }
 }
 
@@ -117,13 +122,15 @@ impl ServiceEntry {
             .collect();
         let table = maglev::build(&candidates, table_size);
         let allow = service.allow.as_ref().map(|prefixes| prefixes.iter().map(Prefix::new).collect());
-        Self { service, table_size, table, endpoints, cell, allow }
+        let fingerprint = fingerprint(&service, table_size, &table);
+        Self { service, table_size, table, endpoints, cell, fingerprint, allow }
     }
 
     /// Whether a client may use the service.
     pub fn allows(&self, client: u128) -> bool {
         let Some(prefixes) = &self.allow else { return true };
-        prefixes.iter().any(|prefix| client & prefix.mask == prefix.bits)
+        let is_v4 = client >> 32 == 0xffff;
+        prefixes.iter().any(|prefix| prefix.is_v4 == is_v4 && client & prefix.mask == prefix.bits)
     }
 
     /// Whether a ping of the VIP goes to an endpoint rather than being answered here.
@@ -133,20 +140,6 @@ impl ServiceEntry {
             Echo::Reply => false,
             Echo::Forward => true,
         }
-    }
-
-    /// Tells whether two nodes hold the same tables: a hash over the size and over each slot's endpoint, by name and
-    /// address.
-    pub fn fingerprint(&self) -> String {
-        let mut hasher = SipHasher13::new_with_keys(0, 0);
-        hasher.write(&self.table_size.to_be_bytes());
-        for endpoint in &self.service.endpoints {
-            hasher.write(endpoint.name.as_bytes());
-            hasher.write(&[0, u8::from(endpoint.address.is_ipv6())]);
-            hasher.write(&address_bits(endpoint.address).to_be_bytes());
-        }
-        self.table.iter().for_each(|index| hasher.write(&index.to_be_bytes()));
-        format!("{:016x}", hasher.finish())
     }
 
     /// How many slots each endpoint has, in the order of `endpoints`.
@@ -160,6 +153,18 @@ impl ServiceEntry {
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.service.endpoints.iter().map(|endpoint| endpoint.address)
     }
+}
+
+fn fingerprint(service: &Service, table_size: u32, table: &[maglev::Index]) -> String {
+    let mut hasher = SipHasher13::new_with_keys(0, 0);
+    hasher.write(&table_size.to_be_bytes());
+    for endpoint in &service.endpoints {
+        hasher.write(endpoint.name.as_bytes());
+        hasher.write(&[0, u8::from(endpoint.address.is_ipv6())]);
+        hasher.write(&address_bits(endpoint.address).to_be_bytes());
+    }
+    table.iter().for_each(|index| hasher.write(&index.to_be_bytes()));
+    format!("{:016x}", hasher.finish())
 }
 
 /// All that workers forward by.

@@ -66,16 +66,21 @@ impl<Io: PacketIo> Worker<Io> {
         *batches += 1;
         *idle = if taken == 0 { *idle + 1 } else { 0 };
         let resting = *idle >= PATIENCE && self.poll == Poll::Adaptive;
-        if resting || *batches >= BATCHES_A_QUESTION {
-            *batches = 0;
-            let kernel = self.io.statistics();
-            self.board.show(&self.tally, &kernel);
+        if !resting && *batches < BATCHES_A_QUESTION {
+            return Ok(());
         }
-        if resting { self.io.wait(self.inbox.wake(), LONGEST_SLEEP) } else { Ok(()) }
+        *batches = 0;
+        let kernel = self.io.statistics();
+        self.board.show(&self.tally, &kernel);
+        // Also where it does not rest, for no time: only here an interface is seen to be gone.
+        self.io.wait(self.inbox.wake(), if resting { LONGEST_SLEEP } else { Duration::ZERO })?;
+        self.inbox.rouse();
+        Ok(())
     }
 
     /// Lets an interface that is down come up again; news wake the worker all the same.
     fn pause(&mut self) -> io::Result<()> {
+        self.inbox.rouse();
         self.inbox.refresh();
         let mut waiting = [PollFd::from_borrowed_fd(self.inbox.wake(), PollFlags::IN)];
         match poll(&mut waiting, Timespec::try_from(DOWN_PAUSE).ok().as_ref()) {

@@ -142,7 +142,7 @@ fn summarise(entry: &ServiceEntry) -> Service {
     Service {
         name: entry.service.name.clone(),
         table_size: entry.table_size,
-        fingerprint: entry.fingerprint(),
+        fingerprint: entry.fingerprint.clone(),
         endpoints: endpoints
             .map(|(endpoint, slots)| Endpoint {
                 name: endpoint.name.clone(),

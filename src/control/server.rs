@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -228,12 +228,16 @@ fn listen(path: &Path) -> Result<UnixListener, ServerError> {
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => return Err(ServerError::InUse(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
             std::fs::remove_file(path).map_err(at(name.clone()))?;
         }
         Err(_) => {}
     }
     UnixListener::bind(path).map_err(at(name))
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 impl Client {
@@ -247,8 +251,10 @@ impl Client {
                 return Ok(false);
             }
             if let Some(line) = self.lines.next_line().filter(|_| !self.closing) {
+                // One question a turn: the others, the watchdog and next hops are not to wait for a thousand.
                 self.take(line, node);
-                continue;
+                self.write()?;
+                return Ok(true);
             }
             if self.closing {
                 return if self.unread.is_empty() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(false) };

@@ -68,10 +68,23 @@ pub fn open(config: &Config, link: &Link) -> Result<Opened, DriverError> {
     match config.interface.driver {
         Driver::AfXdp => open_xdp(config, link),
         Driver::AfPacket => open_packet(config),
-        Driver::Auto => open_xdp(config, link).or_else(|error| {
-            tracing::warn!("AF_XDP is not to be had, so AF_PACKET it is: {error}");
-            open_packet(config)
-        }),
+        Driver::Auto => match open_xdp(config, link) {
+            Err(error) if is_for_good(&error) => {
+                tracing::warn!("AF_XDP is not to be had, so AF_PACKET it is: {error}");
+                open_packet(config)
+            }
+            other => other,
+        },
+    }
+}
+
+/// Whether AF_XDP is not to be had here at all. What can be mended, or passes, is no reason for another driver: a
+/// steering program that an earlier run left would have to go, and the kernel would answer for the VIPs meanwhile.
+fn is_for_good(error: &DriverError) -> bool {
+    match error {
+        DriverError::Steer(error) => matches!(error, SteerError::NoNative { .. } | SteerError::Failed { .. }),
+        DriverError::Xsk(error) => matches!(error, XskError::NotSupported | XskError::Mtu { .. }),
+        DriverError::PacketSocket { .. } | DriverError::NoQueue { .. } => false,
     }
 }
 
@@ -92,6 +105,12 @@ fn open_sockets(config: &Config, link: &Link, steering: &mut Steering) -> Result
     let missing = numbers.iter().find(|queue| **queue >= count);
     if let Some(queue) = missing {
         return Err(DriverError::NoQueue { interface: interface.name.clone(), queue: *queue, last: count - 1 });
+    }
+    if numbers.len() < count as usize {
+        tracing::warn!(
+            "{} has {count} queues; VIP packets that come by one not in interface.queues are dropped uncounted",
+            interface.name
+        );
     }
     let mut queues = Vec::new();
     for queue in numbers {

@@ -169,6 +169,9 @@ fn work<Io: PacketIo>(worker: Worker<Io>) -> io::Result<()> {
 /// One core a queue: as configured, or the last ones first, since the first usually serves interrupts.
 fn choose_cores(config: &Config, queues: usize) -> Result<Vec<usize>, DaemonError> {
     let there: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    if there.is_empty() {
+        return Err(io::Error::other("the kernel does not say which cores this process may use").into());
+    }
     let Some(wanted) = &config.interface.cores else {
         return Ok(there.iter().rev().copied().cycle().take(queues).collect());
     };

@@ -1,5 +1,5 @@
-//! The data path. [`forward`] is the heart: pure, without I/O, allocation, lock, log or clock. The daemon, `replay`,
-//! benches and fuzzers all call this one function.
+//! The data path. [`forward`] is the heart: pure, without I/O, allocation, lock, log or clock. The daemon, `replay`
+//! and the tests all call this one function.
 
 pub mod encap;
 mod icmp;

@@ -147,6 +147,8 @@ impl PacketIo for PacketSocket {
     const TAP: bool = true;
 
     fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
+        // What is queued could not be sent, so the way out is full.
+        let most = if self.queued.is_empty() { most } else { 0 };
         for _ in 0..most {
             let Some(chunk) = self.free.pop() else { return Ok(()) };
             let frame = match self.receiver.next() {

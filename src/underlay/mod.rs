@@ -47,6 +47,8 @@ pub struct Underlay {
     listener: Listener,
     state: State,
     tries_left: usize,
+    /// Events were lost and not made up for yet.
+    behind: bool,
 }
 
 impl Underlay {
@@ -56,7 +58,7 @@ impl Underlay {
         let listener = Listener::open()?;
         let mut kernel = Kernel::open()?;
         let state = State::new(interface, kernel.everything()?)?;
-        Ok(Self { kernel, listener, state, tries_left: TRIES_A_TICK })
+        Ok(Self { kernel, listener, state, tries_left: TRIES_A_TICK, behind: false })
     }
 
     /// The interface, as last heard of.
@@ -78,21 +80,18 @@ impl Underlay {
 
     /// Takes in all that the kernel has to tell, and says what it changed.
     pub fn on_readable(&mut self) -> Result<Changes, UnderlayError> {
-        let mut lost = false;
         loop {
             match self.listener.hear()? {
                 Heard::Events(events) => {
                     for event in events {
-                        lost |= self.state.apply(event);
+                        self.behind |= self.state.apply(event);
                     }
                 }
-                Heard::Overrun => lost = true,
+                Heard::Overrun => self.behind = true,
                 Heard::Nothing => break,
             }
         }
-        if lost {
-            self.state.reload(self.kernel.everything()?);
-        }
+        self.catch_up()?;
         self.resolve()?;
         Ok(self.state.take_changes())
     }
@@ -101,8 +100,18 @@ impl Underlay {
     /// changed. To be called about once a second.
     pub fn tick(&mut self) -> Result<Changes, UnderlayError> {
         self.tries_left = TRIES_A_TICK;
+        self.catch_up()?;
         self.resolve()?;
         Ok(self.state.take_changes())
+    }
+
+    /// Asks for everything anew where events were lost.
+    fn catch_up(&mut self) -> Result<(), UnderlayError> {
+        if self.behind {
+            self.state.reload(self.kernel.everything()?);
+            self.behind = false;
+        }
+        Ok(())
     }
 
     /// Asks for the routes in doubt, then for the neighbours that are due.

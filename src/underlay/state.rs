@@ -217,8 +217,8 @@ impl State {
     /// Takes in the kernel's answers.
     pub fn set_routes(&mut self, answers: impl IntoIterator<Item = (IpAddr, Route)>) {
         for (target, route) in answers {
-            // The first answer about a new target is no change: whoever set the targets asks for their next hops.
-            self.changes.next_hops |= self.routes.insert(target, route).is_some_and(|before| before != route);
+            // Also the first answer: it may come long after the target was set, where the kernel could not be asked then.
+            self.changes.next_hops |= self.routes.insert(target, route).is_none_or(|before| before != route);
         }
         self.want_gateways();
     }

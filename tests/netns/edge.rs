@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::notify::Notify;
 use super::process::output_of;
-use super::{EDGE_V4, EDGE_V6, Metrics, Namespace, Process, SOON};
+use super::{EDGE_V4, EDGE_V6, Metrics, Namespace, Process, SOON, wait_until};
 
 /// How the daemon gets at its packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +75,20 @@ impl<'a> Edge<'a> {
         notify.wait(process, SOON).unwrap_or_else(|reason| panic!("pointsman run: {reason}"));
     }
 
-    /// Applies an endpoint set; answered when every worker forwards by it.
+    /// Applies an endpoint set, and waits until every endpoint can be reached.
     pub fn apply(&self, services: Value) {
         let set = serde_json::json!({ "revision": "test", "services": services });
         let file = self.path("set.json");
         fs::write(&file, set.to_string()).expect("the directory is the test's own");
         output_of(self.control("apply").arg("--set").arg(file));
+        assert!(wait_until(SOON, || self.reaches_all()), "no way to some endpoint: {}", self.json("status"));
+    }
+
+    /// Whether every endpoint has a next hop: before that a packet would be dropped, and a datagram lost.
+    fn reaches_all(&self) -> bool {
+        let status = self.json("status");
+        let services = status["services"].as_array().expect("status lists the services");
+        services.iter().all(|service| service["unreachable"] == serde_json::json!({}))
     }
 
     /// What `status`, `stats` or another such command says in JSON.

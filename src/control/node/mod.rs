@@ -143,7 +143,8 @@ impl Node {
                 EndpointSet::default()
             }
         };
-        let (set, joined) = match join(&self.config, &stored) {
+        let joined = check_vips(&self.config, &stored).and_then(|()| join(&self.config, &stored));
+        let (set, joined) = match joined {
             Ok(joined) => (stored, joined),
             Err(refusal) => {
                 self.note_store_problem(format!("the set on disk is not used: {}", Problems::from(refusal)));

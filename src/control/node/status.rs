@@ -65,7 +65,7 @@ impl Node {
             },
             "unreachable": self.unreachable(entry),
             "table_size": entry.table_size,
-            "fingerprint": entry.fingerprint(),
+            "fingerprint": entry.fingerprint,
             "inner_mtu": inner_mtu,
             "mss": inner_mtu.map(|mtu| mtu.saturating_sub(headers)),
         })
