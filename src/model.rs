@@ -85,9 +85,14 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Its state; without a weight an active one drains.
+    pub fn effective_state(&self) -> State {
+        if self.state == State::Active && self.weight == 0 { State::Draining } else { self.state }
+    }
+
     /// The weight with which it takes part in its service's table; 0 where it gets no new flows.
     pub fn table_weight(&self) -> u16 {
-        if self.state == State::Active { self.weight } else { 0 }
+        if self.effective_state() == State::Active { self.weight } else { 0 }
     }
 }
 

@@ -348,6 +348,13 @@ fn the_commands_talk_to_it() {
     assert!(run(&["stats"]).0);
     let flow = ["lookup", "--src", "198.51.100.7", "--dst", "203.0.113.10", "--protocol", "tcp", "--dport", "80"];
     assert!(run(&flow).1.contains("endpoint  web-"));
+    let config = dir.path().join("config.toml");
+    let text = format!("[interface]\nname = \"none\"\n[control]\nsocket = \"{}\"\n", daemon.socket.display());
+    std::fs::write(&config, text).expect("written");
+    let mut cleanup = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    let output = cleanup.args(["cleanup", "--detach", "--config"]).arg(&config).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("the daemon is alive"), "{said}");
     std::fs::write(&file, r#"{"services":[{"name":"a","vip":"203.0.113.300"}]}"#).expect("written");
     let (well, said) = run(&["apply", "--set", &file_name]);
     assert!(!well && said.contains("invalid_set: services[0].vip: \"203.0.113.300\" is not an IP address"), "{said}");

@@ -1,5 +1,6 @@
 //! The commands that talk to a running daemon.
 
+use super::out::{self, say};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -36,7 +37,7 @@ pub fn apply(args: &Apply) -> Result<()> {
         print_json(&result);
         return Ok(());
     }
-    println!(
+    say!(
         "revision {} in force as generation {}: {} services, {} endpoints, {} changed",
         plain(&result["revision"]),
         plain(&result["generation"]),
@@ -72,13 +73,13 @@ pub fn status(connection: &Connection) -> Result<()> {
             ("underlay MTU", "underlay_mtu"),
         ] {
             let unit = if key == "uptime" { " s" } else { "" };
-            println!("{title:<13} {}{unit}", plain(&status[key]));
+            say!("{title:<13} {}{unit}", plain(&status[key]));
         }
         if let Some(problem) = status["store_problem"].as_str() {
-            println!("{:<13} {problem}", "ON DISK");
+            say!("{:<13} {problem}", "ON DISK");
         }
-        println!("\n{}", workers(status).text());
-        print!("{}", services(status).text());
+        say!("\n{}", workers(status).text());
+        out::write(format_args!("{}", services(status).text()));
         print_unreachable(status);
     })
 }
@@ -129,7 +130,7 @@ fn services(status: &Value) -> Table {
 fn print_unreachable(status: &Value) {
     for service in status["services"].as_array().into_iter().flatten() {
         for (endpoint, reason) in service["unreachable"].as_object().into_iter().flatten() {
-            println!("UNREACHABLE {} {endpoint}: {}", plain(&service["name"]), plain(reason));
+            say!("UNREACHABLE {} {endpoint}: {}", plain(&service["name"]), plain(reason));
         }
     }
 }
@@ -141,7 +142,7 @@ pub fn stats(connection: &Connection) -> Result<()> {
         for (name, value) in stats.as_object().into_iter().flatten() {
             rows(&mut table, name, "", value);
         }
-        print!("{}", table.text());
+        out::write(format_args!("{}", table.text()));
     })
 }
 

@@ -1,5 +1,6 @@
 //! `pointsman check`: validates config and set, prints every error, changes nothing.
 
+use super::out::say;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
@@ -32,9 +33,9 @@ pub fn run(args: &Check) -> Result<()> {
         let joined = check_vips(&config, set).and_then(|()| join(&config, set));
         joined.map_err(|refusal| anyhow!("{}", listed(path, &Problems::from(refusal))))?;
     }
-    println!("{}: valid", args.config.display());
+    say!("{}: valid", args.config.display());
     if let (Some(path), Some(set)) = (&args.set, &set) {
-        println!("{}: valid, {} services, {} endpoints", path.display(), set.services.len(), set.endpoint_count());
+        say!("{}: valid, {} services, {} endpoints", path.display(), set.services.len(), set.endpoint_count());
     }
     Ok(())
 }

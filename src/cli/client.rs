@@ -1,5 +1,6 @@
 //! One question to the control socket.
 
+use super::out::say;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -55,5 +56,5 @@ impl Connection {
 
 /// Prints a value for programs.
 pub fn print_json(value: &Value) {
-    println!("{value:#}");
+    say!("{value:#}");
 }

@@ -1,5 +1,6 @@
 //! `pointsman lookup`: against the daemon, or offline.
 
+use super::out::say;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -64,6 +65,6 @@ pub fn run(args: &Lookup) -> Result<()> {
 
 fn print(answer: &Value) {
     for key in ["service", "slot", "endpoint", "address", "reason"] {
-        println!("{key:<9} {}", plain(&answer[key]));
+        say!("{key:<9} {}", plain(&answer[key]));
     }
 }

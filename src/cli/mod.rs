@@ -7,6 +7,7 @@ mod files;
 mod lookup;
 mod node;
 mod offline;
+mod out;
 mod replay;
 mod table;
 

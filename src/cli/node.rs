@@ -1,5 +1,7 @@
 //! The commands that change this host: `run`, `cleanup`, `endpoint`.
 
+use super::out::say;
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -21,7 +23,8 @@ pub struct Run {
 /// Runs the daemon in the foreground.
 pub fn run(args: &Run) -> Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     Ok(daemon::run(load_config(&args.config)?)?)
 }
 
@@ -72,6 +75,6 @@ pub fn endpoint(args: &Endpoint) -> Result<()> {
     } else {
         endpoint::configure(&options)?
     };
-    lines.iter().for_each(|line| println!("{line}"));
+    lines.iter().for_each(|line| say!("{line}"));
     Ok(())
 }

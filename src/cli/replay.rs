@@ -1,5 +1,6 @@
 //! `pointsman replay`: the same forwarding over a capture, with no privileges and no network.
 
+use super::out::say;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,7 +158,7 @@ fn summarise(entry: &ServiceEntry) -> Service {
 
 fn print_summary(report: &Report) {
     let count = |verdict: &str| report.packets.iter().filter(|packet| packet.verdict == verdict).count();
-    println!(
+    say!(
         "{} packets: {} forwarded, {} answered, {} dropped, {} passed",
         report.packets.len(),
         count("forwarded"),
@@ -166,7 +167,7 @@ fn print_summary(report: &Report) {
         count("passed")
     );
     for (reason, drops) in report.counters.pointsman_drops_total.iter().filter(|(_, drops)| **drops > 0) {
-        println!("  dropped {drops}: {reason}");
+        say!("  dropped {drops}: {reason}");
     }
 }
 

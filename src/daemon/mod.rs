@@ -47,6 +47,8 @@ pub enum DaemonError {
     NoCore { core: usize, there: String },
     #[error("interface.cores has {cores} cores for {queues} queues; each queue has one worker on one core")]
     CoresForQueues { cores: usize, queues: usize },
+    #[error("{}: the daemon is alive; stop it first, and it cleans up itself", .0.display())]
+    Alive(std::path::PathBuf),
     #[error("{}", .0.message)]
     Restore(Fault),
     #[error("worker {0} has ended: {1}")]
@@ -112,8 +114,11 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// After a crash: removes what steering has left behind.
+/// After a crash: removes what steering has left behind. Refuses while the daemon lives.
 pub fn cleanup(config: &Config, detach: bool) -> Result<(), DaemonError> {
+    if std::os::unix::net::UnixStream::connect(&config.control.socket).is_ok() {
+        return Err(DaemonError::Alive(config.control.socket.clone()));
+    }
     if detach {
         steer::cleanup(&config.interface.pin, &config.interface.name)?;
     }

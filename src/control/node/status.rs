@@ -48,7 +48,7 @@ impl Node {
 
     fn service_status(&self, entry: &ServiceEntry) -> Value {
         let service = &entry.service;
-        let count = |state| service.endpoints.iter().filter(|endpoint| endpoint.state == state).count();
+        let count = |state| service.endpoints.iter().filter(|endpoint| endpoint.effective_state() == state).count();
         let overhead = entry.endpoints.iter().filter_map(|endpoint| Some(endpoint.outer?.overhead())).max();
         // An underlay can shrink below any use while the node runs.
         let inner_mtu = overhead.map(|overhead| (self.underlay_mtu as usize).saturating_sub(overhead));
