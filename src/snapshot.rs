@@ -4,7 +4,6 @@
 //! nothing.
 
 use std::hash::Hasher;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -147,11 +146,6 @@ impl ServiceEntry {
         let mut slots = vec![0; self.endpoints.len()];
         self.table.iter().for_each(|index| slots[usize::from(*index)] += 1);
         slots
-    }
-
-    /// The addresses of its endpoints.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.service.endpoints.iter().map(|endpoint| endpoint.address)
     }
 }
 

@@ -10,14 +10,13 @@ use pointsman::forward::encap::Sources;
 use pointsman::forward::forward;
 use pointsman::forward::verdict::{DropReason, Verdict};
 use pointsman::frame::{Frame, Span};
+use pointsman::io::HEADROOM;
 use pointsman::io::memory::Memory;
 use pointsman::publish::{Inbox, Publisher};
 use pointsman::snapshot::{NextHop, Settings, Snapshot, Tag};
 use pointsman::stats::{Board, Tally};
 use pointsman::wire::ethernet::MacAddress;
 use pointsman::worker::Worker;
-
-const HEADROOM: usize = 256;
 
 /// The node of the golden packets, without its network.
 fn builder() -> Builder {

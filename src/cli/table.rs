@@ -22,14 +22,18 @@ impl Table {
     pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cell = |row: &[String], column: usize| row.get(column).cloned().unwrap_or_default();
-        let width = |column| self.rows.iter().map(|row| cell(row, column).chars().count()).max().unwrap_or(0);
         let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
-        let numeric = |column| self.rows.iter().skip(1).all(|row| is_number(&cell(row, column)));
+        let measure = |column| {
+            let width = self.rows.iter().map(|row| cell(row, column).chars().count()).max().unwrap_or(0);
+            let numeric = self.rows.iter().skip(1).all(|row| is_number(&cell(row, column)));
+            (width, numeric)
+        };
+        let measured: Vec<(usize, bool)> = (0..columns).map(measure).collect();
         let mut text = String::new();
         for row in &self.rows {
-            let cells = (0..columns).map(|column| {
-                let (value, width) = (cell(row, column), width(column));
-                if numeric(column) { format!("{value:>width$}") } else { format!("{value:<width$}") }
+            let cells = measured.iter().enumerate().map(|(column, &(width, numeric))| {
+                let value = cell(row, column);
+                if numeric { format!("{value:>width$}") } else { format!("{value:<width$}") }
             });
             text += cells.collect::<Vec<_>>().join("  ").trim_end();
             text.push('\n');

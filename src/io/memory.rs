@@ -5,11 +5,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::{Held, KernelStatistics, PacketIo};
+use super::{HEADROOM, Held, KernelStatistics, PacketIo};
 use crate::frame::{Frame, Span};
-
-/// Room before each frame, as AF_XDP gives it.
-const HEADROOM: usize = 256;
 
 /// Packet memory with a way in and a way out.
 #[derive(Debug)]

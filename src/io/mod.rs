@@ -12,6 +12,9 @@ pub mod memory;
 pub mod packet_socket;
 pub mod xsk;
 
+/// Free bytes before each received frame: what AF_XDP leaves there, and the others do alike.
+pub const HEADROOM: usize = 256;
+
 /// The right to one frame of a [`PacketIo`]'s packet memory.
 ///
 /// It can be neither copied nor made up outside this room: every frame received is given back exactly once, by

@@ -12,11 +12,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::time::Timespec;
 
-use super::{Held, KernelStatistics, PacketIo};
+use super::{HEADROOM, Held, KernelStatistics, PacketIo};
 use crate::frame::{Frame, Span};
 
-/// Room before each frame, as AF_XDP gives it.
-const HEADROOM: usize = 256;
 /// Receive offload hands over packets of up to 64 KiB; they are taken whole and then dropped by reason.
 const LONGEST: usize = 65_536 + 18;
 

@@ -204,7 +204,7 @@ pub enum Heard {
     Events(Vec<Event>),
     /// The kernel had more to tell than the socket could hold; some is lost.
     Overrun,
-    /// Nothing more for now.
+    /// No event waits.
     Nothing,
 }
 

@@ -12,14 +12,12 @@ use std::time::Duration;
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 
-use super::{Held, KernelStatistics, PacketIo};
+use super::{HEADROOM, Held, KernelStatistics, PacketIo};
 use crate::frame::{Frame, Span};
 
 pub use reader::Fault;
 use reader::Reader;
 
-/// Room before each frame, as AF_XDP gives it.
-const HEADROOM: usize = 256;
 /// The largest packet in bytes that capture tools write.
 const LARGEST: usize = 262_144;
 
