@@ -6,7 +6,7 @@ use super::verdict::DropReason;
 use crate::flow::{FlowKey, address_bits};
 use crate::wire::ethernet::{Ethernet, ethertype};
 use crate::wire::l4::{Ports, protocol};
-use crate::wire::{HeaderError, icmp, ipv4, ipv6};
+use crate::wire::{HeaderError, IpHeader, icmp, ipv4, ipv6};
 
 /// Which IP a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,10 +90,11 @@ impl Packet {
     /// Reads the packet in `frame`, whose destination has been read.
     pub fn read(frame: &[u8], addressed: &Addressed) -> Result<Self, DropReason> {
         let bytes = frame.get(addressed.ethernet.header_len()..).ok_or(DropReason::Truncated)?;
-        let mut packet = match addressed.family {
-            Family::V4 => Self::from_ipv4(ipv4::Ipv4::read(bytes)?, addressed),
-            Family::V6 => Self::from_ipv6(ipv6::Ipv6::read(bytes)?, addressed),
+        let ip = match addressed.family {
+            Family::V4 => ipv4::read(bytes)?,
+            Family::V6 => ipv6::read(bytes)?,
         };
+        let mut packet = Self::new(&ip, addressed);
         let upper = bytes.get(packet.header_len..packet.total_len).ok_or(DropReason::Truncated)?;
         if !packet.fragment {
             packet.read_upper(upper)?;
@@ -101,10 +102,10 @@ impl Packet {
         Ok(packet)
     }
 
-    fn from_ipv4(ip: ipv4::Ipv4, addressed: &Addressed) -> Self {
+    fn new(ip: &IpHeader, addressed: &Addressed) -> Self {
         Self {
             ethernet: addressed.ethernet,
-            family: Family::V4,
+            family: addressed.family,
             header_len: ip.header_len,
             total_len: ip.total_len,
             traffic_class: ip.traffic_class,
@@ -112,26 +113,7 @@ impl Packet {
             fragment: ip.fragment,
             icmp: None,
             flow: FlowKey {
-                source: address_bits(ip.source.into()),
-                destination: addressed.destination,
-                ports: Ports::default(),
-                protocol: ip.protocol,
-            },
-        }
-    }
-
-    fn from_ipv6(ip: ipv6::Ipv6, addressed: &Addressed) -> Self {
-        Self {
-            ethernet: addressed.ethernet,
-            family: Family::V6,
-            header_len: ip.header_len,
-            total_len: ip.total_len,
-            traffic_class: ip.traffic_class,
-            ttl: ip.hop_limit,
-            fragment: ip.fragment,
-            icmp: None,
-            flow: FlowKey {
-                source: address_bits(ip.source.into()),
+                source: address_bits(ip.source),
                 destination: addressed.destination,
                 ports: Ports::default(),
                 protocol: ip.protocol,

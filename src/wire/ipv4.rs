@@ -1,9 +1,9 @@
 //! IPv4 (RFC 791).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::checksum::Sum;
-use super::{HeaderError, field16, header};
+use super::{HeaderError, IpHeader, field16, header};
 
 /// Length of a header without options, in bytes.
 pub const HEADER_LEN: usize = 20;
@@ -12,56 +12,33 @@ const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
-/// What a header says. The destination is read apart, by [`destination`], so that steering can come before checking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ipv4 {
-    /// Length of the header with its options, in bytes.
-    pub header_len: usize,
-    /// The whole packet's length, in bytes; the frame may be longer (padding).
-    pub total_len: usize,
-    /// DSCP and ECN.
-    pub traffic_class: u8,
-    /// Time to live.
-    pub ttl: u8,
-    /// Protocol of the payload.
-    pub protocol: u8,
-    /// Whether routers must not fragment the packet.
-    pub dont_fragment: bool,
-    /// Whether the packet is a part of a larger one: the first or a later fragment.
-    pub fragment: bool,
-    /// Sender.
-    pub source: Ipv4Addr,
-}
-
 /// The destination address, as far as the bytes reach to it; nothing else is checked.
 pub fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
     packet.get(16..20)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
 }
 
-impl Ipv4 {
-    /// Reads the header at the start of `packet`, which must hold all of `total_len`.
-    pub fn read(packet: &[u8]) -> Result<Self, HeaderError> {
-        let fixed = header::<HEADER_LEN>(packet)?;
-        let header_len = usize::from(fixed[0] & 0x0f) * 4;
-        let total_len = usize::from(field16(fixed, 2));
-        if fixed[0] >> 4 != 4 || header_len < HEADER_LEN || total_len < header_len {
-            return Err(HeaderError::Malformed);
-        }
-        if packet.len() < total_len {
-            return Err(HeaderError::Truncated);
-        }
-        let fragmentation = field16(fixed, 6);
-        Ok(Self {
-            header_len,
-            total_len,
-            traffic_class: fixed[1],
-            ttl: fixed[8],
-            protocol: fixed[9],
-            dont_fragment: fragmentation & DONT_FRAGMENT != 0,
-            fragment: fragmentation & (MORE_FRAGMENTS | OFFSET_MASK) != 0,
-            source: Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]),
-        })
+/// Reads the header at the start of `packet`, which must hold all of `total_len`.
+pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {
+    let fixed = header::<HEADER_LEN>(packet)?;
+    let header_len = usize::from(fixed[0] & 0x0f) * 4;
+    let total_len = usize::from(field16(fixed, 2));
+    if fixed[0] >> 4 != 4 || header_len < HEADER_LEN || total_len < header_len {
+        return Err(HeaderError::Malformed);
     }
+    if packet.len() < total_len {
+        return Err(HeaderError::Truncated);
+    }
+    let fragmentation = field16(fixed, 6);
+    Ok(IpHeader {
+        header_len,
+        total_len,
+        traffic_class: fixed[1],
+        ttl: fixed[8],
+        protocol: fixed[9],
+        dont_fragment: fragmentation & DONT_FRAGMENT != 0,
+        fragment: fragmentation & (MORE_FRAGMENTS | OFFSET_MASK) != 0,
+        source: IpAddr::from([fixed[12], fixed[13], fixed[14], fixed[15]]),
+    })
 }
 
 /// An outer header in front of a tunnelled packet: everything but length, traffic class and the checksum, which
@@ -111,7 +88,7 @@ mod tests {
     fn what_is_written_reads_back_with_a_right_checksum() {
         let header = sample();
         assert_eq!(Sum::default().add_bytes(&header).finish(), 0);
-        let ipv4 = Ipv4::read(&header).expect("well formed");
+        let ipv4 = read(&header).expect("well formed");
         assert_eq!((ipv4.header_len, ipv4.total_len, ipv4.traffic_class, ipv4.ttl), (20, 20, 0xb9, 64));
         assert!(ipv4.dont_fragment && !ipv4.fragment);
         assert_eq!(destination(&header), Some(Ipv4Addr::new(203, 0, 113, 10)));
@@ -122,12 +99,12 @@ mod tests {
         let broken = |change: fn(&mut [u8; HEADER_LEN])| {
             let mut header = sample();
             change(&mut header);
-            Ipv4::read(&header)
+            read(&header)
         };
         assert_eq!(broken(|h| h[0] = 0x65), Err(HeaderError::Malformed), "version 6");
         assert_eq!(broken(|h| h[0] = 0x44), Err(HeaderError::Malformed), "header of 16 bytes");
         assert_eq!(broken(|h| h[3] = 19), Err(HeaderError::Malformed), "total shorter than the header");
         assert_eq!(broken(|h| h[3] = 21), Err(HeaderError::Truncated), "total longer than the bytes");
-        assert_eq!(Ipv4::read(&sample()[..19]), Err(HeaderError::Truncated));
+        assert_eq!(read(&sample()[..19]), Err(HeaderError::Truncated));
     }
 }

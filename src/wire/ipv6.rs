@@ -1,62 +1,41 @@
 //! IPv6 (RFC 8200) and its extension headers.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::l4::protocol;
-use super::{HeaderError, field16, header};
+use super::{HeaderError, IpHeader, field16, header};
 
 /// Length of the fixed header, in bytes.
 pub const HEADER_LEN: usize = 40;
 /// The most extension headers that are walked. Senders use one or two; each is a step that an attacker can ask for.
 pub const MOST_EXTENSIONS: usize = 8;
 
-/// What the headers say, extension headers included. The destination is read apart, by [`destination`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ipv6 {
-    /// Length of the fixed header and all extension headers, in bytes.
-    pub header_len: usize,
-    /// The whole packet's length, in bytes; the frame may be longer (padding).
-    pub total_len: usize,
-    /// DSCP and ECN.
-    pub traffic_class: u8,
-    /// Hop limit.
-    pub hop_limit: u8,
-    /// Protocol behind the extension headers.
-    pub protocol: u8,
-    /// Whether the packet is a part of a larger one: the first or a later fragment. An atomic fragment (RFC 6946), whole
-    /// in itself, is not.
-    pub fragment: bool,
-    /// Sender.
-    pub source: Ipv6Addr,
-}
-
 /// The destination address, as far as the bytes reach to it; nothing else is checked.
 pub fn destination(packet: &[u8]) -> Option<Ipv6Addr> {
     packet.get(24..40)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets))
 }
 
-impl Ipv6 {
-    /// Reads the headers at the start of `packet`, which must hold all of `total_len`.
-    pub fn read(packet: &[u8]) -> Result<Self, HeaderError> {
-        let fixed = header::<HEADER_LEN>(packet)?;
-        if fixed[0] >> 4 != 6 {
-            return Err(HeaderError::Malformed);
-        }
-        let total_len = HEADER_LEN + usize::from(field16(fixed, 4));
-        let packet = packet.get(..total_len).ok_or(HeaderError::Truncated)?;
-        let mut source = [0; 16];
-        source.copy_from_slice(&fixed[8..24]);
-        let upper = walk(packet, fixed[6])?;
-        Ok(Self {
-            header_len: upper.offset,
-            total_len,
-            traffic_class: fixed[0] << 4 | fixed[1] >> 4,
-            hop_limit: fixed[7],
-            protocol: upper.protocol,
-            fragment: upper.fragment,
-            source: Ipv6Addr::from(source),
-        })
+/// Reads the headers at the start of `packet`, which must hold all of `total_len`.
+pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {
+    let fixed = header::<HEADER_LEN>(packet)?;
+    if fixed[0] >> 4 != 6 {
+        return Err(HeaderError::Malformed);
     }
+    let total_len = HEADER_LEN + usize::from(field16(fixed, 4));
+    let packet = packet.get(..total_len).ok_or(HeaderError::Truncated)?;
+    let mut source = [0; 16];
+    source.copy_from_slice(&fixed[8..24]);
+    let upper = walk(packet, fixed[6])?;
+    Ok(IpHeader {
+        header_len: upper.offset,
+        total_len,
+        traffic_class: fixed[0] << 4 | fixed[1] >> 4,
+        ttl: fixed[7],
+        protocol: upper.protocol,
+        dont_fragment: true,
+        fragment: upper.fragment,
+        source: IpAddr::from(source),
+    })
 }
 
 /// Where the extension headers end.
@@ -133,9 +112,9 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        let ipv6 = Ipv6::read(&packet(protocol::UDP, &[0; 8])).expect("well formed");
+        let ipv6 = read(&packet(protocol::UDP, &[0; 8])).expect("well formed");
         assert_eq!((ipv6.header_len, ipv6.total_len, ipv6.traffic_class), (40, 48, 0xb9));
-        assert_eq!((ipv6.hop_limit, ipv6.protocol, ipv6.fragment), (64, protocol::UDP, false));
+        assert_eq!((ipv6.ttl, ipv6.protocol, ipv6.fragment), (64, protocol::UDP, false));
         assert_eq!(packet(protocol::UDP, &[])[0..4], [0x6b, 0x9a, 0xbc, 0xde]);
     }
 
@@ -145,7 +124,7 @@ mod tests {
         payload.extend([0; 14]);
         payload.extend([protocol::AUTHENTICATION, 0, 0, 0, 0, 0, 0, 0]);
         payload.extend([protocol::TCP, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        let ipv6 = Ipv6::read(&packet(protocol::HOP_BY_HOP, &payload)).expect("well formed");
+        let ipv6 = read(&packet(protocol::HOP_BY_HOP, &payload)).expect("well formed");
         assert_eq!((ipv6.protocol, ipv6.header_len), (protocol::TCP, 40 + 16 + 8 + 12));
     }
 
@@ -153,7 +132,7 @@ mod tests {
     fn tells_fragments_from_atomic_ones() {
         let part = |place: u16| {
             let [high, low] = place.to_be_bytes();
-            Ipv6::read(&packet(protocol::FRAGMENT, &[protocol::UDP, 0, high, low, 0, 0, 0, 1])).map(|v6| v6.fragment)
+            read(&packet(protocol::FRAGMENT, &[protocol::UDP, 0, high, low, 0, 0, 0, 1])).map(|v6| v6.fragment)
         };
         assert_eq!(part(0x0000), Ok(false), "atomic");
         assert_eq!(part(0x0001), Ok(true), "first");
@@ -165,19 +144,19 @@ mod tests {
         let chain = |count: usize| [protocol::HOP_BY_HOP, 0, 0, 0, 0, 0, 0, 0].repeat(count);
         let mut most = chain(MOST_EXTENSIONS - 1);
         most.extend([protocol::UDP, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(Ipv6::read(&packet(protocol::HOP_BY_HOP, &most)).map(|v6| v6.protocol), Ok(protocol::UDP));
+        assert_eq!(read(&packet(protocol::HOP_BY_HOP, &most)).map(|v6| v6.protocol), Ok(protocol::UDP));
         let over = chain(MOST_EXTENSIONS + 1);
-        assert_eq!(Ipv6::read(&packet(protocol::HOP_BY_HOP, &over)), Err(HeaderError::Malformed));
+        assert_eq!(read(&packet(protocol::HOP_BY_HOP, &over)), Err(HeaderError::Malformed));
     }
 
     #[test]
     fn refuses_lengths_beyond_the_bytes() {
         assert_eq!(
-            Ipv6::read(&packet(protocol::ROUTING, &[protocol::UDP, 1, 0, 0, 0, 0, 0, 0])),
+            read(&packet(protocol::ROUTING, &[protocol::UDP, 1, 0, 0, 0, 0, 0, 0])),
             Err(HeaderError::Truncated)
         );
         let whole = packet(protocol::UDP, &[0; 8]);
-        assert_eq!(Ipv6::read(&whole[..47]), Err(HeaderError::Truncated));
-        assert_eq!(Ipv6::read(&whole[..39]), Err(HeaderError::Truncated));
+        assert_eq!(read(&whole[..47]), Err(HeaderError::Truncated));
+        assert_eq!(read(&whole[..39]), Err(HeaderError::Truncated));
     }
 }
