@@ -12,6 +12,7 @@ pub mod frame;
 pub mod io;
 pub mod maglev;
 pub mod model;
+pub mod moment;
 pub mod publish;
 pub mod snapshot;
 pub mod stats;

@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use crate::config::Poll;
-use crate::forward::forward;
+use crate::forward::parts::{MOST_PARTS, Parts};
 use crate::forward::verdict::{DropReason, Verdict};
+use crate::forward::{Flows, forward};
 use crate::io::{Held, PacketIo};
 use crate::publish::{Inbox, Publication};
 use crate::stats::{Board, Tally};
@@ -26,6 +27,20 @@ const DOWN_PAUSE: Duration = Duration::from_millis(100);
 /// Batches between two questions for the kernel's statistics.
 const BATCHES_A_QUESTION: u32 = 4096;
 
+/// Copies the parts of a packet that was cut into frames of their own. Answers whether there were frames for all;
+/// else none is taken.
+fn copy_out<Io: PacketIo>(parts: &Parts, io: &mut Io, into: &mut Vec<Held>) -> bool {
+    for part in parts.iter() {
+        let Some(held) = io.allocate(part.len()) else {
+            into.drain(..).for_each(|held| io.release(held));
+            return false;
+        };
+        io.frame(&held).bytes_mut().copy_from_slice(part);
+        into.push(held);
+    }
+    true
+}
+
 /// Whether an interface is down, and so may come up again.
 fn is_down(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NetworkDown
@@ -37,7 +52,10 @@ pub struct Worker<Io> {
     inbox: Inbox,
     board: Arc<Board>,
     tally: Tally,
+    flows: Flows,
     batch: Vec<Held>,
+    /// The parts of a packet that was cut, on their way into frames of their own.
+    parts: Vec<Held>,
     most: usize,
     poll: Poll,
 }
@@ -45,7 +63,9 @@ pub struct Worker<Io> {
 impl<Io: PacketIo> Worker<Io> {
     /// A worker that takes at most `most` frames at once and shows its totals on `board`.
     pub fn new(io: Io, inbox: Inbox, board: Arc<Board>, most: usize, poll: Poll) -> Self {
-        Self { io, inbox, board, tally: Tally::default(), batch: Vec::with_capacity(most), most, poll }
+        let (tally, flows) = (Tally::default(), Flows::default());
+        let (batch, parts) = (Vec::with_capacity(most), Vec::with_capacity(MOST_PARTS));
+        Self { io, inbox, board, tally, flows, batch, parts, most, poll }
     }
 
     /// Works until asked to stop. An interface that goes down is waited for; any other error ends the worker.
@@ -94,28 +114,36 @@ impl<Io: PacketIo> Worker<Io> {
         self.inbox.refresh();
         self.io.receive(&mut self.batch, self.most)?;
         let taken = self.batch.len();
+        let now = self.io.now();
         let Publication { snapshot, cells } = self.inbox.current();
         for held in self.batch.drain(..) {
             let mut frame = self.io.frame(&held);
             let came = frame.span().len;
-            let verdict = match forward(&mut frame, snapshot) {
+            let verdict = forward(&mut frame, snapshot, &mut self.flows, now);
+            let span = frame.span();
+            let verdict = match verdict {
                 Verdict::Passed if !Io::TAP => Verdict::Dropped(DropReason::NotAVip, None),
+                Verdict::Forwarded(service, _) if !copy_out(self.flows.parts(), &mut self.io, &mut self.parts) => {
+                    Verdict::Dropped(DropReason::NoFrame, Some(service))
+                }
                 verdict => verdict,
             };
-            let span = frame.span();
-            self.tally.count(verdict, came, span.len);
+            let leaves = span.len + self.parts.iter().map(Held::packet_len).sum::<usize>();
+            self.tally.count(verdict, came, leaves);
+            self.tally.parts += self.parts.len() as u64;
             if let Verdict::Forwarded(service, endpoint) = verdict
                 && let Some(entry) = snapshot.services.get(service as usize)
             {
-                cells.add(entry.cell, span.len);
+                cells.add(entry.cell, leaves);
                 if let Some(endpoint) = entry.endpoints.get(usize::from(endpoint)) {
-                    cells.add(endpoint.cell, span.len);
+                    cells.add(endpoint.cell, leaves);
                 }
             }
             match verdict {
                 Verdict::Forwarded(..) | Verdict::Answered(_) => self.io.send(held.moved_to(span)),
                 Verdict::Dropped(..) | Verdict::Passed => self.io.release(held),
             }
+            self.parts.drain(..).for_each(|part| self.io.send(part));
             observe(verdict);
         }
         if taken > 0 {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms from the bottom up, and what each may use of the others. A room may always use itself.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("moment", &[]),
     ("wire", &[]),
     ("frame", &[]),
     ("flow", &["wire"]),
@@ -14,9 +15,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("document", &[]),
     ("endpoint_set", &["document", "maglev", "model", "vip_map", "wire"]),
     ("snapshot", &["flow", "forward", "maglev", "model", "vip_map", "wire"]),
-    ("forward", &["flow", "frame", "maglev", "model", "snapshot", "vip_map", "wire"]),
+    ("forward", &["flow", "frame", "maglev", "model", "moment", "snapshot", "vip_map", "wire"]),
     ("config", &["document", "endpoint_set", "flow", "forward", "model", "snapshot", "wire"]),
-    ("io", &["config", "frame"]),
+    ("io", &["config", "frame", "moment"]),
     ("stats", &["forward", "io", "snapshot"]),
     ("publish", &["flow", "model", "snapshot", "stats"]),
     ("worker", &["config", "forward", "io", "publish", "stats"]),
@@ -44,7 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// The pure core knows no socket, file, thread, lock, logger or clock.
-const PURE: &[&str] = &["wire", "frame", "flow", "maglev", "model", "vip_map", "snapshot", "forward"];
+const PURE: &[&str] = &["moment", "wire", "frame", "flow", "maglev", "model", "vip_map", "snapshot", "forward"];
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::io",

@@ -7,11 +7,12 @@ use pointsman::config::{self, Poll};
 use pointsman::control::update::Builder;
 use pointsman::endpoint_set;
 use pointsman::forward::encap::Sources;
-use pointsman::forward::forward;
 use pointsman::forward::verdict::{DropReason, Verdict};
+use pointsman::forward::{Flows, forward};
 use pointsman::frame::{Frame, Span};
 use pointsman::io::HEADROOM;
 use pointsman::io::memory::Memory;
+use pointsman::moment::Moment;
 use pointsman::publish::{Inbox, Publisher};
 use pointsman::snapshot::{NextHop, Settings, Snapshot, Tag};
 use pointsman::stats::{Board, Tally};
@@ -107,7 +108,7 @@ fn assert_whole(frame: &[u8], snapshot: &Snapshot) {
 fn ten_million_frames_and_no_panic() {
     let snapshot = builder().snapshot();
     let golden = golden_frames();
-    let mut random = Random(20_261_121);
+    let (mut random, mut flows) = (Random(20_261_121), Flows::default());
     let (mut tally, mut bytes, mut buffer) = (Tally::default(), Vec::new(), vec![0; 4096]);
     let mut passed = 0;
     for _ in 0..10_000_000 {
@@ -115,7 +116,7 @@ fn ten_million_frames_and_no_panic() {
         let span = Span { start: HEADROOM, len: bytes.len() };
         buffer[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(&bytes);
         let mut frame = Frame::new(&mut buffer, span).expect("inside");
-        let verdict = forward(&mut frame, &snapshot);
+        let verdict = forward(&mut frame, &snapshot, &mut flows, Moment::default());
         match verdict {
             Verdict::Forwarded(..) => assert_whole(frame.bytes(), &snapshot),
             Verdict::Answered(_) => assert!(frame.bytes().len() <= bytes.len()),
@@ -188,7 +189,12 @@ fn what_cannot_be_sent_is_dropped_by_reason() {
         bytes.extend(&frame);
         bytes[headroom + 30..headroom + 34].copy_from_slice(&[203, 0, 113, 1]);
         let span = Span { start: headroom, len: frame.len() };
-        forward(&mut Frame::new(&mut bytes, span).expect("inside"), &builder.snapshot())
+        forward(
+            &mut Frame::new(&mut bytes, span).expect("inside"),
+            &builder.snapshot(),
+            &mut Flows::default(),
+            Moment::default(),
+        )
     };
     let hop = Some(NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None });
     let v6 = pointsman::forward::encap::Source {

@@ -4,20 +4,38 @@
 pub mod encap;
 mod icmp;
 pub mod parse;
+pub mod parts;
 pub mod select;
 pub mod verdict;
 
 use crate::frame::Frame;
+use crate::moment::Moment;
 use crate::snapshot::{ServiceEntry, Snapshot};
 use crate::vip_map::ServiceIndex;
 use crate::wire::icmp::Kind;
 
 use parse::{Addressed, Packet};
+use parts::Parts;
 use verdict::{DropReason, Verdict};
+
+/// What one worker remembers between packets. Its memory is fixed from the start.
+#[derive(Debug, Default)]
+pub struct Flows {
+    parts: Parts,
+}
+
+impl Flows {
+    /// The frames that follow the one just forwarded, where its packet had to be cut; all that leave are whole.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+}
 
 /// Decides what becomes of one frame, and makes of it what is to leave: the outer packet, or the answer. After
 /// [`Verdict::Dropped`] the frame's content means nothing; after [`Verdict::Passed`] it is unchanged.
-pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot) -> Verdict {
+pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Flows, now: Moment) -> Verdict {
+    flows.parts.clear();
+    _ = now;
     let addressed = match Addressed::read(frame.bytes()) {
         Ok(Some(addressed)) => addressed,
         Ok(None) => return Verdict::Passed,

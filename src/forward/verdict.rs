@@ -63,6 +63,8 @@ drop_reasons! {
     NoNextHop = "no_next_hop",
     /// No room before the packet for the outer headers.
     NoHeadroom = "no_headroom",
+    /// No free frame for the parts of a packet that had to be cut.
+    NoFrame = "no_frame",
 }
 
 impl DropReason {

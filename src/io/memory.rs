@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{HEADROOM, Held, KernelStatistics, PacketIo};
 use crate::frame::{Frame, Span};
+use crate::moment::Moment;
 
 /// Packet memory with a way in and a way out.
 #[derive(Debug)]
@@ -19,18 +20,33 @@ pub struct Memory {
     /// How many frames the way out holds until they are taken.
     room: usize,
     held: usize,
+    now: Moment,
 }
 
 impl Memory {
     /// Memory for `chunks` frames, and a way out that holds `room` of them until they are taken.
     pub fn new(chunks: usize, room: usize) -> Self {
         let (waiting, free) = (VecDeque::new(), (0..chunks as u64).collect());
-        Self { chunks: vec![Vec::new(); chunks], free, waiting, queued: Vec::new(), sent: Vec::new(), room, held: 0 }
+        Self {
+            chunks: vec![Vec::new(); chunks],
+            free,
+            waiting,
+            queued: Vec::new(),
+            sent: Vec::new(),
+            room,
+            held: 0,
+            now: Moment::default(),
+        }
     }
 
     /// Lets a frame come in.
     pub fn push(&mut self, frame: impl Into<Vec<u8>>) {
         self.waiting.push_back(frame.into());
+    }
+
+    /// Sets the clock.
+    pub fn set_now(&mut self, now: Moment) {
+        self.now = now;
     }
 
     /// Takes all frames that have left.
@@ -69,6 +85,20 @@ impl PacketIo for Memory {
             into.push(Held::new(chunk, Span { start: HEADROOM, len: frame.len() }));
         }
         Ok(())
+    }
+
+    fn now(&mut self) -> Moment {
+        self.now
+    }
+
+    fn allocate(&mut self, len: usize) -> Option<Held> {
+        let fits = self.queued.len() + self.sent.len() + self.held < self.room;
+        let chunk = if fits { self.free.pop()? } else { return None };
+        let buffer = &mut self.chunks[chunk as usize];
+        buffer.clear();
+        buffer.resize(HEADROOM + len, 0);
+        self.held += 1;
+        Some(Held::new(chunk, Span { start: HEADROOM, len }))
     }
 
     fn frame(&mut self, held: &Held) -> Frame<'_> {

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::frame::{Frame, Span};
+use crate::moment::{Moment, SECOND};
 
 pub mod capture_file;
 pub mod memory;
@@ -30,6 +31,11 @@ pub struct Held {
 impl Held {
     fn new(chunk: u64, span: Span) -> Self {
         Self { chunk, span }
+    }
+
+    /// Length of the packet in it, in bytes.
+    pub fn packet_len(&self) -> usize {
+        self.span.len
     }
 
     /// The same frame, its packet now at `span` of its chunk.
@@ -79,6 +85,13 @@ pub trait PacketIo {
     /// nothing is received (back-pressure), so the excess is dropped, and counted, before it costs anything.
     fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()>;
 
+    /// The moment by which the frames of this batch are judged.
+    fn now(&mut self) -> Moment;
+
+    /// A free frame for a packet of `len` bytes of the worker's own making; none where there is no free frame, or no
+    /// more could be sent. It is given back like one received.
+    fn allocate(&mut self, len: usize) -> Option<Held>;
+
     /// The frame's bytes, with the headroom before them.
     fn frame(&mut self, held: &Held) -> Frame<'_>;
 
@@ -96,4 +109,10 @@ pub trait PacketIo {
 
     /// What the kernel has counted; zeros where there is no kernel.
     fn statistics(&mut self) -> KernelStatistics;
+}
+
+/// The system's monotonic clock.
+fn monotonic() -> Moment {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Moment(now.tv_sec as u64 * SECOND + now.tv_nsec as u64)
 }

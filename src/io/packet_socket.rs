@@ -12,8 +12,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::time::Timespec;
 
-use super::{HEADROOM, Held, KernelStatistics, PacketIo};
+use super::{HEADROOM, Held, KernelStatistics, PacketIo, monotonic};
 use crate::frame::{Frame, Span};
+use crate::moment::Moment;
 
 /// Receive offload hands over packets of up to 64 KiB; they are taken whole and then dropped by reason.
 const LONGEST: usize = 65_536 + 18;
@@ -161,6 +162,15 @@ impl PacketIo for PacketSocket {
             into.push(Held::new(chunk, Span { start: HEADROOM, len }));
         }
         Ok(())
+    }
+
+    fn now(&mut self) -> Moment {
+        monotonic()
+    }
+
+    fn allocate(&mut self, len: usize) -> Option<Held> {
+        let chunk = if len <= LONGEST { self.free.pop()? } else { return None };
+        Some(Held::new(chunk, Span { start: HEADROOM, len }))
     }
 
     fn frame(&mut self, held: &Held) -> Frame<'_> {

@@ -6,7 +6,7 @@ use super::tally::{Tally, Traffic};
 use crate::forward::verdict::DropReason;
 use crate::io::KernelStatistics;
 
-const TOTALS: usize = 6;
+const TOTALS: usize = 7;
 const KERNEL: usize = 6;
 const VALUES: usize = TOTALS + KERNEL + DropReason::COUNT;
 
@@ -29,8 +29,9 @@ impl Default for Board {
 impl Board {
     /// Shows new totals. Only the worker that owns the board calls this.
     pub fn show_tally(&self, tally: &Tally) {
-        let Tally { received, sent, answered, drops } = tally;
-        let totals = [received.packets, received.bytes, sent.packets, sent.bytes, answered.packets, answered.bytes];
+        let Tally { received, sent, answered, parts, drops } = tally;
+        let [received, sent, answered] = [received, sent, answered].map(|traffic| [traffic.packets, traffic.bytes]);
+        let totals = received.into_iter().chain(sent).chain(answered).chain([*parts]);
         self.write(|| {
             store(&self.values[..TOTALS], totals);
             store(&self.values[TOTALS + KERNEL..], drops.iter().copied());
@@ -75,6 +76,7 @@ fn split(values: &[u64; VALUES]) -> (Tally, KernelStatistics) {
         received: traffic(0),
         sent: traffic(2),
         answered: traffic(4),
+        parts: values[6],
         drops: std::array::from_fn(|i| values[TOTALS + KERNEL + i]),
     };
     (tally, KernelStatistics::from_array(std::array::from_fn(|i| values[TOTALS + i])))

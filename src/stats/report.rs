@@ -21,6 +21,9 @@ pub struct Report {
     pub pointsman_sent_bytes_total: By<u64>,
     pub pointsman_answered_packets_total: By<u64>,
     pub pointsman_answered_bytes_total: By<u64>,
+    /// Frames sent beyond one a packet, where a packet had to be cut into parts: not in the contract, as `sent` counts
+    /// packets, so that received = sent + answered + drops.
+    pub pointsman_fragments_made_total: By<u64>,
     pub pointsman_drops_total: By<u64>,
     pub pointsman_service_packets_total: By<u64>,
     pub pointsman_service_bytes_total: By<u64>,
@@ -46,6 +49,7 @@ impl Report {
         put(&mut self.pointsman_received_packets_total, &mut self.pointsman_received_bytes_total, tally.received);
         put(&mut self.pointsman_sent_packets_total, &mut self.pointsman_sent_bytes_total, tally.sent);
         put(&mut self.pointsman_answered_packets_total, &mut self.pointsman_answered_bytes_total, tally.answered);
+        self.pointsman_fragments_made_total.insert(worker.clone(), tally.parts);
         for (reason, count) in DropReason::ALL.iter().zip(tally.drops) {
             *self.pointsman_drops_total.entry(reason.name().to_owned()).or_default() += count;
         }

@@ -34,6 +34,8 @@ pub struct Tally {
     pub sent: Traffic,
     /// Frames sent back to clients by the node itself.
     pub answered: Traffic,
+    /// Frames sent beyond one a packet, where a packet had to be cut into parts.
+    pub parts: u64,
     /// Packets dropped, by the reason's number.
     pub drops: [u64; DropReason::COUNT],
 }
@@ -44,6 +46,7 @@ impl Default for Tally {
             received: Traffic::default(),
             sent: Traffic::default(),
             answered: Traffic::default(),
+            parts: 0,
             drops: [0; DropReason::COUNT],
         }
     }
@@ -72,6 +75,7 @@ impl Tally {
         self.received = self.received.plus(other.received);
         self.sent = self.sent.plus(other.sent);
         self.answered = self.answered.plus(other.answered);
+        self.parts += other.parts;
         self.drops.iter_mut().zip(other.drops).for_each(|(sum, more)| *sum += more);
         self
     }

@@ -14,6 +14,7 @@ use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 
 use super::{HEADROOM, Held, KernelStatistics, PacketIo};
 use crate::frame::{Frame, Span};
+use crate::moment::Moment;
 
 pub use reader::Fault;
 use reader::Reader;
@@ -54,6 +55,8 @@ pub struct CaptureFile {
     output: PathBuf,
     writer: PcapWriter<BufWriter<File>>,
     chunk: Vec<u8>,
+    /// Frames of the worker's own making; their chunks are numbered from 1.
+    made: Vec<Vec<u8>>,
     packet: Vec<u8>,
     /// The time of the frame in `chunk`, since 1970.
     time: Duration,
@@ -89,6 +92,7 @@ impl CaptureFile {
             output: output.to_owned(),
             writer,
             chunk: Vec::new(),
+            made: Vec::new(),
             packet: Vec::new(),
             time: Duration::ZERO,
             count: 0,
@@ -107,6 +111,7 @@ impl CaptureFile {
         if self.packet.len() > LARGEST {
             return Err(at(Fault::TooLarge(self.packet.len())));
         }
+        self.made.clear();
         self.chunk.clear();
         self.chunk.resize(HEADROOM, 0);
         self.chunk.extend_from_slice(&self.packet);
@@ -139,13 +144,27 @@ impl PacketIo for CaptureFile {
         Ok(())
     }
 
+    fn now(&mut self) -> Moment {
+        Moment(self.time.as_nanos() as u64)
+    }
+
+    fn allocate(&mut self, len: usize) -> Option<Held> {
+        self.made.push(vec![0; HEADROOM + len]);
+        Some(Held::new(self.made.len() as u64, Span { start: HEADROOM, len }))
+    }
+
     fn frame(&mut self, held: &Held) -> Frame<'_> {
-        Frame::new(&mut self.chunk, held.span).expect("a held frame lies inside its chunk")
+        let chunk = match held.chunk {
+            0 => &mut self.chunk,
+            made => &mut self.made[made as usize - 1],
+        };
+        Frame::new(chunk, held.span).expect("a held frame lies inside its chunk")
     }
 
     fn send(&mut self, held: Held) {
-        let Span { start, len } = held.span;
-        let packet = PcapPacket::new(self.time, len as u32, &self.chunk[start..start + len]);
+        let time = self.time;
+        let bytes = self.frame(&held).bytes().to_vec();
+        let packet = PcapPacket::new(time, bytes.len() as u32, &bytes);
         if let Err(error) = self.writer.write_packet(&packet) {
             let error = CaptureError::File { path: self.output.clone(), fault: error.into() };
             self.unwritten.get_or_insert(error);

@@ -15,7 +15,12 @@ use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 use super::ring::{Consumer, Memory, Producer};
 use super::umem::Umem;
 use crate::frame::{Frame, Span};
-use crate::io::Held;
+use crate::io::{HEADROOM, Held};
+
+/// The most frames kept back for packets of our own making: the parts of one packet.
+const LARGEST_RESERVE: usize = 64;
+/// The share of all frames that is kept back is one in so many.
+const SHARE_OF_RESERVE: usize = 16;
 
 /// Sizes of the rings, in entries, for so many frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +85,15 @@ pub struct Exchange<M> {
     /// The only place that is not in shared memory.
     free: Vec<u64>,
     held: u32,
+    /// How many free frames the kernel is not offered, for packets of our own making.
+    reserve: usize,
 }
 
 impl<M: Memory> Exchange<M> {
     /// With these frames free; all others are in the rings, or the kernel's.
     pub fn new(umem: Umem<M>, rings: Rings<M>, free: Vec<u64>) -> Self {
-        Self { umem, rings, free, held: 0 }
+        let reserve = usize::min(LARGEST_RESERVE, umem.chunks().count() / SHARE_OF_RESERVE);
+        Self { umem, rings, free, held: 0, reserve }
     }
 
     /// Hands over up to `most` received frames, as long as all that are held could be sent.
@@ -100,6 +108,14 @@ impl<M: Memory> Exchange<M> {
             into.push(Held::new(chunk, span));
         });
         self.held += (into.len() - before) as u32;
+    }
+
+    /// Takes a free frame for a packet of `len` bytes, as long as it could be sent.
+    pub fn allocate(&mut self, len: usize) -> Option<Held> {
+        let fits = HEADROOM + len <= self.umem.chunk_size() as usize && self.rings.tx.room() > self.held;
+        let chunk = if fits { self.free.pop()? } else { return None };
+        self.held += 1;
+        Some(Held::new(chunk, Span { start: HEADROOM, len }))
     }
 
     /// The packet of a held frame, in its whole chunk.
@@ -133,11 +149,13 @@ impl<M: Memory> Exchange<M> {
         self.rings.tx.publish();
     }
 
-    /// Collects the frames that the kernel has sent, and offers it all that are free.
+    /// Collects the frames that the kernel has sent, and offers it all that are free but a few for packets of our own.
     pub fn recycle(&mut self) {
         let Self { umem, rings, free, .. } = self;
         rings.completion.take(u32::MAX, |address| free.push(umem.chunk_of(address)));
-        while let Some(chunk) = free.pop() {
+        while free.len() > self.reserve
+            && let Some(chunk) = free.pop()
+        {
             if !rings.fill.push(chunk) {
                 free.push(chunk);
                 break;

@@ -14,9 +14,10 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use self::exchange::{Exchange, Sizes};
 use self::umem::Mapping;
-use super::{Held, KernelStatistics, PacketIo};
+use super::{Held, KernelStatistics, PacketIo, monotonic};
 use crate::config::ZeroCopy;
 use crate::frame::Frame;
+use crate::moment::Moment;
 
 mod exchange;
 #[cfg(test)]
@@ -200,6 +201,14 @@ impl PacketIo for XskIo {
     fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
         self.exchange.receive(into, most);
         Ok(())
+    }
+
+    fn now(&mut self) -> Moment {
+        monotonic()
+    }
+
+    fn allocate(&mut self, len: usize) -> Option<Held> {
+        self.exchange.allocate(len)
     }
 
     fn frame(&mut self, held: &Held) -> Frame<'_> {
