@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -9,10 +10,12 @@ use serde_json::Value;
 use crate::document::{Collector, Node, Problems};
 use crate::maglev;
 use crate::model::{
-    Affinity, Echo, Encap, Endpoint, EndpointSet, MOST_SERVICES, PortRange, Protocol, Revision, Service, State,
+    Affinity, Echo, Encap, Endpoint, EndpointSet, MOST_SERVICES, MplsOver, PortRange, Protocol, Revision, Service,
+    State,
 };
 use crate::vip_map::Claim;
 use crate::wire::l4::WITH_PORTS;
+use crate::wire::{gue, mpls};
 
 /// The longest name of a service or endpoint, in bytes: a Kubernetes namespace and name fit.
 const LONGEST_NAME: usize = 512;
@@ -231,22 +234,28 @@ fn read_allow(node: &Node<'_>) -> Option<Vec<IpNet>> {
 }
 
 fn read_encap(node: &Node<'_>) -> Option<Encap> {
-    let table = node.table(&["type", "key"])?;
-    let key = optional(table.get("key"), |node| node.integer(0..=u64::from(u32::MAX)).map(|key| key as u32));
-    let (gre, key) = (Encap::Gre { key: None }, key?);
-    let kind = table.require("type")?.choice(&[
-        ("gre", gre),
-        ("ipip", Encap::Ipip),
-        ("gue", Encap::Gue),
-        ("mpls", Encap::Mpls),
-    ])?;
-    match (kind, table.get("key")) {
-        (Encap::Gre { .. }, _) => Some(Encap::Gre { key }),
-        (_, Some(node)) => {
-            node.refuse("only type \"gre\" has a key");
-            None
+    let table = node.table(&["type", "key", "port", "checksum", "label", "over"])?;
+    let kind = table.require("type")?.choice(&[("gre", "gre"), ("ipip", "ipip"), ("gue", "gue"), ("mpls", "mpls")])?;
+    for (key, of) in [("key", "gre"), ("port", "gue"), ("checksum", "gue"), ("label", "mpls"), ("over", "mpls")] {
+        if kind != of
+            && let Some(node) = table.get(key)
+        {
+            node.refuse(format!("only type \"{of}\" has a {key}"));
+            return None;
         }
-        (other, None) => Some(other),
+    }
+    let number = |key: &str, range| optional(table.get(key), |node| node.integer(RangeInclusive::clone(&range)));
+    match kind {
+        "gre" => Some(Encap::Gre { key: number("key", 0..=u64::from(u32::MAX))?.map(|key| key as u32) }),
+        "gue" => Some(Encap::Gue {
+            port: number("port", 1..=65_535)?.map_or(gue::PORT, |port| port as u16),
+            checksum: optional(table.get("checksum"), Node::boolean)?,
+        }),
+        "mpls" => Some(Encap::Mpls {
+            label: number("label", mpls::FIRST_LABEL.into()..=mpls::LAST_LABEL.into())?.map(|label| label as u32),
+            over: optional(table.get("over"), |node| node.choice(&[("gre", MplsOver::Gre)]))?,
+        }),
+        _ => Some(Encap::Ipip),
     }
 }
 

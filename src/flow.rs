@@ -2,7 +2,7 @@
 //! same major number, or two nodes would send one flow to two endpoints.
 
 use std::hash::Hasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use siphasher::sip::SipHasher13;
 
@@ -27,6 +27,12 @@ pub fn address_bits(address: IpAddr) -> u128 {
         IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped()),
         IpAddr::V6(v6) => u128::from(v6),
     }
+}
+
+/// The address that a number from [`address_bits`] stands for.
+pub fn address_of(bits: u128) -> IpAddr {
+    let v6 = Ipv6Addr::from(bits);
+    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
 }
 
 /// Which parts of a flow decide its endpoint.
@@ -74,6 +80,11 @@ impl FlowHash {
     /// The flow's slot in a table of `size` slots, by a multiplication instead of a division.
     pub fn slot(self, size: u32) -> u32 {
         (((self.0 >> 32) * u64::from(size)) >> 32) as u32
+    }
+
+    /// A UDP source port for the flow's tunnel, out of the 16,384 dynamic ones (RFC 8085 section 5.1.1).
+    pub fn source_port(self) -> u16 {
+        0xc000 | (self.0 >> 16) as u16 & 0x3fff
     }
 
     /// A 20-bit IPv6 flow label that is never 0 (RFC 6437).
@@ -131,5 +142,7 @@ mod tests {
         assert_eq!(FlowHash(0).slot(65_537), 0);
         assert_eq!(FlowHash(u64::MAX).flow_label(), 0xf_ffff);
         assert_eq!(FlowHash(0xfff0_0000).flow_label(), 1);
+        assert_eq!(FlowHash(u64::MAX).source_port(), 65_535);
+        assert_eq!(FlowHash(0).source_port(), 49_152);
     }
 }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 pub use crate::flow::Affinity;
+use crate::wire::gue;
 use crate::wire::l4::protocol;
 
 /// The most services of a set. 10,000 is what one node is measured with; this is where a set is surely a mistake.
@@ -119,12 +120,39 @@ pub enum Encap {
         #[serde(skip_serializing_if = "Option::is_none")]
         key: Option<u32>,
     },
-    /// The packet itself behind an IP header.
+    /// The packet itself behind an IP header (RFC 2003, 2473, 4213).
     Ipip,
     /// Generic UDP encapsulation, variant 0.
-    Gue,
-    /// An MPLS label.
-    Mpls,
+    Gue {
+        /// The endpoints' UDP port.
+        #[serde(skip_serializing_if = "is_default_gue_port")]
+        port: u16,
+        /// Whether UDP checksums are sent; none: over IPv6, where only tunnels may do without (RFC 6935), and not over
+        /// IPv4.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        checksum: Option<bool>,
+    },
+    /// A label that the endpoint pops (RFC 3032).
+    Mpls {
+        /// None: explicit null, which says no more than the inner packet's family.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        label: Option<u32>,
+        /// What carries it; none: the link, so that the label is for the next hop.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        over: Option<MplsOver>,
+    },
+}
+
+/// What carries a labelled packet to its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MplsOver {
+    /// GRE without a key (RFC 4023).
+    Gre,
+}
+
+fn is_default_gue_port(port: &u16) -> bool {
+    *port == gue::PORT
 }
 
 impl Default for Encap {

@@ -184,12 +184,14 @@ impl Inbox {
 mod tests {
     use super::*;
     use crate::flow::Seed;
+    use crate::forward::encap::Sources;
     use crate::model::Generation;
     use crate::snapshot::{Dscp, Settings};
     use std::time::Duration;
 
     fn publication(generation: u64) -> Publication {
-        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64 };
+        let sources = Sources::default();
+        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
         let snapshot = Snapshot { generation: Generation(generation), ..Snapshot::empty(settings) };
         Publication { snapshot: Arc::new(snapshot), cells: Arc::default() }
     }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
 use crate::flow::{Seed, address_bits};
-use crate::forward::encap::Outer;
+use crate::forward::encap::{Outer, Sources};
 use crate::maglev::{self, Candidate};
 use crate::model::{Echo, Generation, Revision, Service};
 use crate::vip_map::VipMap;
@@ -25,6 +25,15 @@ pub struct NextHop {
     pub source: MacAddress,
     /// The 802.1Q tag they leave with.
     pub tag: Tag,
+}
+
+/// The way to an endpoint's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Where packets go first; none while it is not known.
+    pub next_hop: Option<NextHop>,
+    /// The largest outer packet that gets there, in bytes: the underlay's MTU, or what a router on the way has said.
+    pub mtu: u32,
 }
 
 /// The 802.1Q tag of a frame that leaves.
@@ -59,6 +68,8 @@ pub struct Settings {
     pub underlay_mtu: u32,
     /// Hop limit of outer packets and of answers.
     pub hop_limit: u8,
+    /// The node's addresses in outer headers.
+    pub sources: Sources,
 }
 
 /// Number of a counter cell (`stats`).
@@ -86,10 +97,10 @@ pub struct ServiceEntry {
 /// One endpoint, ready for packets.
 #[derive(Debug)]
 pub struct EndpointEntry {
-    /// The headers put in front; none where this encapsulation or family cannot be sent.
+    /// The headers put in front; none where the node has no source address of its family.
     pub outer: Option<Outer>,
-    /// Number of its next hop in [`Snapshot::next_hops`].
-    pub next_hop: u32,
+    /// Number of the way to it in [`Snapshot::paths`].
+    pub path: u32,
     /// Counts what is sent to it.
     pub cell: Cell,
 }
@@ -174,8 +185,10 @@ pub struct Snapshot {
     pub vips: Arc<VipMap>,
     /// In the order of their names.
     pub services: Arc<[Arc<ServiceEntry>]>,
-    /// By number; none while it is not known where an endpoint's packets go.
-    pub next_hops: Arc<[Option<NextHop>]>,
+    /// The ways to endpoints, by number.
+    pub paths: Arc<[Path]>,
+    /// The UDP ports that tunnels of this node go to.
+    pub gue_ports: Arc<[u16]>,
 }
 
 impl Snapshot {
@@ -187,7 +200,8 @@ impl Snapshot {
             settings,
             vips: Arc::default(),
             services: Arc::new([]),
-            next_hops: Arc::new([]),
+            paths: Arc::new([]),
+            gue_ports: Arc::new([]),
         }
     }
 }

@@ -111,6 +111,14 @@ impl VipMap {
         found
     }
 
+    /// The service for packets of a protocol whose port is not known, if there is only one that can take them.
+    pub fn only_service(&self, destination: u128, protocol: u8) -> Option<ServiceIndex> {
+        let vips = self.levels.iter().filter_map(|level| level.vips.get(&(destination & level.mask)));
+        let mut services = vips.flat_map(|vip| vip.services(protocol));
+        let first = services.next()?;
+        services.all(|service| service == first).then_some(first)
+    }
+
     /// The service that a ping of the VIP belongs to where none takes ICMP: the first of the most specific VIP.
     pub fn first_service(&self, destination: u128) -> Option<ServiceIndex> {
         self.levels.iter().find_map(|level| level.vips.get(&(destination & level.mask))?.first)
@@ -139,6 +147,14 @@ impl Vip {
             every: every.map(|(_, service)| *service),
             first: claims.iter().map(|(_, service)| *service).min(),
         }
+    }
+
+    /// The services that take some of a protocol's packets.
+    fn services(&self, protocol: u8) -> impl Iterator<Item = ServiceIndex> {
+        let first = self.segments.partition_point(|segment| segment.last < point(protocol, 0));
+        let own =
+            self.segments.iter().skip(first).take_while(move |segment| segment.first >> 16 == u32::from(protocol));
+        own.map(|segment| segment.service).chain(self.every)
     }
 
     fn find(&self, protocol: u8, port: u16) -> Option<ServiceIndex> {

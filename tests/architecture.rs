@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["document", "endpoint_set", "flow", "forward", "model", "snapshot", "wire"]),
     ("io", &["config", "frame", "moment"]),
     ("stats", &["forward", "io", "snapshot"]),
-    ("publish", &["flow", "model", "snapshot", "stats"]),
+    ("publish", &["flow", "forward", "model", "snapshot", "stats"]),
     ("worker", &["config", "forward", "io", "publish", "stats"]),
     ("steer", &["config"]),
     ("underlay", &["snapshot", "wire"]),

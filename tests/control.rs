@@ -123,7 +123,8 @@ fn answer(stream: &UnixStream) -> Value {
 }
 
 fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result<()>>>) {
-    let settings = Settings { seed: config.seed, dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64 };
+    let sources = Sources { v4: config.underlay.source_v4, v6: config.underlay.source_v6 };
+    let settings = Settings { seed: config.seed, dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
     let mut publisher = Publisher::new().expect("eventfd");
     let (mut workers, mut threads) = (Vec::new(), Vec::new());
     for queue in 0..2 {
@@ -134,11 +135,10 @@ fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result<()>
         threads.push(std::thread::spawn(move || worker.run().map(drop)));
         workers.push(WorkerFacts { queue, core: None, zero_copy: false, board });
     }
-    let sources = Sources { v4: config.underlay.source_v4, v6: config.underlay.source_v6 };
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     let node = Node::new(Parts {
         facts: Facts { name: "edge".to_owned(), driver: "memory", mode: None },
-        builder: Builder::new(settings, sources, workers.len()),
+        builder: Builder::new(settings, workers.len()),
         ways: Ways::Fixed(hop),
         gate: Box::new(OpenGate(vips)),
         underlay_mtu: 1500,

@@ -30,11 +30,11 @@ impl OfflineNode {
             dscp: underlay.dscp,
             underlay_mtu: underlay.mtu.unwrap_or(config::DEFAULT_MTU),
             hop_limit: underlay.hop_limit,
+            sources: Sources { v4: underlay.source_v4, v6: underlay.source_v6 },
         };
-        let sources = Sources { v4: underlay.source_v4, v6: underlay.source_v6 };
         let source = config.interface.mac.unwrap_or(config::DEFAULT_MAC);
         let next_hop = underlay.next_hop.map(|destination| NextHop { destination, source, tag: Tag::AsReceived });
-        Ok(Self { config, builder: Builder::new(settings, sources, 1), publisher: Publisher::new()?, next_hop })
+        Ok(Self { config, builder: Builder::new(settings, 1), publisher: Publisher::new()?, next_hop })
     }
 
     /// Refuses a config that leaves the network unknown.
@@ -53,7 +53,7 @@ impl OfflineNode {
     pub fn build(&mut self, set: &EndpointSet) -> Result<Vec<Publication>> {
         let joined = join(&self.config, set).map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
         self.builder.update(&joined, (self.publisher.edition(), self.publisher.adopted()));
-        self.builder.resolve(|_| self.next_hop);
+        self.builder.resolve(|_| (self.next_hop, None));
         Ok(self.builder.publish())
     }
 }

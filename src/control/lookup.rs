@@ -132,13 +132,13 @@ fn explain_service(query: &Query, flow: &FlowKey, entry: &ServiceEntry, snapshot
         return Answer { service, slot, ..told("dropped: no_endpoint, none takes new flows".to_owned()) };
     };
     let (endpoint, ready) = (&entry.service.endpoints[index], &entry.endpoints[index]);
-    let hop = snapshot.next_hops.get(ready.next_hop as usize).and_then(Option::as_ref);
+    let hop = snapshot.paths.get(ready.path as usize).and_then(|path| path.next_hop.as_ref());
     let chosen = format!(
         "hash {:016x} is slot {} of {}, whose endpoint is {}",
         selection.hash.0, selection.slot, entry.table_size, endpoint.name
     );
     let reason = match (ready.outer, hop) {
-        (None, _) => format!("{chosen}; dropped: unsupported_encap, no source of its family or no such encapsulation"),
+        (None, _) => format!("{chosen}; dropped: no_outer_source, the node has no source address of its family"),
         (_, None) => format!("{chosen}; dropped: no_next_hop, the way to it is not known"),
         (Some(_), Some(hop)) => format!("{chosen}; next hop {}", hop.destination),
     };

@@ -1,27 +1,28 @@
 //! Endpoint set → snapshot. Only what has changed is built anew; `replay` and the daemon both come this way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::endpoint_set::claims_of;
-use crate::forward::encap::{Outer, Sources};
-use crate::model::{Endpoint, EndpointSet, Generation, Revision, Service};
+use crate::forward::encap::Outer;
+use crate::model::{Encap, Endpoint, EndpointSet, Generation, Revision, Service};
 use crate::publish::Publication;
-use crate::snapshot::{EndpointEntry, NextHop, ServiceEntry, Settings, Snapshot};
+use crate::snapshot::{EndpointEntry, NextHop, Path, ServiceEntry, Settings, Snapshot};
 use crate::stats::{CellIds, Cells, Counted};
 use crate::vip_map::VipMap;
+use crate::wire::Family;
 
 /// Builds snapshots, and remembers what of the last one can be used again.
 pub struct Builder {
     settings: Settings,
-    sources: Sources,
     revision: Revision,
     generation: Generation,
     entries: HashMap<String, Arc<ServiceEntry>>,
     services: Arc<[Arc<ServiceEntry>]>,
     vips: Arc<VipMap>,
-    next_hops: Arc<[Option<NextHop>]>,
+    paths: Arc<[Path]>,
+    gue_ports: Arc<[u16]>,
     addresses: CellIds<IpAddr>,
     cell_ids: CellIds<Counted>,
     /// By worker.
@@ -30,16 +31,16 @@ pub struct Builder {
 
 impl Builder {
     /// A builder for `workers` workers, with an empty set.
-    pub fn new(settings: Settings, sources: Sources, workers: usize) -> Self {
+    pub fn new(settings: Settings, workers: usize) -> Self {
         Self {
             settings,
-            sources,
             revision: Revision::default(),
             generation: Generation::default(),
             entries: HashMap::new(),
             services: Arc::new([]),
             vips: Arc::default(),
-            next_hops: Arc::new([]),
+            paths: Arc::new([]),
+            gue_ports: Arc::new([]),
             addresses: CellIds::default(),
             cell_ids: CellIds::default(),
             cells: vec![Cells::default(); workers],
@@ -77,6 +78,7 @@ impl Builder {
             let claims =
                 claims.flat_map(|(entry, index)| claims_of(&entry.service).into_iter().map(move |c| (c, index)));
             self.vips = Arc::new(VipMap::build(claims));
+            self.gue_ports = gue_ports(&services).into();
         }
         self.services = services.into();
         self.cells.iter_mut().for_each(|cells| cells.grow(self.cell_ids.count()));
@@ -91,9 +93,10 @@ impl Builder {
 
     fn build_endpoint(&mut self, service: &Service, endpoint: &Endpoint) -> EndpointEntry {
         let counted = Counted::Endpoint(service.name.clone(), endpoint.name.clone());
+        let (inner, Settings { sources, hop_limit, .. }) = (Family::of(service.vip.addr()), self.settings);
         EndpointEntry {
-            outer: Outer::new(service.encap, endpoint.address, &self.sources, self.settings.hop_limit),
-            next_hop: self.addresses.acquire(endpoint.address),
+            outer: Outer::new(service.encap, inner, endpoint.address, &sources, hop_limit),
+            path: self.addresses.acquire(endpoint.address),
             cell: self.cell_ids.acquire(counted),
         }
     }
@@ -103,25 +106,28 @@ impl Builder {
         for endpoint in &entry.service.endpoints {
             let counted = Counted::Endpoint(entry.service.name.clone(), endpoint.name.clone());
             self.cell_ids.release(&counted, edition);
-            // Next hops are numbered anew in each snapshot that needs it, so their numbers need no rest.
+            // Paths are numbered anew in each snapshot that needs it, so their numbers need no rest.
             self.addresses.release(&endpoint.address, 0);
         }
     }
 
-    /// Asks for every endpoint's next hop. Answers whether any is another than before.
-    pub fn resolve(&mut self, next_hop: impl Fn(IpAddr) -> Option<NextHop>) -> bool {
-        let mut next_hops = vec![None; self.addresses.count()];
+    /// Asks for the way to every endpoint: its next hop, and what routers on it have said of its MTU, in bytes. Answers
+    /// whether any is another than before.
+    pub fn resolve(&mut self, way: impl Fn(IpAddr) -> (Option<NextHop>, Option<u32>)) -> bool {
+        let underlay_mtu = self.settings.underlay_mtu;
+        let mut paths = vec![Path { next_hop: None, mtu: underlay_mtu }; self.addresses.count()];
         for (address, id) in self.addresses.iter() {
-            next_hops[id as usize] = next_hop(*address);
+            let (next_hop, lowered) = way(*address);
+            paths[id as usize] = Path { next_hop, mtu: lowered.map_or(underlay_mtu, |mtu| mtu.min(underlay_mtu)) };
         }
-        let changed = *next_hops != *self.next_hops;
+        let changed = *paths != *self.paths;
         if changed {
-            self.next_hops = next_hops.into();
+            self.paths = paths.into();
         }
         changed
     }
 
-    /// Changes what all services share; entries are kept.
+    /// Changes what all services share; entries are kept, and the ways are to be [resolved](Self::resolve) again.
     pub fn set_underlay_mtu(&mut self, mtu: u32) {
         self.settings.underlay_mtu = mtu;
     }
@@ -142,7 +148,8 @@ impl Builder {
             settings: self.settings,
             vips: self.vips.clone(),
             services: self.services.clone(),
-            next_hops: self.next_hops.clone(),
+            paths: self.paths.clone(),
+            gue_ports: self.gue_ports.clone(),
         }
     }
 
@@ -174,4 +181,13 @@ impl Builder {
             }
         }
     }
+}
+
+/// The UDP ports of all services' tunnels.
+fn gue_ports(services: &[Arc<ServiceEntry>]) -> Vec<u16> {
+    let port = |entry: &Arc<ServiceEntry>| match entry.service.encap {
+        Encap::Gue { port, .. } => Some(port),
+        _ => None,
+    };
+    services.iter().filter_map(port).collect::<BTreeSet<u16>>().into_iter().collect()
 }

@@ -70,8 +70,13 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let mut server = Server::bind(&config.control)?;
     let opened = driver::open(&config, &link)?;
     let cores = choose_cores(&config, opened.queues.len())?;
-    let settings =
-        Settings { seed: config.seed, dscp: config.underlay.dscp, underlay_mtu, hop_limit: config.underlay.hop_limit };
+    let settings = Settings {
+        seed: config.seed,
+        dscp: config.underlay.dscp,
+        underlay_mtu,
+        hop_limit: config.underlay.hop_limit,
+        sources: sources(&config, &link),
+    };
     let Opened { driver, mode, gate, queues } = opened;
     let mode = mode.map(|mode| mode.to_string());
     let mut publisher = Publisher::new()?;
@@ -85,7 +90,7 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
         workers.push(facts);
     }
     let facts = Facts { name: node_name(&config), driver, mode: mode.clone() };
-    let builder = Builder::new(settings, sources(&config, &link), workers.len());
+    let builder = Builder::new(settings, workers.len());
     let ways = ways(&config, &link)?;
     let gate = std::rc::Rc::new(std::cell::RefCell::new(Some(gate)));
     let shared_gate = Box::new(SharedGate(gate.clone()));

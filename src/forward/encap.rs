@@ -2,18 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::parse::{Family, Packet};
+use super::parse::Packet;
 use super::verdict::DropReason;
 use crate::flow::FlowHash;
 use crate::frame::Frame;
-use crate::model::Encap;
+use crate::model::{Encap, MplsOver};
 use crate::snapshot::{Dscp, NextHop, Settings, Tag};
-use crate::wire::ethernet::{Ethernet, HEADER_LEN as ETHERNET_LEN, TAG_LEN};
+use crate::wire::checksum::Sum;
+use crate::wire::ethernet::{Ethernet, HEADER_LEN as ETHERNET_LEN, TAG_LEN, ethertype};
 use crate::wire::l4::protocol;
-use crate::wire::{gre, ipv4, ipv6};
+use crate::wire::{Family, gre, gue, ipv4, ipv6, mpls, udp};
 
-/// The longest headers that are put in front, in bytes: tagged Ethernet, IPv6, GRE with a key.
-pub const MOST_OUTER: usize = ETHERNET_LEN + TAG_LEN + ipv6::HEADER_LEN + gre::KEYED_HEADER_LEN;
+/// The longest headers behind Ethernet's, in bytes: IPv6, UDP, GUE.
+const LONGEST: usize = ipv6::HEADER_LEN + udp::HEADER_LEN + gue::HEADER_LEN;
+
+/// The longest headers that are put in front, in bytes, a tag included.
+pub const MOST_OUTER: usize = ETHERNET_LEN + TAG_LEN + LONGEST;
 
 /// The node's address in outer headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,114 +37,231 @@ pub struct Sources {
     pub v6: Option<Source<Ipv6Addr>>,
 }
 
+impl Sources {
+    /// Whether outer packets of this node can have this source.
+    pub fn hold(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => self.v4.is_some_and(|own| v4 & !own.entropy == own.address),
+            IpAddr::V6(v6) => self.v6.is_some_and(|own| v6 & !own.entropy == own.address),
+        }
+    }
+}
+
 /// The outer headers for one endpoint, Ethernet aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outer {
-    ip: OuterIp,
-    key: Option<u32>,
+    /// As they leave, but for what depends on the packet.
+    template: [u8; LONGEST],
+    len: usize,
+    carrier: Carrier,
+    tunnel: Tunnel,
 }
 
+/// The outermost header behind Ethernet's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OuterIp {
-    V4([u8; ipv4::HEADER_LEN], Ipv4Addr),
-    V6([u8; ipv6::HEADER_LEN], Ipv6Addr),
+enum Carrier {
+    V4 { entropy: Ipv4Addr },
+    V6 { entropy: Ipv6Addr },
+    Label,
+}
+
+/// What of the headers behind it depends on the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tunnel {
+    Nothing,
+    Udp { checksum: bool },
+    Label,
 }
 
 impl Outer {
-    /// The headers to reach `endpoint`, or `None` where this node cannot send them: an encapsulation that it does not
-    /// have, or an address family without a source.
-    pub fn new(encap: Encap, endpoint: IpAddr, sources: &Sources, hop_limit: u8) -> Option<Self> {
-        let Encap::Gre { key } = encap else { return None };
-        let ip = match endpoint {
+    /// The headers to reach `endpoint` with packets of the family `inner`, or `None` where this node has no source
+    /// address of the endpoint's family.
+    pub fn new(encap: Encap, inner: Family, endpoint: IpAddr, sources: &Sources, hop_limit: u8) -> Option<Self> {
+        let mut outer = Self { template: [0; LONGEST], len: 0, carrier: Carrier::Label, tunnel: Tunnel::Nothing };
+        match encap {
+            Encap::Gre { key } => {
+                outer.add_ip(endpoint, sources, hop_limit, protocol::GRE)?;
+                outer.add(gre::header_len(key), |into| gre::write(into, key, inner.ethertype()));
+            }
+            Encap::Ipip => outer.add_ip(endpoint, sources, hop_limit, inner.protocol())?,
+            Encap::Gue { port, checksum } => {
+                outer.add_ip(endpoint, sources, hop_limit, protocol::UDP)?;
+                outer.tunnel = Tunnel::Udp { checksum: checksum.unwrap_or(endpoint.is_ipv6()) };
+                outer.add(udp::HEADER_LEN, |into| udp::template(into, port));
+                outer.add(gue::HEADER_LEN, |into| gue::write(into, inner.protocol()));
+            }
+            Encap::Mpls { label, over } => {
+                if over == Some(MplsOver::Gre) {
+                    outer.add_ip(endpoint, sources, hop_limit, protocol::GRE)?;
+                    outer.add(gre::HEADER_LEN, |into| gre::write(into, None, ethertype::MPLS));
+                }
+                outer.tunnel = Tunnel::Label;
+                let label = label.unwrap_or(inner.explicit_null());
+                outer.add(mpls::ENTRY_LEN, |into| mpls::write(into, label, hop_limit));
+            }
+        }
+        Some(outer)
+    }
+
+    fn add_ip(&mut self, endpoint: IpAddr, sources: &Sources, hop_limit: u8, protocol: u8) -> Option<()> {
+        match endpoint {
             IpAddr::V4(to) => {
-                let source = sources.v4?;
-                OuterIp::V4(ipv4::template(source.address, to, hop_limit, protocol::GRE), source.entropy)
+                let Source { address, entropy } = sources.v4?;
+                self.carrier = Carrier::V4 { entropy };
+                let header = ipv4::template(address, to, hop_limit, protocol);
+                self.add(ipv4::HEADER_LEN, |into| into[..ipv4::HEADER_LEN].copy_from_slice(&header));
             }
             IpAddr::V6(to) => {
-                let source = sources.v6?;
-                OuterIp::V6(ipv6::template(source.address, to, hop_limit, protocol::GRE), source.entropy)
+                let Source { address, entropy } = sources.v6?;
+                self.carrier = Carrier::V6 { entropy };
+                let header = ipv6::template(address, to, hop_limit, protocol);
+                self.add(ipv6::HEADER_LEN, |into| into[..ipv6::HEADER_LEN].copy_from_slice(&header));
             }
-        };
-        Some(Self { ip, key })
+        }
+        Some(())
+    }
+
+    fn add(&mut self, len: usize, write: impl FnOnce(&mut [u8])) {
+        write(&mut self.template[self.len..]);
+        self.len += len;
     }
 
     /// How many bytes it adds to an IP packet.
     pub fn overhead(&self) -> usize {
-        let ip = match self.ip {
-            OuterIp::V4(..) => ipv4::HEADER_LEN,
-            OuterIp::V6(..) => ipv6::HEADER_LEN,
-        };
-        ip + gre::header_len(self.key)
+        self.len
     }
 
-    fn family(&self) -> Family {
-        match self.ip {
-            OuterIp::V4(..) => Family::V4,
-            OuterIp::V6(..) => Family::V6,
+    fn ethertype(&self) -> u16 {
+        match self.carrier {
+            Carrier::V4 { .. } => ethertype::IPV4,
+            Carrier::V6 { .. } => ethertype::IPV6,
+            Carrier::Label => ethertype::MPLS,
         }
     }
 
-    /// Writes the headers to the start of `into` and answers their length.
-    fn write(&self, into: &mut [u8], packet: &Packet, hash: FlowHash, dscp: Dscp) -> usize {
-        let traffic_class = match dscp {
+    /// Writes the headers to the start of `into` and answers their length. `inner` is the packet, in pieces; all but the
+    /// last have an even length.
+    fn write(&self, into: &mut [u8], inner: &[&[u8]], hash: FlowHash, traffic_class: u8) -> usize {
+        let into = &mut into[..self.len];
+        into.copy_from_slice(&self.template[..self.len]);
+        let total = self.len + inner.iter().map(|piece| piece.len()).sum::<usize>();
+        let ip_len = match self.carrier {
+            Carrier::V4 { entropy } => {
+                let bits = host_bits(hash, u128::from(u32::from(entropy))) as u32;
+                ipv4::fill(into, bits, traffic_class, total as u16);
+                ipv4::HEADER_LEN
+            }
+            Carrier::V6 { entropy } => {
+                let bits = host_bits(hash, entropy.into());
+                ipv6::fill(into, bits, traffic_class, hash.flow_label(), (total - ipv6::HEADER_LEN) as u16);
+                ipv6::HEADER_LEN
+            }
+            Carrier::Label => 0,
+        };
+        match self.tunnel {
+            Tunnel::Nothing => {}
+            Tunnel::Udp { checksum } => self.fill_udp(into, ip_len, (inner, total), hash, checksum),
+            Tunnel::Label => mpls::set_traffic_class(&mut into[self.len - mpls::ENTRY_LEN..], traffic_class >> 5),
+        }
+        self.len
+    }
+
+    fn fill_udp(
+        &self,
+        headers: &mut [u8],
+        ip_len: usize,
+        (inner, total): (&[&[u8]], usize),
+        hash: FlowHash,
+        checksum: bool,
+    ) {
+        let (ip, udp) = headers.split_at_mut(ip_len);
+        udp::fill(udp, hash.source_port(), (total - ip_len) as u16);
+        if checksum {
+            let addresses = if ip_len == ipv4::HEADER_LEN { &ip[12..20] } else { &ip[8..40] };
+            let pseudo = Sum::default().add_bytes(addresses).add_word(protocol::UDP.into());
+            let sum = pseudo.add_word((total - ip_len) as u16).add_bytes(udp);
+            udp::set_checksum(udp, inner.iter().fold(sum, |sum, piece| sum.add_bytes(piece)));
+        }
+    }
+}
+
+/// The bits of an outer source that come from the flow hash. None of them set would be the network itself (the
+/// subnet-router anycast address with IPv6), all of an IPv4 network's its broadcast address.
+fn host_bits(hash: FlowHash, entropy: u128) -> u128 {
+    let bits = u128::from(hash.0) & entropy;
+    match bits {
+        0 => entropy & 1,
+        all if all == entropy && entropy > 1 && entropy <= u128::from(u32::MAX) => all - 1,
+        bits => bits,
+    }
+}
+
+/// Where one packet goes and how it gets there.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// The headers in front.
+    pub outer: &'a Outer,
+    /// The neighbour that gets the frame.
+    pub next_hop: &'a NextHop,
+    /// The packet's flow.
+    pub hash: FlowHash,
+}
+
+impl Way<'_> {
+    /// Writes all headers for a packet, given in pieces of which all but the last have an even length, to the start of
+    /// `into`; answers their length. `packet` is the packet as it came.
+    pub fn write(&self, into: &mut [u8; MOST_OUTER], inner: &[&[u8]], packet: &Packet, settings: &Settings) -> usize {
+        let ethernet = Ethernet {
+            destination: self.next_hop.destination,
+            source: self.next_hop.source,
+            tag: match self.next_hop.tag {
+                Tag::None => None,
+                Tag::Fixed(tag) => Some(tag),
+                Tag::AsReceived => packet.ethernet.tag,
+            },
+            ethertype: self.outer.ethertype(),
+        };
+        let traffic_class = match settings.dscp {
             Dscp::Copy => packet.traffic_class,
             Dscp::Fixed(dscp) => dscp << 2 | packet.traffic_class & 0b11,
         };
-        let len = self.overhead();
-        let total = len + packet.total_len;
-        let ip_len = match self.ip {
-            OuterIp::V4(mut header, entropy) => {
-                mix_in(&mut header[12..16], &entropy.octets(), hash);
-                ipv4::fill(&mut header, traffic_class, total as u16);
-                into[..ipv4::HEADER_LEN].copy_from_slice(&header);
-                ipv4::HEADER_LEN
-            }
-            OuterIp::V6(mut header, entropy) => {
-                mix_in(&mut header[8..24], &entropy.octets(), hash);
-                ipv6::fill(&mut header, traffic_class, hash.flow_label(), (total - ipv6::HEADER_LEN) as u16);
-                into[..ipv6::HEADER_LEN].copy_from_slice(&header);
-                ipv6::HEADER_LEN
-            }
-        };
-        gre::write(&mut into[ip_len..], self.key, packet.family.ethertype());
-        len
+        let len = ethernet.write(into);
+        len + self.outer.write(&mut into[len..], inner, self.hash, traffic_class)
+    }
+
+    /// Puts the headers in front of the packet in `frame`, in the place of its Ethernet header, and cuts off what lies
+    /// behind the packet.
+    pub fn encapsulate(&self, frame: &mut Frame<'_>, packet: &Packet, settings: &Settings) -> Result<(), DropReason> {
+        let strip = packet.ethernet.header_len();
+        frame.truncate(strip + packet.total_len);
+        let mut headers = [0; MOST_OUTER];
+        let len = self.write(&mut headers, &[&frame.bytes()[strip..]], packet, settings);
+        if frame.replace_front(strip, &headers[..len]) { Ok(()) } else { Err(DropReason::NoHeadroom) }
     }
 }
 
-/// Fills the masked bits at the end of an address from the flow hash.
-fn mix_in(address: &mut [u8], entropy: &[u8], hash: FlowHash) {
-    let bits = hash.0.to_be_bytes();
-    for ((byte, mask), bits) in address.iter_mut().rev().zip(entropy.iter().rev()).zip(bits.iter().rev()) {
-        *byte |= mask & bits;
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Puts the outer headers in front of the packet in `frame`, in the place of its Ethernet header, and cuts off what
-/// lies behind the packet.
-pub fn encapsulate(
-    frame: &mut Frame<'_>,
-    packet: &Packet,
-    hash: FlowHash,
-    (outer, next_hop): (&Outer, &NextHop),
-    settings: &Settings,
-) -> Result<(), DropReason> {
-    if outer.overhead() + packet.total_len > settings.underlay_mtu as usize {
-        return Err(DropReason::TooBig);
+    #[test]
+    fn entropy_never_makes_a_networks_own_address() {
+        let v4 = |hash: u64| host_bits(FlowHash(hash), 0xff);
+        assert_eq!((v4(0x1234), v4(0x1200), v4(0x12ff)), (0x34, 1, 0xfe));
+        assert_eq!(host_bits(FlowHash(u64::MAX), 0), 0, "an address has no host bits");
+        assert_eq!(host_bits(FlowHash(u64::MAX), 1), 1, "both addresses of a /31 are hosts");
+        assert_eq!(host_bits(FlowHash(0), u128::from(u64::MAX)), 1);
+        assert_eq!(host_bits(FlowHash(u64::MAX), u128::from(u64::MAX)), u128::from(u64::MAX));
     }
-    let mut headers = [0; MOST_OUTER];
-    let ethernet = Ethernet {
-        destination: next_hop.destination,
-        source: next_hop.source,
-        tag: match next_hop.tag {
-            Tag::None => None,
-            Tag::Fixed(tag) => Some(tag),
-            Tag::AsReceived => packet.ethernet.tag,
-        },
-        ethertype: outer.family().ethertype(),
-    };
-    let mut len = ethernet.write(&mut headers);
-    len += outer.write(&mut headers[len..], packet, hash, settings.dscp);
-    let strip = packet.ethernet.header_len();
-    frame.truncate(strip + packet.total_len);
-    if frame.replace_front(strip, &headers[..len]) { Ok(()) } else { Err(DropReason::NoHeadroom) }
+
+    #[test]
+    fn knows_its_own_sources() {
+        let v6 = Source { address: "2001:db8:51b::".parse().expect("v6"), entropy: Ipv6Addr::from(0xffff_ffff) };
+        let v4 = Source { address: Ipv4Addr::new(192, 0, 2, 1), entropy: Ipv4Addr::UNSPECIFIED };
+        let sources = Sources { v4: Some(v4), v6: Some(v6) };
+        let holds = |text: &str| sources.hold(text.parse().expect("an address"));
+        assert!(holds("192.0.2.1") && holds("2001:db8:51b::abcd:1"));
+        assert!(!holds("192.0.2.2") && !holds("2001:db8:51b:0:1::1"));
+        assert!(!Sources::default().hold(Ipv4Addr::UNSPECIFIED.into()));
+    }
 }

@@ -1,69 +1,120 @@
-//! Answers that the node itself gives for a VIP.
+//! Answers that the node itself gives for a VIP: to pings, and to packets that are too big.
 
-use super::parse::{Family, Packet};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::parse::Packet;
 use super::verdict::DropReason;
 use crate::flow::address_bits;
 use crate::frame::Frame;
-use crate::wire::checksum::Sum;
-use crate::wire::l4::protocol;
-use crate::wire::{ethernet, icmp};
+use crate::wire::ethernet::{self, Ethernet};
+use crate::wire::{Family, icmp, ipv4, ipv6};
+
+/// The smallest MTU of IPv6 (RFC 8200 section 5): nobody may be told a smaller one (RFC 8201 section 4), and errors are
+/// no longer (RFC 4443 section 2.4 c).
+pub const SMALLEST_IPV6_MTU: usize = 1280;
+/// How long an ICMP error is at most (RFC 1812 section 4.3.2.3).
+const LONGEST_ICMP_ERROR: usize = 576;
+/// Precedence "internetwork control" (RFC 1812 section 4.3.2.5).
+const CONTROL: u8 = 0xc0;
+
+/// Ethernet with a tag, IPv6, ICMP.
+const LONGEST: usize = ethernet::HEADER_LEN + ethernet::TAG_LEN + ipv6::HEADER_LEN + icmp::HEADER_LEN;
+
+/// The headers of an answer, as far as they are written.
+struct Headers {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Headers {
+    /// Ethernet's: back to where the packet came from, by the same VLAN.
+    fn back(packet: &Packet) -> Self {
+        let mut headers = Self { bytes: [0; LONGEST], len: 0 };
+        let Ethernet { destination, source, tag, ethertype } = packet.ethernet;
+        headers.len = Ethernet { destination: source, source: destination, tag, ethertype }.write(&mut headers.bytes);
+        headers
+    }
+
+    fn add(&mut self, header: &[u8]) {
+        self.bytes[self.len..self.len + header.len()].copy_from_slice(header);
+        self.len += header.len();
+    }
+
+    /// Puts them in the place of the frame's first `strip` bytes.
+    fn put_in_place_of(&self, strip: usize, frame: &mut Frame<'_>) -> Result<(), DropReason> {
+        if frame.replace_front(strip, &self.bytes[..self.len]) { Ok(()) } else { Err(DropReason::NoHeadroom) }
+    }
+}
 
 /// Turns the echo request in `frame` into its reply (RFC 792, RFC 4443 section 4.2), from the VIP to the client by the
-/// way it came.
+/// way it came. IPv4 options and extension headers were for the way here and are left out.
 pub fn answer_echo(frame: &mut Frame<'_>, packet: &Packet, hop_limit: u8) -> Result<(), DropReason> {
-    if !can_be_answered(packet.flow.source) {
+    if !can_be_answered(packet) {
         return Err(DropReason::BadSource);
     }
     let ip_at = packet.ethernet.header_len();
     frame.truncate(ip_at + packet.total_len);
-    let bytes = frame.bytes_mut();
-    ethernet::swap_addresses(bytes);
-    let (ip, message) = bytes[ip_at..].split_at_mut(packet.header_len);
-    let icmp_protocol = match packet.family {
+    let (question, message) = frame.bytes_mut()[ip_at..].split_at_mut(packet.header_len);
+    icmp::turn_to_reply(packet.family.icmp(), message);
+    let mut headers = Headers::back(packet);
+    match packet.family {
         Family::V4 => {
-            crate::wire::ipv4::turn_round(ip, hop_limit);
-            protocol::ICMP
+            let total_len = ipv4::HEADER_LEN + message.len();
+            headers.add(&ipv4::turned_round(question, hop_limit, total_len as u16));
         }
         Family::V6 => {
-            crate::wire::ipv6::turn_round(ip, hop_limit);
-            protocol::ICMPV6
+            headers.add(&ipv6::turned_round(question, hop_limit, packet.family.icmp(), message.len() as u16));
         }
-    };
-    retype(message, icmp::echo_reply_type(icmp_protocol));
-    Ok(())
+    }
+    headers.put_in_place_of(ip_at + packet.header_len, frame)
 }
 
-/// Gives a message another type and mends its checksum (RFC 1624); the addresses of a pseudo-header have changed
-/// places only, which leaves their sum alone.
-fn retype(message: &mut [u8], new: u8) {
-    let old = u16::from_be_bytes([message[0], message[1]]);
-    let sum = u16::from_be_bytes([message[2], message[3]]);
-    message[0] = new;
-    let checksum = Sum::default().add_word(!sum).add_word(!old).add_bytes(&message[0..2]).finish();
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+/// Turns the packet in `frame` into the answer that it is too big, from the VIP to the client by the way it came:
+/// fragmentation needed (RFC 792, RFC 1191 section 4) or Packet Too Big (RFC 4443 section 3.2). `mtu` in bytes.
+pub fn answer_too_big(frame: &mut Frame<'_>, packet: &Packet, mtu: usize, hop_limit: u8) -> Result<(), DropReason> {
+    let ip_at = packet.ethernet.header_len();
+    let (vip, client) = (packet.flow.destination, packet.flow.source);
+    let mut headers = Headers::back(packet);
+    match packet.family {
+        Family::V4 => {
+            let before = ipv4::HEADER_LEN + icmp::HEADER_LEN;
+            let quote_len = packet.total_len.min(LONGEST_ICMP_ERROR - before);
+            frame.truncate(ip_at + quote_len);
+            let (vip, client) = (Ipv4Addr::from(vip as u32), Ipv4Addr::from(client as u32));
+            let mut ip = ipv4::template(vip, client, hop_limit, packet.family.icmp());
+            ipv4::fill(&mut ip, 0, CONTROL, (before + quote_len) as u16);
+            headers.add(&ip);
+            headers.add(&icmp::fragmentation_needed(mtu as u16, &frame.bytes()[ip_at..]));
+        }
+        Family::V6 => {
+            let before = ipv6::HEADER_LEN + icmp::HEADER_LEN;
+            let quote_len = packet.total_len.min(SMALLEST_IPV6_MTU - before);
+            frame.truncate(ip_at + quote_len);
+            let (vip, client) = (Ipv6Addr::from(vip), Ipv6Addr::from(client));
+            let mut ip = ipv6::template(vip, client, hop_limit, packet.family.icmp());
+            ipv6::fill(&mut ip, 0, 0, 0, (icmp::HEADER_LEN + quote_len) as u16);
+            headers.add(&ip);
+            headers.add(&icmp::packet_too_big(mtu as u32, (vip, client), &frame.bytes()[ip_at..]));
+        }
+    }
+    headers.put_in_place_of(ip_at, frame)
 }
 
-/// Whether an address can be that of one sender: not unspecified, not multicast, not the limited broadcast address.
-fn can_be_answered(source: u128) -> bool {
+/// Whether a packet may be answered by an error: not another error, nor what no single sender can have sent (RFC 1122
+/// section 3.2.2, RFC 4443 section 2.4 e), and of IPv4 no later fragment.
+pub fn can_be_answered_by_error(packet: &Packet) -> bool {
+    let is_error = packet.icmp == Some(icmp::Kind::Error);
+    let is_later_part = packet.family == Family::V4 && packet.is_later_fragment();
+    !is_error && !is_later_part && can_be_answered(packet)
+}
+
+/// Whether a packet comes from one sender and came to this node alone: its source is not unspecified, multicast or the
+/// limited broadcast address, and its frame no broadcast.
+fn can_be_answered(packet: &Packet) -> bool {
     let v4 = |octets: [u8; 4]| address_bits(std::net::IpAddr::from(octets));
+    let source = packet.source;
     let multicast_v6 = source >> 120 == 0xff;
     let multicast_v4 = (v4([224, 0, 0, 0])..=v4([239, 255, 255, 255])).contains(&source);
     let unspecified = source == 0 || source == v4([0; 4]);
-    !(multicast_v6 || multicast_v4 || unspecified || source == v4([255; 4]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_single_sender_is_answered() {
-        let answered = |text: &str| can_be_answered(address_bits(text.parse().expect("an address")));
-        for sender in ["198.51.100.7", "2001:db8::1", "223.255.255.255", "240.0.0.1"] {
-            assert!(answered(sender), "{sender}");
-        }
-        for nobody in ["0.0.0.0", "::", "224.0.0.1", "239.1.2.3", "255.255.255.255", "ff02::1"] {
-            assert!(!answered(nobody), "{nobody}");
-        }
-    }
+    !(multicast_v6 || multicast_v4 || unspecified || source == v4([255; 4]) || packet.ethernet.is_group())
 }

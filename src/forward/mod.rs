@@ -1,19 +1,30 @@
 //! The data path. [`forward`] is the heart: pure, without I/O, allocation, lock, log or clock. The daemon, `replay`
 //! and the tests all call this one function.
 
+mod cut;
 pub mod encap;
+mod fragment;
 mod icmp;
+mod limit;
 pub mod parse;
 pub mod parts;
 pub mod select;
 pub mod verdict;
 
+pub use icmp::SMALLEST_IPV6_MTU;
+
+use crate::flow::address_of;
 use crate::frame::Frame;
 use crate::moment::Moment;
 use crate::snapshot::{ServiceEntry, Snapshot};
 use crate::vip_map::ServiceIndex;
+use crate::wire::Family;
 use crate::wire::icmp::Kind;
+use crate::wire::l4::protocol;
 
+use encap::Way;
+use fragment::Fragments;
+use limit::Limit;
 use parse::{Addressed, Packet};
 use parts::Parts;
 use verdict::{DropReason, Verdict};
@@ -21,6 +32,8 @@ use verdict::{DropReason, Verdict};
 /// What one worker remembers between packets. Its memory is fixed from the start.
 #[derive(Debug, Default)]
 pub struct Flows {
+    fragments: Fragments,
+    answers: Limit,
     parts: Parts,
 }
 
@@ -35,17 +48,20 @@ impl Flows {
 /// [`Verdict::Dropped`] the frame's content means nothing; after [`Verdict::Passed`] it is unchanged.
 pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Flows, now: Moment) -> Verdict {
     flows.parts.clear();
-    _ = now;
     let addressed = match Addressed::read(frame.bytes()) {
         Ok(Some(addressed)) => addressed,
         Ok(None) => return Verdict::Passed,
         Err(reason) => return Verdict::Dropped(reason, None),
     };
-    let packet = match Packet::read(frame.bytes(), &addressed) {
+    let mut packet = match Packet::read(frame.bytes(), &addressed) {
+        Ok(packet) if packet.is_neighbour_discovery() => return Verdict::Passed,
         Ok(packet) => packet,
         Err(reason) if snapshot.vips.holds(addressed.destination) => return Verdict::Dropped(reason, None),
         Err(_) => return Verdict::Passed,
     };
+    if packet.is_later_fragment() {
+        flows.fragments.recall(&mut packet, &snapshot.settings.seed, now);
+    }
     let service = match select::find_service(&packet, snapshot) {
         Ok(Some(service)) => service,
         Ok(None) => return Verdict::Passed,
@@ -54,7 +70,8 @@ pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Flows, no
     let Some(entry) = snapshot.services.get(service as usize) else {
         return Verdict::Dropped(DropReason::NoService, None);
     };
-    serve(frame, &packet, (service, entry), snapshot).unwrap_or_else(|reason| Verdict::Dropped(reason, Some(service)))
+    serve(frame, &packet, (service, entry), snapshot, (flows, now))
+        .unwrap_or_else(|reason| Verdict::Dropped(reason, Some(service)))
 }
 
 /// What a service does with a packet that matches it.
@@ -63,23 +80,71 @@ fn serve(
     packet: &Packet,
     (service, entry): (ServiceIndex, &ServiceEntry),
     snapshot: &Snapshot,
+    (flows, now): (&mut Flows, Moment),
 ) -> Result<Verdict, DropReason> {
+    let settings = &snapshot.settings;
     if packet.ttl == 0 {
         return Err(DropReason::TtlExpired);
+    }
+    if has_come_back(packet, snapshot) {
+        return Err(DropReason::Loop);
     }
     if !entry.allows(packet.flow.source) {
         return Err(DropReason::NotAllowed);
     }
+    if packet.fragment.is_some() && !packet.is_later_fragment() {
+        flows.fragments.remember(packet, &settings.seed, now);
+    }
     if packet.icmp == Some(Kind::EchoRequest) && !entry.forwards_echo() {
-        icmp::answer_echo(frame, packet, snapshot.settings.hop_limit)?;
+        if packet.fragment.is_some() {
+            return Err(DropReason::FragmentedIcmp);
+        }
+        icmp::answer_echo(frame, packet, settings.hop_limit)?;
         return Ok(Verdict::Answered(service));
     }
     let selection = select::select(&packet.flow, entry, snapshot);
     let index = selection.endpoint.ok_or(DropReason::NoEndpoint)?;
     let endpoint = entry.endpoints.get(usize::from(index)).ok_or(DropReason::NoEndpoint)?;
-    let outer = endpoint.outer.as_ref().ok_or(DropReason::UnsupportedEncap)?;
-    let next_hop = snapshot.next_hops.get(endpoint.next_hop as usize).and_then(Option::as_ref);
-    let next_hop = next_hop.ok_or(DropReason::NoNextHop)?;
-    encap::encapsulate(frame, packet, selection.hash, (outer, next_hop), &snapshot.settings)?;
+    let outer = endpoint.outer.as_ref().ok_or(DropReason::NoOuterSource)?;
+    let path = snapshot.paths.get(endpoint.path as usize).ok_or(DropReason::NoNextHop)?;
+    let next_hop = path.next_hop.as_ref().ok_or(DropReason::NoNextHop)?;
+    let way = Way { outer, next_hop, hash: selection.hash };
+    let room = (path.mtu as usize).saturating_sub(outer.overhead());
+    if packet.total_len <= room {
+        way.encapsulate(frame, packet, settings)?;
+    } else if !packet.dont_fragment {
+        cut::cut(frame, packet, (&way, room), settings, &mut flows.parts)?;
+    } else {
+        refuse_too_big(frame, packet, room, snapshot, (flows, now))?;
+        return Ok(Verdict::Answered(service));
+    }
     Ok(Verdict::Forwarded(service, index))
+}
+
+/// Tells the client that no more than `room` bytes fit.
+fn refuse_too_big(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    room: usize,
+    snapshot: &Snapshot,
+    (flows, now): (&mut Flows, Moment),
+) -> Result<(), DropReason> {
+    let mtu = if packet.family == Family::V6 { room.max(SMALLEST_IPV6_MTU) } else { room };
+    // A client that sends no more than it will be told would be told for ever.
+    let helps = packet.total_len > mtu;
+    let settings = &snapshot.settings;
+    if !helps || !icmp::can_be_answered_by_error(packet) || !flows.answers.allows(packet.source, &settings.seed, now) {
+        return Err(DropReason::TooBig);
+    }
+    icmp::answer_too_big(frame, packet, mtu, settings.hop_limit)
+}
+
+/// Whether a packet is a tunnel's of this node: one that its network has sent back (RFC 2473 section 4.1.2).
+fn has_come_back(packet: &Packet, snapshot: &Snapshot) -> bool {
+    let is_tunnel = match packet.flow.protocol {
+        protocol::GRE | protocol::IPV4 | protocol::IPV6 => true,
+        protocol::UDP => snapshot.gue_ports.contains(&packet.flow.ports.destination),
+        _ => false,
+    };
+    is_tunnel && snapshot.settings.sources.hold(address_of(packet.source))
 }

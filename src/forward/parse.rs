@@ -1,31 +1,10 @@
 //! Frame → [`Packet`]: everything that later steps ask of a packet, read and checked once.
 
-use std::net::IpAddr;
-
 use super::verdict::DropReason;
 use crate::flow::{FlowKey, address_bits};
 use crate::wire::ethernet::{Ethernet, ethertype};
-use crate::wire::l4::{Ports, protocol};
-use crate::wire::{HeaderError, IpHeader, icmp, ipv4, ipv6};
-
-/// Which IP a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// Its ethertype.
-    pub fn ethertype(self) -> u16 {
-        match self {
-            Self::V4 => ethertype::IPV4,
-            Self::V6 => ethertype::IPV6,
-        }
-    }
-}
+use crate::wire::l4::{Ports, has_ports};
+use crate::wire::{Family, Fragment, HeaderError, IpHeader, icmp, ipv6};
 
 /// A frame whose destination address can be read.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +23,12 @@ impl Addressed {
     pub fn read(frame: &[u8]) -> Result<Option<Self>, DropReason> {
         let ethernet = Ethernet::read(frame)?;
         let packet = frame.get(ethernet.header_len()..).ok_or(DropReason::Truncated)?;
-        let (family, destination) = match ethernet.ethertype {
-            ethertype::IPV4 => (Family::V4, ipv4::destination(packet).map(IpAddr::V4)),
-            ethertype::IPV6 => (Family::V6, ipv6::destination(packet).map(IpAddr::V6)),
+        let family = match ethernet.ethertype {
+            ethertype::IPV4 => Family::V4,
+            ethertype::IPV6 => Family::V6,
             _ => return Ok(None),
         };
-        let destination = address_bits(destination.ok_or(DropReason::Truncated)?);
+        let destination = address_bits(family.destination(packet).ok_or(DropReason::Truncated)?);
         Ok(Some(Self { ethernet, family, destination }))
     }
 }
@@ -69,12 +48,18 @@ pub struct Packet {
     pub traffic_class: u8,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// Whether it is a part of a larger packet; its ports are then not read.
-    pub fragment: bool,
+    /// Whether nobody may cut it; always so with IPv6.
+    pub dont_fragment: bool,
+    /// Where it belongs, if it is a part of a larger packet.
+    pub fragment: Option<Fragment>,
     /// What an ICMP message of the packet's own family is.
     pub icmp: Option<icmp::Kind>,
-    /// Its flow.
+    /// Who sent it; IPv4 as `::ffff:a.b.c.d`.
+    pub source: u128,
+    /// The flow that it belongs to, from client to VIP; that of an ICMP error is the one it speaks of.
     pub flow: FlowKey,
+    /// Whether all of `flow` could be read: of a later fragment, and of a quoted one, protocol and ports may be hidden.
+    pub is_flow_known: bool,
 }
 
 impl From<HeaderError> for DropReason {
@@ -90,19 +75,20 @@ impl Packet {
     /// Reads the packet in `frame`, whose destination has been read.
     pub fn read(frame: &[u8], addressed: &Addressed) -> Result<Self, DropReason> {
         let bytes = frame.get(addressed.ethernet.header_len()..).ok_or(DropReason::Truncated)?;
-        let ip = match addressed.family {
-            Family::V4 => ipv4::read(bytes)?,
-            Family::V6 => ipv6::read(bytes)?,
-        };
+        let ip = addressed.family.read(bytes)?;
         let mut packet = Self::new(&ip, addressed);
         let upper = bytes.get(packet.header_len..packet.total_len).ok_or(DropReason::Truncated)?;
-        if !packet.fragment {
+        if packet.is_later_fragment() {
+            packet.is_flow_known = !hides_flow(packet.family, ip.protocol);
+        } else {
             packet.read_upper(upper)?;
         }
         Ok(packet)
     }
 
     fn new(ip: &IpHeader, addressed: &Addressed) -> Self {
+        let source = address_bits(ip.source);
+        let (destination, protocol) = (addressed.destination, ip.protocol);
         Self {
             ethernet: addressed.ethernet,
             family: addressed.family,
@@ -110,30 +96,68 @@ impl Packet {
             total_len: ip.total_len,
             traffic_class: ip.traffic_class,
             ttl: ip.ttl,
+            dont_fragment: ip.dont_fragment,
             fragment: ip.fragment,
             icmp: None,
-            flow: FlowKey {
-                source: address_bits(ip.source),
-                destination: addressed.destination,
-                ports: Ports::default(),
-                protocol: ip.protocol,
-            },
+            source,
+            flow: FlowKey { source, destination, ports: Ports::default(), protocol },
+            is_flow_known: true,
         }
     }
 
-    /// Reads what lies behind the IP header: ports, or what an ICMP message is.
+    /// Reads what lies behind the IP header: ports, or what an ICMP message is and speaks of.
     fn read_upper(&mut self, upper: &[u8]) -> Result<(), DropReason> {
-        self.flow.ports = Ports::read(self.flow.protocol, upper)?;
-        let own_icmp = match self.family {
-            Family::V4 => protocol::ICMP,
-            Family::V6 => protocol::ICMPV6,
-        };
-        if self.flow.protocol == own_icmp {
-            if upper.len() < icmp::HEADER_LEN {
-                return Err(DropReason::Truncated);
-            }
-            self.icmp = Some(icmp::kind(own_icmp, upper));
+        if self.flow.protocol != self.family.icmp() {
+            self.flow.ports = Ports::read(self.flow.protocol, upper)?;
+            return Ok(());
+        }
+        let quote = upper.get(icmp::HEADER_LEN..).ok_or(DropReason::Truncated)?;
+        let kind = icmp::kind(self.flow.protocol, upper);
+        self.icmp = Some(kind);
+        match kind {
+            icmp::Kind::Error if self.fragment.is_some() => Err(DropReason::FragmentedIcmp),
+            icmp::Kind::Error => self.read_quote(quote),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes on the flow of the packet that an ICMP error quotes, which went the other way. The quote may end anywhere
+    /// behind the ports.
+    fn read_quote(&mut self, quote: &[u8]) -> Result<(), DropReason> {
+        let unreadable = |_| DropReason::QuoteUnreadable;
+        let ip = self.family.read_quoted(quote).map_err(unreadable)?;
+        if address_bits(ip.source) != self.flow.destination {
+            return Err(DropReason::QuoteNotFromVip);
+        }
+        let client = self.family.destination(quote).ok_or(DropReason::QuoteUnreadable)?;
+        self.flow.source = address_bits(client);
+        self.flow.protocol = ip.protocol;
+        if ip.fragment.is_some_and(|fragment| fragment.offset > 0) {
+            self.is_flow_known = !hides_flow(self.family, ip.protocol);
+        } else if has_ports(ip.protocol) {
+            let upper = quote.get(ip.header_len..).ok_or(DropReason::QuoteUnreadable)?;
+            self.flow.ports = Ports::read_quoted(upper).map_err(unreadable)?.reversed();
         }
         Ok(())
     }
+
+    /// Whether it is a part of a larger packet, and not the first.
+    pub fn is_later_fragment(&self) -> bool {
+        self.fragment.is_some_and(|fragment| fragment.offset > 0)
+    }
+
+    /// Neighbour discovery never crosses a router, which its hop limit proves (RFC 4861 section 3.1). The steering
+    /// program passes the same packets, and looks behind no extension header for it.
+    pub fn is_neighbour_discovery(&self) -> bool {
+        const HOP_LIMIT: u8 = 255;
+        self.icmp == Some(icmp::Kind::NeighbourDiscovery)
+            && self.ttl == HOP_LIMIT
+            && self.header_len == ipv6::HEADER_LEN
+    }
+}
+
+/// Whether a later fragment of this protocol hides which flow it belongs to: ports, what an ICMP message is, or the
+/// protocol itself.
+fn hides_flow(family: Family, protocol: u8) -> bool {
+    has_ports(protocol) || protocol == family.icmp() || family == Family::V6 && ipv6::is_extension(protocol)
 }

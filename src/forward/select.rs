@@ -2,29 +2,17 @@
 
 use super::parse::Packet;
 use super::verdict::DropReason;
-use crate::flow::{FlowHash, FlowKey};
+use crate::flow::{Affinity, FlowHash, FlowKey};
 use crate::maglev;
 use crate::snapshot::{ServiceEntry, Snapshot};
 use crate::vip_map::{Found, ServiceIndex};
 use crate::wire::icmp;
 
-/// Neighbour discovery never crosses a router, which its hop limit proves (RFC 4861 section 3.1). The steering program
-/// passes the same packets.
-const NEIGHBOUR_HOP_LIMIT: u8 = 255;
-
 /// The service of a packet. `Ok(None)`: the packet is not for a VIP.
 pub fn find_service(packet: &Packet, snapshot: &Snapshot) -> Result<Option<ServiceIndex>, DropReason> {
     let flow = &packet.flow;
-    if packet.icmp == Some(icmp::Kind::NeighbourDiscovery) && packet.ttl == NEIGHBOUR_HOP_LIMIT {
-        return Ok(None);
-    }
-    let set_aside = match packet.icmp {
-        _ if packet.fragment => Some(DropReason::Fragment),
-        Some(icmp::Kind::Error) => Some(DropReason::IcmpError),
-        _ => None,
-    };
-    if let Some(reason) = set_aside {
-        return if snapshot.vips.holds(flow.destination) { Err(reason) } else { Ok(None) };
+    if !packet.is_flow_known {
+        return find_by_client(packet, snapshot);
     }
     match snapshot.vips.find(flow.destination, flow.protocol, flow.ports.destination) {
         Found::NotAVip => Ok(None),
@@ -33,6 +21,22 @@ pub fn find_service(packet: &Packet, snapshot: &Snapshot) -> Result<Option<Servi
             Ok(snapshot.vips.first_service(flow.destination))
         }
         Found::NoService => Err(DropReason::NoService),
+    }
+}
+
+/// The service of a packet whose ports are not known: the only one that can take it, if it asks for no more than
+/// addresses.
+fn find_by_client(packet: &Packet, snapshot: &Snapshot) -> Result<Option<ServiceIndex>, DropReason> {
+    let flow = &packet.flow;
+    if !snapshot.vips.holds(flow.destination) {
+        return Ok(None);
+    }
+    let only = snapshot.vips.only_service(flow.destination, flow.protocol);
+    let entry = only.and_then(|service| snapshot.services.get(service as usize));
+    match (entry.map(|entry| entry.service.affinity), packet.icmp) {
+        (Some(Affinity::Client), _) => Ok(only),
+        (_, Some(icmp::Kind::Error)) => Err(DropReason::QuoteUnreadable),
+        _ => Err(DropReason::FragmentWithoutFirst),
     }
 }
 

@@ -43,21 +43,27 @@ drop_reasons! {
     NotAVip = "not_a_vip",
     /// TTL or hop limit 0.
     TtlExpired = "ttl_expired",
-    /// A part of a fragmented packet.
-    Fragment = "fragment",
-    /// An ICMP error about another packet.
-    IcmpError = "icmp_error",
+    /// A later fragment of a packet whose first one has not been seen, or too long ago.
+    FragmentWithoutFirst = "fragment_without_first",
+    /// A part of a fragmented ping that the node would answer, or of a fragmented ICMP error.
+    FragmentedIcmp = "fragmented_icmp",
+    /// An ICMP error whose quote is too short, broken, or does not show which flow it speaks of.
+    QuoteUnreadable = "quote_unreadable",
+    /// An ICMP error about a packet that the VIP did not send.
+    QuoteNotFromVip = "quote_not_from_vip",
     /// The VIP has no service for its protocol and port.
     NoService = "no_service",
     /// The service's `allow` does not hold its source.
     NotAllowed = "not_allowed",
-    /// It would be answered, but its source can be no sender's: unspecified or multicast.
+    /// It would be answered, but not to one sender: its source is unspecified or multicast, or its frame a broadcast.
     BadSource = "bad_source",
+    /// A tunnelled packet of this node that has come back.
+    Loop = "loop",
     /// The service has no endpoint that takes new flows.
     NoEndpoint = "no_endpoint",
-    /// The endpoint's encapsulation, or its address family, cannot be sent by this node.
-    UnsupportedEncap = "unsupported_encap",
-    /// Larger than the underlay's MTU less the outer headers.
+    /// The node has no outer source address of the endpoint's family.
+    NoOuterSource = "no_outer_source",
+    /// Larger than fits on the way to the endpoint, may not be cut, and its sender could not be told.
     TooBig = "too_big",
     /// The kernel knows no route to the endpoint, or its next hop does not answer.
     NoNextHop = "no_next_hop",

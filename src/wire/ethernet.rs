@@ -16,6 +16,8 @@ pub mod ethertype {
     pub const IPV4: u16 = 0x0800;
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
+    /// MPLS, one receiver (RFC 3032).
+    pub const MPLS: u16 = 0x8847;
     /// An 802.1Q tag.
     pub const VLAN: u16 = 0x8100;
 }
@@ -87,6 +89,11 @@ impl Ethernet {
         if self.tag.is_some() { HEADER_LEN + TAG_LEN } else { HEADER_LEN }
     }
 
+    /// Whether it is for more than one receiver: the group bit, which the broadcast address has too.
+    pub fn is_group(&self) -> bool {
+        self.destination.0[0] & 1 != 0
+    }
+
     /// Writes the header to the start of `into` and answers its length; `into` holds at least
     /// [`header_len`](Self::header_len) bytes.
     pub fn write(&self, into: &mut [u8]) -> usize {
@@ -101,12 +108,6 @@ impl Ethernet {
         into[at..at + 2].copy_from_slice(&self.ethertype.to_be_bytes());
         at + 2
     }
-}
-
-/// Makes sender and receiver of the frame change places; `frame` holds at least [`HEADER_LEN`] bytes.
-pub fn swap_addresses(frame: &mut [u8]) {
-    let (destination, source) = frame[..12].split_at_mut(6);
-    destination.swap_with_slice(source);
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! ICMP (RFC 792) and ICMPv6 (RFC 4443): which messages are errors, and echo.
 
+use std::net::Ipv6Addr;
+
+use super::checksum::Sum;
 use super::l4::protocol;
 
 /// Length of the header that every message has, in bytes: type, code, checksum and four bytes of their own.
@@ -28,9 +31,34 @@ pub fn kind(protocol: u8, message: &[u8]) -> Kind {
     }
 }
 
-/// The type of the answer to an echo request.
-pub fn echo_reply_type(protocol: u8) -> u8 {
-    if protocol == protocol::ICMPV6 { 129 } else { 0 }
+/// Turns an echo request into its reply and mends its checksum (RFC 1624). `message` is whole; the addresses of an ICMPv6
+/// pseudo-header change places only, which leaves their sum alone.
+pub fn turn_to_reply(protocol: u8, message: &mut [u8]) {
+    let old = u16::from_be_bytes([message[0], message[1]]);
+    let sum = u16::from_be_bytes([message[2], message[3]]);
+    message[0] = if protocol == protocol::ICMPV6 { 129 } else { 0 };
+    let checksum = Sum::default().add_word(!sum).add_word(!old).add_bytes(&message[0..2]).finish();
+    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// The header of "destination unreachable: fragmentation needed and DF set" (RFC 1191 section 4) before a quote.
+pub fn fragmentation_needed(mtu: u16, quote: &[u8]) -> [u8; HEADER_LEN] {
+    let [high, low] = mtu.to_be_bytes();
+    with_checksum([3, 4, 0, 0, 0, 0, high, low], Sum::default(), quote)
+}
+
+/// The header of "packet too big" (RFC 4443 section 3.2) from one address to another before a quote.
+pub fn packet_too_big(mtu: u32, (from, to): (Ipv6Addr, Ipv6Addr), quote: &[u8]) -> [u8; HEADER_LEN] {
+    let [a, b, c, d] = mtu.to_be_bytes();
+    let pseudo = Sum::default().add_bytes(&from.octets()).add_bytes(&to.octets());
+    let pseudo = pseudo.add_word((HEADER_LEN + quote.len()) as u16).add_word(protocol::ICMPV6.into());
+    with_checksum([2, 0, 0, 0, a, b, c, d], pseudo, quote)
+}
+
+fn with_checksum(mut header: [u8; HEADER_LEN], sum: Sum, quote: &[u8]) -> [u8; HEADER_LEN] {
+    let checksum = sum.add_bytes(&header).add_bytes(quote).finish();
+    header[2..4].copy_from_slice(&checksum.to_be_bytes());
+    header
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::l4::protocol;
-use super::{HeaderError, IpHeader, field16, header};
+use super::{Fragment, HeaderError, IpHeader, field16, header};
 
 /// Length of the fixed header, in bytes.
 pub const HEADER_LEN: usize = 40;
@@ -17,12 +17,17 @@ pub fn destination(packet: &[u8]) -> Option<Ipv6Addr> {
 
 /// Reads the headers at the start of `packet`, which must hold all of `total_len`.
 pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {
+    let total_len = HEADER_LEN + usize::from(field16(header::<HEADER_LEN>(packet)?, 4));
+    read_quoted(packet.get(..total_len).ok_or(HeaderError::Truncated)?)
+}
+
+/// Reads the headers at the start of a packet that may have been cut behind them.
+pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let fixed = header::<HEADER_LEN>(packet)?;
     if fixed[0] >> 4 != 6 {
         return Err(HeaderError::Malformed);
     }
     let total_len = HEADER_LEN + usize::from(field16(fixed, 4));
-    let packet = packet.get(..total_len).ok_or(HeaderError::Truncated)?;
     let mut source = [0; 16];
     source.copy_from_slice(&fixed[8..24]);
     let upper = walk(packet, fixed[6])?;
@@ -42,33 +47,46 @@ pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {
 struct Upper {
     protocol: u8,
     offset: usize,
-    fragment: bool,
+    fragment: Option<Fragment>,
+}
+
+/// Whether this protocol number is that of an extension header, behind which there is another header.
+pub fn is_extension(number: u8) -> bool {
+    use protocol::{AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING};
+    [HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION_OPTIONS].contains(&number)
+}
+
+/// What a fragment header says; none of an atomic fragment.
+fn fragment(header: &[u8; 8]) -> Option<Fragment> {
+    let [.., a, b, c, d] = *header;
+    let place = field16(header, 2);
+    let fragment =
+        Fragment { identification: u32::from_be_bytes([a, b, c, d]), offset: place & 0xfff8, more: place & 1 != 0 };
+    (fragment.more || fragment.offset > 0).then_some(fragment)
 }
 
 /// Walks the extension headers of `packet`; the length claimed by each must lie inside. Behind the header of a later
 /// fragment there is only payload, so the walk ends there.
 fn walk(packet: &[u8], first: u8) -> Result<Upper, HeaderError> {
-    let mut upper = Upper { protocol: first, offset: HEADER_LEN, fragment: false };
+    let mut upper = Upper { protocol: first, offset: HEADER_LEN, fragment: None };
     for _ in 0..=MOST_EXTENSIONS {
-        let len_unit = match upper.protocol {
-            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS | protocol::FRAGMENT => 8,
-            protocol::AUTHENTICATION => 4,
-            _ => return Ok(upper),
-        };
+        if !is_extension(upper.protocol) {
+            return Ok(upper);
+        }
         let extension = packet.get(upper.offset..).map(header::<8>).ok_or(HeaderError::Truncated)??;
         let len = match upper.protocol {
             protocol::FRAGMENT => 8,
-            protocol::AUTHENTICATION => (usize::from(extension[1]) + 2) * len_unit,
-            _ => (usize::from(extension[1]) + 1) * len_unit,
+            protocol::AUTHENTICATION => (usize::from(extension[1]) + 2) * 4,
+            _ => (usize::from(extension[1]) + 1) * 8,
         };
-        let place = if upper.protocol == protocol::FRAGMENT { field16(extension, 2) } else { 0 };
+        let fragment = (upper.protocol == protocol::FRAGMENT).then(|| fragment(extension)).flatten();
         upper.protocol = extension[0];
         upper.offset += len;
         if upper.offset > packet.len() {
             return Err(HeaderError::Truncated);
         }
-        upper.fragment |= place & 0xfff9 != 0;
-        if place & 0xfff8 != 0 {
+        upper.fragment = upper.fragment.or(fragment);
+        if fragment.is_some_and(|fragment| fragment.offset > 0) {
             return Ok(upper);
         }
     }
@@ -86,18 +104,28 @@ pub fn template(source: Ipv6Addr, destination: Ipv6Addr, hop_limit: u8, protocol
     bytes
 }
 
-/// Completes a header made by [`template`]: traffic class, flow label (20 bits), payload length in bytes.
-pub fn fill(header: &mut [u8; HEADER_LEN], traffic_class: u8, flow_label: u32, payload_len: u16) {
+/// Completes a header made by [`template`] at the start of `header`: the source's host bits, which were 0, traffic class,
+/// flow label (20 bits), payload length in bytes.
+pub fn fill(header: &mut [u8], host_bits: u128, traffic_class: u8, flow_label: u32, payload_len: u16) {
+    let header = &mut header[..HEADER_LEN];
     let first = 6 << 28 | u32::from(traffic_class) << 20 | flow_label & 0x000f_ffff;
     header[0..4].copy_from_slice(&first.to_be_bytes());
     header[4..6].copy_from_slice(&payload_len.to_be_bytes());
+    header[8..24].iter_mut().zip(host_bits.to_be_bytes()).for_each(|(byte, bits)| *byte |= bits);
 }
 
-/// Makes sender and receiver of a whole header change places and gives it a fresh hop limit.
-pub fn turn_round(header: &mut [u8], hop_limit: u8) {
+/// Makes a header without extension headers for the answer to a packet with the header `question`: sender and receiver
+/// change places, with a fresh hop limit, a payload of this protocol and length in bytes. `question` holds at least
+/// [`HEADER_LEN`] bytes.
+pub fn turned_round(question: &[u8], hop_limit: u8, protocol: u8, payload_len: u16) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    header.copy_from_slice(&question[..HEADER_LEN]);
+    header[4..6].copy_from_slice(&payload_len.to_be_bytes());
+    header[6] = protocol;
+    header[7] = hop_limit;
     let (source, destination) = header[8..40].split_at_mut(16);
     source.swap_with_slice(destination);
-    header[7] = hop_limit;
+    header
 }
 
 #[cfg(test)]
@@ -106,7 +134,7 @@ mod tests {
 
     fn packet(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut fixed = template("2001:db8::1".parse().expect("v6"), "2001:db8::2".parse().expect("v6"), 64, first);
-        fill(&mut fixed, 0xb9, 0xabcde, payload.len() as u16);
+        fill(&mut fixed, 0, 0xb9, 0xabcde, payload.len() as u16);
         [&fixed[..], payload].concat()
     }
 
@@ -114,7 +142,7 @@ mod tests {
     fn what_is_written_reads_back() {
         let ipv6 = read(&packet(protocol::UDP, &[0; 8])).expect("well formed");
         assert_eq!((ipv6.header_len, ipv6.total_len, ipv6.traffic_class), (40, 48, 0xb9));
-        assert_eq!((ipv6.ttl, ipv6.protocol, ipv6.fragment), (64, protocol::UDP, false));
+        assert_eq!((ipv6.ttl, ipv6.protocol, ipv6.fragment), (64, protocol::UDP, None));
         assert_eq!(packet(protocol::UDP, &[])[0..4], [0x6b, 0x9a, 0xbc, 0xde]);
     }
 
@@ -132,11 +160,13 @@ mod tests {
     fn tells_fragments_from_atomic_ones() {
         let part = |place: u16| {
             let [high, low] = place.to_be_bytes();
-            read(&packet(protocol::FRAGMENT, &[protocol::UDP, 0, high, low, 0, 0, 0, 1])).map(|v6| v6.fragment)
+            read(&packet(protocol::FRAGMENT, &[protocol::UDP, 0, high, low, 1, 2, 3, 4])).map(|v6| v6.fragment)
         };
-        assert_eq!(part(0x0000), Ok(false), "atomic");
-        assert_eq!(part(0x0001), Ok(true), "first");
-        assert_eq!(part(0x0008), Ok(true), "last");
+        let fragment = |offset, more| Ok(Some(Fragment { identification: 0x0102_0304, offset, more }));
+        assert_eq!(part(0x0000), Ok(None), "atomic");
+        assert_eq!(part(0x0001), fragment(0, true), "first");
+        assert_eq!(part(0x0009), fragment(8, true), "one in the middle");
+        assert_eq!(part(0xfff8), fragment(65_528, false), "last");
     }
 
     #[test]

@@ -7,9 +7,11 @@ use super::HeaderError;
 pub mod protocol {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ICMP: u8 = 1;
+    pub const IPV4: u8 = 4;
     pub const TCP: u8 = 6;
     pub const UDP: u8 = 17;
     pub const DCCP: u8 = 33;
+    pub const IPV6: u8 = 41;
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
     pub const GRE: u8 = 47;
@@ -23,6 +25,11 @@ pub mod protocol {
 
 /// The protocols whose headers begin with two 16-bit ports.
 pub const WITH_PORTS: [u8; 5] = [protocol::TCP, protocol::UDP, protocol::DCCP, protocol::SCTP, protocol::UDP_LITE];
+
+/// Whether a protocol's header begins with two ports.
+pub fn has_ports(protocol: u8) -> bool {
+    WITH_PORTS.contains(&protocol)
+}
 
 /// Source and destination port; both 0 where the protocol has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -46,14 +53,25 @@ fn shortest_header(protocol: u8) -> usize {
 impl Ports {
     /// Reads the ports of the transport header `segment` of the given protocol, which must be whole.
     pub fn read(protocol: u8, segment: &[u8]) -> Result<Self, HeaderError> {
-        if !WITH_PORTS.contains(&protocol) {
+        if !has_ports(protocol) {
             return Ok(Self::default());
         }
         if segment.len() < shortest_header(protocol) {
             return Err(HeaderError::Truncated);
         }
+        Self::read_quoted(segment)
+    }
+
+    /// Reads the ports of a transport header that has them, and of which no more than these need be there.
+    pub fn read_quoted(segment: &[u8]) -> Result<Self, HeaderError> {
         let &[s0, s1, d0, d1] = super::header::<4>(segment)?;
         Ok(Self { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) })
+    }
+
+    /// Those of a packet that goes the other way.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { source: self.destination, destination: self.source }
     }
 }
 

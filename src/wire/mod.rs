@@ -4,10 +4,13 @@
 pub mod checksum;
 pub mod ethernet;
 pub mod gre;
+pub mod gue;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod l4;
+pub mod mpls;
+pub mod udp;
 
 use std::net::IpAddr;
 
@@ -18,6 +21,89 @@ pub enum HeaderError {
     Truncated,
     /// The header contradicts itself.
     Malformed,
+}
+
+/// Which IP a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// Its ethertype.
+    pub fn ethertype(self) -> u16 {
+        match self {
+            Self::V4 => ethernet::ethertype::IPV4,
+            Self::V6 => ethernet::ethertype::IPV6,
+        }
+    }
+
+    /// Its protocol number behind another IP header.
+    pub fn protocol(self) -> u8 {
+        match self {
+            Self::V4 => l4::protocol::IPV4,
+            Self::V6 => l4::protocol::IPV6,
+        }
+    }
+
+    /// The protocol number of its ICMP.
+    pub fn icmp(self) -> u8 {
+        match self {
+            Self::V4 => l4::protocol::ICMP,
+            Self::V6 => l4::protocol::ICMPV6,
+        }
+    }
+
+    /// Reads the headers at the start of `packet`, which must hold all of the total length.
+    pub fn read(self, packet: &[u8]) -> Result<IpHeader, HeaderError> {
+        match self {
+            Self::V4 => ipv4::read(packet),
+            Self::V6 => ipv6::read(packet),
+        }
+    }
+
+    /// Reads the headers at the start of a packet that may have been cut behind them.
+    pub fn read_quoted(self, packet: &[u8]) -> Result<IpHeader, HeaderError> {
+        match self {
+            Self::V4 => ipv4::read_quoted(packet),
+            Self::V6 => ipv6::read_quoted(packet),
+        }
+    }
+
+    /// The destination address, as far as the bytes reach to it; nothing else is checked.
+    pub fn destination(self, packet: &[u8]) -> Option<IpAddr> {
+        match self {
+            Self::V4 => ipv4::destination(packet).map(IpAddr::V4),
+            Self::V6 => ipv6::destination(packet).map(IpAddr::V6),
+        }
+    }
+
+    /// The MPLS label that says no more than this.
+    pub fn explicit_null(self) -> u32 {
+        match self {
+            Self::V4 => mpls::IPV4_EXPLICIT_NULL,
+            Self::V6 => mpls::IPV6_EXPLICIT_NULL,
+        }
+    }
+}
+
+/// A part of a larger packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// What all parts have in common, 16 bits with IPv4.
+    pub identification: u32,
+    /// Where its payload belongs, in bytes; 0 for the first.
+    pub offset: u16,
+    /// Whether others come behind it.
+    pub more: bool,
 }
 
 /// What an IP header of either version says, extension headers included. The destination is read apart, by
@@ -36,9 +122,9 @@ pub struct IpHeader {
     pub protocol: u8,
     /// Whether routers must not fragment the packet; always so with IPv6.
     pub dont_fragment: bool,
-    /// Whether the packet is a part of a larger one: the first or a later fragment. An atomic fragment (RFC 6946), whole
-    /// in itself, is not.
-    pub fragment: bool,
+    /// Where the packet belongs, if it is a part of a larger one: the first or a later fragment. An atomic fragment (RFC
+    /// 6946), whole in itself, is none.
+    pub fragment: Option<Fragment>,
     /// Sender.
     pub source: IpAddr,
 }

@@ -248,10 +248,10 @@ impl Node {
     fn resolve(&mut self) -> bool {
         let own = self.config.interface.mac;
         match &self.ways {
-            Ways::Fixed(next_hop) => self.builder.resolve(|_| Some(*next_hop)),
+            Ways::Fixed(next_hop) => self.builder.resolve(|_| (Some(*next_hop), None)),
             Ways::Kernel(underlay) => self.builder.resolve(|address| {
-                let hop = underlay.next_hop(address).ok()?;
-                Some(NextHop { source: own.unwrap_or(hop.source), ..hop })
+                let hop = underlay.next_hop(address).ok();
+                (hop.map(|hop| NextHop { source: own.unwrap_or(hop.source), ..hop }), None)
             }),
         }
     }
@@ -298,7 +298,7 @@ impl Node {
             self.underlay_mtu = mtu;
             self.builder.set_underlay_mtu(mtu);
         }
-        if changes.next_hops && self.resolve() || mtu_changed {
+        if (changes.next_hops || mtu_changed) && self.resolve() || mtu_changed {
             self.publish();
         }
     }
@@ -314,7 +314,10 @@ impl Node {
             let endpoints = entry.service.endpoints.iter().zip(entry.endpoints.iter());
             endpoints.filter(|(_, ready)| ready.outer.is_none()).map(|(endpoint, _)| {
                 let (service, name) = (&entry.service.name, &endpoint.name);
-                format!("{service}: {name} ({}) cannot be sent to: no source address of its family, or an encapsulation this version lacks", endpoint.address)
+                format!(
+                    "{service}: {name} ({}) cannot be sent to: the node has no outer source address of its family",
+                    endpoint.address
+                )
             })
         });
         unsendable.take(MOST_WARNINGS).collect()
