@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("publish", &["flow", "forward", "model", "snapshot", "stats"]),
     ("worker", &["config", "forward", "io", "publish", "stats"]),
     ("steer", &["config"]),
-    ("underlay", &["snapshot", "wire"]),
+    ("underlay", &["forward", "moment", "snapshot", "wire"]),
     ("endpoint", &["steer", "underlay"]),
     (
         "control",
@@ -33,6 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "flow",
             "forward",
             "model",
+            "moment",
             "publish",
             "snapshot",
             "stats",
@@ -68,7 +69,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Where `unsafe` may be, each with its reason: the AF_XDP rings, and kernel calls without a safe wrapper.
-const UNSAFE: &[&str] = &["io/xsk/", "io/packet_socket.rs", "steer/", "endpoint/"];
+const UNSAFE: &[&str] = &["io/xsk/", "io/packet_socket.rs", "steer/", "endpoint/", "underlay/path_mtu/socket.rs"];
 
 fn sources(room: &str) -> Vec<PathBuf> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -140,6 +140,7 @@ fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result<()>
         facts: Facts { name: "edge".to_owned(), driver: "memory", mode: None },
         builder: Builder::new(settings, workers.len()),
         ways: Ways::Fixed(hop),
+        routers: None,
         gate: Box::new(OpenGate(vips)),
         underlay_mtu: 1500,
         config,

@@ -30,7 +30,7 @@ fn builder() -> Builder {
     let mut builder = Builder::new(settings, 1);
     builder.update(&endpoint_set::parse(&set).expect("valid"), (0, 0));
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::AsReceived };
-    builder.resolve(|_| (Some(hop), None));
+    builder.resolve(|_| Some(hop));
     builder
 }
 
@@ -185,7 +185,7 @@ fn what_cannot_be_sent_is_dropped_by_reason() {
     let verdict = |encap: &str, hop: Option<NextHop>, headroom: usize, sources: Sources| {
         let mut builder = Builder::new(Settings { sources, ..settings }, 1);
         builder.update(&endpoint_set::parse(&set.replace("TYPE", encap)).expect("valid"), (0, 0));
-        builder.resolve(|_| (hop, None));
+        builder.resolve(|_| hop);
         let mut bytes = vec![0; headroom];
         bytes.extend(&frame);
         bytes[headroom + 30..headroom + 34].copy_from_slice(&[203, 0, 113, 1]);

@@ -53,7 +53,16 @@ impl OfflineNode {
     pub fn build(&mut self, set: &EndpointSet) -> Result<Vec<Publication>> {
         let joined = join(&self.config, set).map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
         self.builder.update(&joined, (self.publisher.edition(), self.publisher.adopted()));
-        self.builder.resolve(|_| (self.next_hop, None));
+        self.builder.resolve(|_| self.next_hop);
         Ok(self.builder.publish())
+    }
+
+    /// Has the workers know of other ways than before.
+    pub fn resolve(&mut self) {
+        if self.builder.resolve(|_| self.next_hop) {
+            let publications = self.builder.publish();
+            self.publisher.post(publications);
+            self.publisher.sweep();
+        }
     }
 }

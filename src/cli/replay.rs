@@ -12,10 +12,12 @@ use super::files::{load_config, load_set};
 use super::offline::OfflineNode;
 use pointsman::config;
 use pointsman::forward::verdict::Verdict;
+use pointsman::io::PacketIo;
 use pointsman::io::capture_file::CaptureFile;
 use pointsman::model::State;
 use pointsman::snapshot::{ServiceEntry, Snapshot};
 use pointsman::stats::{Board, Report as Counters};
+use pointsman::underlay::path_mtu;
 use pointsman::worker::Worker;
 
 /// What `replay` is asked to do.
@@ -109,9 +111,18 @@ pub fn run(args: &Replay) -> Result<()> {
                 node.publisher.sweep();
             }
         }
+        let now = worker.io().now();
+        if node.builder.forget_old_mtus(now) {
+            node.resolve();
+        }
         let mut verdict = Verdict::Passed;
         worker.step(|seen| verdict = seen)?;
         packets.push(describe(packets.len(), verdict, &node.builder.snapshot()));
+        // What passes is the kernel's, which would tell what a router has to say of this node's own packets.
+        let said = path_mtu::read_frame(worker.io().packet(), &node.builder.sources());
+        if verdict == Verdict::Passed && said.is_some_and(|said| node.builder.lower_mtu(said, now)) {
+            node.resolve();
+        }
     }
     let mut counters = Counters { pointsman_generation: node.builder.generation().0, ..Counters::default() };
     counters.add_worker(0, worker.tally());

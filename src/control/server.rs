@@ -24,7 +24,8 @@ use super::protocol::{self, Call, Fault, Lines, Method, Request};
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const UNDERLAY: Token = Token(2);
-const FIRST_CLIENT: usize = 3;
+const ROUTERS: Token = Token(3);
+const FIRST_CLIENT: usize = 4;
 
 /// The most clients at once; a syncer and a few operators are usual.
 const MOST_CLIENTS: usize = 64;
@@ -127,9 +128,11 @@ impl Server {
 
     /// Serves until a signal asks to end or `is_well` says no. `on_tick` is called about once a second.
     pub fn run(&mut self, node: &mut Node, mut is_well: impl FnMut() -> bool) -> Result<End, ServerError> {
-        if let Some(underlay) = node.underlay() {
-            let descriptor = underlay.as_raw_fd();
-            let registered = self.poll.registry().register(&mut SourceFd(&descriptor), UNDERLAY, Interest::READABLE);
+        let underlay = node.underlay().map(|underlay| (UNDERLAY, underlay.as_raw_fd()));
+        let routers = node.routers().into_iter().flat_map(|routers| routers.descriptors());
+        let routers = routers.map(|descriptor| (ROUTERS, descriptor.as_raw_fd()));
+        for (token, descriptor) in underlay.into_iter().chain(routers) {
+            let registered = self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE);
             registered.map_err(at("epoll"))?;
         }
         let mut events = Events::with_capacity(128);
@@ -150,6 +153,7 @@ impl Server {
                     SIGNALS if self.is_asked_to_end() => return Ok(End::Asked),
                     SIGNALS => {}
                     UNDERLAY => node.on_underlay_readable(),
+                    ROUTERS => node.on_routers_readable(),
                     client => _ = self.unfinished.insert(client),
                 }
             }

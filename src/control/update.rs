@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::endpoint_set::claims_of;
-use crate::forward::encap::Outer;
+use crate::forward::encap::{Outer, Sources};
 use crate::model::{Encap, Endpoint, EndpointSet, Generation, Revision, Service};
+use crate::moment::Moment;
 use crate::publish::Publication;
 use crate::snapshot::{EndpointEntry, NextHop, Path, ServiceEntry, Settings, Snapshot};
-use crate::stats::{CellIds, Cells, Counted};
+use crate::stats::{Cells, Counted, Numbers};
+use crate::underlay::path_mtu::{Lowered, PathMtus};
 use crate::vip_map::VipMap;
 use crate::wire::Family;
 
@@ -23,8 +25,9 @@ pub struct Builder {
     vips: Arc<VipMap>,
     paths: Arc<[Path]>,
     gue_ports: Arc<[u16]>,
-    addresses: CellIds<IpAddr>,
-    cell_ids: CellIds<Counted>,
+    path_mtus: PathMtus,
+    addresses: Numbers<IpAddr>,
+    cell_ids: Numbers<Counted>,
     /// By worker.
     cells: Vec<Cells>,
 }
@@ -41,8 +44,9 @@ impl Builder {
             vips: Arc::default(),
             paths: Arc::new([]),
             gue_ports: Arc::new([]),
-            addresses: CellIds::default(),
-            cell_ids: CellIds::default(),
+            path_mtus: PathMtus::default(),
+            addresses: Numbers::default(),
+            cell_ids: Numbers::default(),
             cells: vec![Cells::default(); workers],
         }
     }
@@ -111,14 +115,25 @@ impl Builder {
         }
     }
 
-    /// Asks for the way to every endpoint: its next hop, and what routers on it have said of its MTU, in bytes. Answers
-    /// whether any is another than before.
-    pub fn resolve(&mut self, way: impl Fn(IpAddr) -> (Option<NextHop>, Option<u32>)) -> bool {
+    /// Takes in what a router has said of the way to an endpoint; answers whether it lowers anything, so that the ways
+    /// are to be [resolved](Self::resolve) again.
+    pub fn lower_mtu(&mut self, lowered: Lowered, now: Moment) -> bool {
+        let concerns = lowered.mtu < self.settings.underlay_mtu && self.addresses.knows(&lowered.endpoint);
+        concerns && self.path_mtus.lower(lowered, now)
+    }
+
+    /// Forgets what routers have said too long ago; answers as [`lower_mtu`](Self::lower_mtu) does.
+    pub fn forget_old_mtus(&mut self, now: Moment) -> bool {
+        self.path_mtus.expire(now)
+    }
+
+    /// Asks for the next hop on the way to every endpoint. Answers whether any way is another than before.
+    pub fn resolve(&mut self, next_hop: impl Fn(IpAddr) -> Option<NextHop>) -> bool {
         let underlay_mtu = self.settings.underlay_mtu;
         let mut paths = vec![Path { next_hop: None, mtu: underlay_mtu }; self.addresses.count()];
         for (address, id) in self.addresses.iter() {
-            let (next_hop, lowered) = way(*address);
-            paths[id as usize] = Path { next_hop, mtu: lowered.map_or(underlay_mtu, |mtu| mtu.min(underlay_mtu)) };
+            let lowered = self.path_mtus.of(*address).unwrap_or(underlay_mtu);
+            paths[id as usize] = Path { next_hop: next_hop(*address), mtu: lowered.min(underlay_mtu) };
         }
         let changed = *paths != *self.paths;
         if changed {
@@ -153,6 +168,11 @@ impl Builder {
         }
     }
 
+    /// The node's addresses in outer headers.
+    pub fn sources(&self) -> Sources {
+        self.settings.sources
+    }
+
     /// The number of the newest snapshot.
     pub fn generation(&self) -> Generation {
         self.generation
@@ -161,6 +181,11 @@ impl Builder {
     /// The addresses of all endpoints.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.addresses.iter().map(|(address, _)| *address)
+    }
+
+    /// The ways to endpoints, as [`EndpointEntry::path`] numbers them.
+    pub fn paths(&self) -> &[Path] {
+        &self.paths
     }
 
     /// All services.

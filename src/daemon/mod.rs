@@ -24,6 +24,7 @@ use crate::publish::{Inbox, Publication, Publisher};
 use crate::snapshot::{NextHop, Settings, Snapshot, Tag};
 use crate::stats::{Board, Cells};
 use crate::steer::{self, SteerError};
+use crate::underlay::path_mtu::{IcmpSocket, IcmpSocketError};
 use crate::underlay::{self, Link, Underlay, UnderlayError};
 use crate::worker::Worker;
 
@@ -39,6 +40,8 @@ pub enum DaemonError {
     Steer(#[from] SteerError),
     #[error(transparent)]
     Driver(#[from] driver::DriverError),
+    #[error(transparent)]
+    Routers(#[from] IcmpSocketError),
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error("the MTU of the underlay is {0}; IPv6 inside a tunnel needs at least {SMALLEST_MTU} (RFC 7676)")]
@@ -92,9 +95,10 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let facts = Facts { name: node_name(&config), driver, mode: mode.clone() };
     let builder = Builder::new(settings, workers.len());
     let ways = ways(&config, &link)?;
+    let routers = Some(IcmpSocket::open()?);
     let gate = std::rc::Rc::new(std::cell::RefCell::new(Some(gate)));
     let shared_gate = Box::new(SharedGate(gate.clone()));
-    let parts = Parts { config, facts, workers, builder, publisher, ways, gate: shared_gate, underlay_mtu };
+    let parts = Parts { config, facts, workers, builder, publisher, ways, routers, gate: shared_gate, underlay_mtu };
     let mut node = Node::new(parts);
     node.restore().map_err(DaemonError::Restore)?;
     notify(&[NotifyState::Ready]);

@@ -69,7 +69,7 @@ pub enum Counted {
 /// Gives out numbers to keys, counts how often each is in use, and gives a freed one out again only when no snapshot
 /// that names it is being read any more.
 #[derive(Debug)]
-pub struct CellIds<K> {
+pub struct Numbers<K> {
     by_key: HashMap<K, (u32, u32)>,
     next: u32,
     free: Vec<u32>,
@@ -77,13 +77,18 @@ pub struct CellIds<K> {
     resting: Vec<(u64, u32)>,
 }
 
-impl<K> Default for CellIds<K> {
+impl<K> Default for Numbers<K> {
     fn default() -> Self {
         Self { by_key: HashMap::new(), next: 0, free: Vec::new(), resting: Vec::new() }
     }
 }
 
-impl<K: Eq + Hash> CellIds<K> {
+impl<K: Eq + Hash> Numbers<K> {
+    /// Whether a key has a number.
+    pub fn knows(&self, key: &K) -> bool {
+        self.by_key.contains_key(key)
+    }
+
     /// The number of a key, which now has one user more.
     pub fn acquire(&mut self, key: K) -> u32 {
         let (free, next) = (&mut self.free, &mut self.next);
@@ -155,7 +160,7 @@ mod tests {
     fn a_number_is_given_out_again_only_when_nobody_can_name_it() {
         let mut cells = Cells::default();
         cells.grow(2);
-        let mut ids = CellIds::default();
+        let mut ids = Numbers::default();
         assert_eq!((ids.acquire("a"), ids.acquire("b"), ids.acquire("a")), (0, 1, 0));
         cells.add(0, 10);
         ids.release(&"a", 5);

@@ -8,6 +8,6 @@ mod report;
 mod tally;
 
 pub use board::Board;
-pub use cells::{CellIds, Cells, Counted};
+pub use cells::{Cells, Counted, Numbers};
 pub use report::Report;
 pub use tally::{Tally, Traffic};

@@ -12,6 +12,7 @@ mod link;
 pub(crate) mod message;
 mod neighbours;
 mod next_hop;
+pub mod path_mtu;
 mod state;
 
 use std::collections::BTreeSet;

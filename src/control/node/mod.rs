@@ -13,10 +13,12 @@ use crate::config::Config;
 use crate::document::{Problem, Problems};
 use crate::endpoint_set;
 use crate::model::EndpointSet;
+use crate::moment::Moment;
 use crate::publish::Publisher;
 use crate::snapshot::NextHop;
 use crate::stats::Board;
 use crate::underlay::Underlay;
+use crate::underlay::path_mtu::{self, IcmpSocket};
 
 use super::lookup::{Query, explain};
 use super::protocol::{Fault, Method, PROTOCOL};
@@ -28,6 +30,9 @@ use super::update::Builder;
 const ADOPTION_LIMIT: Duration = Duration::from_secs(5);
 /// Warnings of one answer; a set with more is broken as a whole.
 const MOST_WARNINGS: usize = 20;
+
+/// Messages of routers that are read at once, so that a flood of them keeps nobody from being heard.
+const MOST_MESSAGES: usize = 1_024;
 
 /// The largest IP packet, in bytes; a loopback's MTU is larger.
 pub const LARGEST_PACKET: u32 = 65_535;
@@ -77,6 +82,7 @@ pub struct Node {
     builder: Builder,
     publisher: Publisher,
     ways: Ways,
+    routers: Option<IcmpSocket>,
     gate: Box<dyn Gate>,
     store: Store,
     /// What the syncer pushed.
@@ -101,6 +107,8 @@ pub struct Parts {
     pub publisher: Publisher,
     /// Where packets go.
     pub ways: Ways,
+    /// Where routers on the way to endpoints are heard; none: nowhere.
+    pub routers: Option<IcmpSocket>,
     /// What lets packets in.
     pub gate: Box<dyn Gate>,
     /// The underlay's MTU, in bytes.
@@ -110,7 +118,7 @@ pub struct Parts {
 impl Node {
     /// A node with an empty set; [`restore`](Self::restore) comes next.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, facts, workers, builder, publisher, ways, gate, underlay_mtu } = parts;
+        let Parts { config, facts, workers, builder, publisher, ways, routers, gate, underlay_mtu } = parts;
         let store = Store::new(&config.node.state_dir);
         Self {
             config,
@@ -119,6 +127,7 @@ impl Node {
             builder,
             publisher,
             ways,
+            routers,
             gate,
             store,
             set: EndpointSet::default(),
@@ -248,10 +257,10 @@ impl Node {
     fn resolve(&mut self) -> bool {
         let own = self.config.interface.mac;
         match &self.ways {
-            Ways::Fixed(next_hop) => self.builder.resolve(|_| (Some(*next_hop), None)),
+            Ways::Fixed(next_hop) => self.builder.resolve(|_| Some(*next_hop)),
             Ways::Kernel(underlay) => self.builder.resolve(|address| {
-                let hop = underlay.next_hop(address).ok();
-                (hop.map(|hop| NextHop { source: own.unwrap_or(hop.source), ..hop }), None)
+                let hop = underlay.next_hop(address).ok()?;
+                Some(NextHop { source: own.unwrap_or(hop.source), ..hop })
             }),
         }
     }
@@ -274,9 +283,48 @@ impl Node {
         self.follow(|underlay| underlay.on_readable());
     }
 
+    /// Where routers on the way to endpoints are heard, if anywhere.
+    pub fn routers(&self) -> Option<&IcmpSocket> {
+        self.routers.as_ref()
+    }
+
+    /// Routers have said something of outer packets that were too big for them.
+    pub fn on_routers_readable(&mut self) {
+        let (now, sources) = (self.now(), self.builder.sources());
+        let Some(routers) = &mut self.routers else { return };
+        let mut lowered = false;
+        for _ in 0..MOST_MESSAGES {
+            match routers.next_message() {
+                Ok(Some((family, message))) => {
+                    let Some(said) = path_mtu::read(message, family, &sources) else { continue };
+                    if self.builder.lower_mtu(said, now) {
+                        tracing::info!(endpoint = %said.endpoint, mtu = said.mtu, "a router has lowered the MTU");
+                        lowered = true;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!("routers cannot be heard: {error}");
+                    break;
+                }
+            }
+        }
+        if lowered && self.resolve() {
+            self.publish();
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
     /// Called about once a second: keeps next hops fresh, frees what nobody reads any more.
     pub fn tick(&mut self) {
         self.follow(|underlay| underlay.tick());
+        self.on_routers_readable();
+        if self.builder.forget_old_mtus(self.now()) && self.resolve() {
+            self.publish();
+        }
         self.publisher.sweep();
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Node, Ways};
 use crate::model::{State, VipText};
-use crate::snapshot::ServiceEntry;
+use crate::snapshot::{EndpointEntry, ServiceEntry};
 use crate::stats::Report;
 
 impl Node {
@@ -49,9 +49,7 @@ impl Node {
     fn service_status(&self, entry: &ServiceEntry) -> Value {
         let service = &entry.service;
         let count = |state| service.endpoints.iter().filter(|endpoint| endpoint.effective_state() == state).count();
-        let overhead = entry.endpoints.iter().filter_map(|endpoint| Some(endpoint.outer?.overhead())).max();
-        // An underlay can shrink below any use while the node runs.
-        let inner_mtu = overhead.map(|overhead| (self.underlay_mtu as usize).saturating_sub(overhead));
+        let inner_mtu = entry.endpoints.iter().filter_map(|endpoint| self.inner_mtu(endpoint)).min();
         let headers = if service.vip.addr().is_ipv4() { 40 } else { 60 };
         json!({
             "name": service.name,
@@ -66,9 +64,25 @@ impl Node {
             "unreachable": self.unreachable(entry),
             "table_size": entry.table_size,
             "fingerprint": entry.fingerprint,
+            "lowered_mtu": self.lowered_mtus(entry),
             "inner_mtu": inner_mtu,
             "mss": inner_mtu.map(|mtu| mtu.saturating_sub(headers)),
         })
+    }
+
+    /// The largest packet that fits on the way to an endpoint, in bytes.
+    fn inner_mtu(&self, endpoint: &EndpointEntry) -> Option<u32> {
+        let overhead = endpoint.outer.as_ref()?.overhead() as u32;
+        // An underlay can shrink below any use while the node runs.
+        Some(self.builder.paths().get(endpoint.path as usize)?.mtu.saturating_sub(overhead))
+    }
+
+    /// The endpoints that a router has said less of than the underlay's MTU, with what it said.
+    fn lowered_mtus(&self, entry: &ServiceEntry) -> Map<String, Value> {
+        let mtu = |ready: &EndpointEntry| Some(self.builder.paths().get(ready.path as usize)?.mtu);
+        let endpoints = entry.service.endpoints.iter().zip(entry.endpoints.iter());
+        let lowered = endpoints.filter_map(|(endpoint, ready)| Some((endpoint.name.clone(), mtu(ready)?)));
+        lowered.filter(|(_, mtu)| *mtu < self.underlay_mtu).map(|(name, mtu)| (name, mtu.into())).collect()
     }
 
     /// The endpoints without a next hop, each with the reason.

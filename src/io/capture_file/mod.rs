@@ -119,6 +119,11 @@ impl CaptureFile {
         Ok(Some(time))
     }
 
+    /// The packet last given out, as it came.
+    pub fn packet(&self) -> &[u8] {
+        &self.packet
+    }
+
     /// Writes what is still in memory.
     pub fn finish(self) -> Result<(), CaptureError> {
         let Self { writer, output, unwritten, .. } = self;
