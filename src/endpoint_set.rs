@@ -79,9 +79,8 @@ pub fn read_services(list: &Node<'_>) -> Option<Vec<Service>> {
             }
         }
     }
-    let mut services = read.into_iter().map(|(_, service)| service).collect::<Option<Vec<Service>>>()?;
+    let services = read.into_iter().map(|(_, service)| service).collect::<Option<Vec<Service>>>()?;
     check_limits(list, &services)?;
-    services.sort_by(|a, b| a.name.cmp(&b.name));
     Some(services)
 }
 

@@ -28,7 +28,7 @@ pub struct Generation(pub u64);
 pub struct EndpointSet {
     /// The syncer's own label.
     pub revision: Revision,
-    /// In the order of their names.
+    /// In the order of the document, which means nothing; problems are named by their place in it.
     pub services: Vec<Service>,
 }
 

@@ -91,7 +91,7 @@ pub struct ServiceEntry {
     /// Tells whether two nodes hold the same tables: a hash over the size and over each slot's endpoint, by name and
     /// address.
     pub fingerprint: String,
-    allow: Option<Box<[Prefix]>>,
+    allow: Option<Box<[Range]>>,
 }
 
 /// One endpoint, ready for packets.
@@ -105,21 +105,37 @@ pub struct EndpointEntry {
     pub cell: Cell,
 }
 
-/// A prefix in the 128-bit space; IPv4 as `::ffff:a.b.c.d`.
-#[derive(Clone, Copy, Debug)]
-struct Prefix {
-    bits: u128,
-    mask: u128,
+/// Addresses of one family, from the first to the last, both included; IPv4 as `::ffff:a.b.c.d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Range {
     /// `::/0` is every IPv6 address, and no IPv4 one.
     is_v4: bool,
+    first: u128,
+    last: u128,
 }
 
-impl Prefix {
+impl Range {
     fn new(prefix: &IpNet) -> Self {
-        let host_bits = u32::from(prefix.max_prefix_len() - prefix.prefix_len());
-        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-        Self { bits: address_bits(prefix.network()), mask, is_v4: prefix.addr().is_ipv4() }
+        let (first, last) = (address_bits(prefix.network()), address_bits(prefix.broadcast()));
+        Self { is_v4: prefix.addr().is_ipv4(), first, last }
     }
+}
+
+/// The prefixes as ranges in order, one that lies within another left out.
+fn ranges(prefixes: &[IpNet]) -> Box<[Range]> {
+    let mut all: Vec<Range> = prefixes.iter().map(Range::new).collect();
+    all.sort();
+    let mut distinct: Vec<Range> = Vec::with_capacity(all.len());
+    for range in all {
+        match distinct.last_mut() {
+            // Of two prefixes with the same start the shorter is sorted behind, and holds the other.
+            Some(before) if before.is_v4 == range.is_v4 && range.first <= before.last => {
+                before.last = before.last.max(range.last);
+            }
+            _ => distinct.push(range),
+        }
+    }
+    distinct.into()
 }
 
 impl ServiceEntry {
@@ -131,16 +147,18 @@ impl ServiceEntry {
             .map(|endpoint| Candidate { name: &endpoint.name, weight: endpoint.table_weight() })
             .collect();
         let table = maglev::build(&candidates, table_size);
-        let allow = service.allow.as_ref().map(|prefixes| prefixes.iter().map(Prefix::new).collect());
+        let allow = service.allow.as_deref().map(ranges);
         let fingerprint = fingerprint(&service, table_size, &table);
         Self { service, table_size, table, endpoints, cell, fingerprint, allow }
     }
 
     /// Whether a client may use the service.
     pub fn allows(&self, client: u128) -> bool {
-        let Some(prefixes) = &self.allow else { return true };
+        let Some(ranges) = &self.allow else { return true };
         let is_v4 = client >> 32 == 0xffff;
-        prefixes.iter().any(|prefix| prefix.is_v4 == is_v4 && client & prefix.mask == prefix.bits)
+        let after = ranges.partition_point(|range| (range.is_v4, range.first) <= (is_v4, client));
+        let range = after.checked_sub(1).and_then(|before| ranges.get(before));
+        range.is_some_and(|range| range.is_v4 == is_v4 && client <= range.last)
     }
 
     /// Whether a ping of the VIP goes to an endpoint rather than being answered here.
@@ -202,6 +220,44 @@ impl Snapshot {
             services: Arc::new([]),
             paths: Arc::new([]),
             gue_ports: Arc::new([]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::IpAddr;
+
+    fn entry(allow: Vec<IpNet>) -> ServiceEntry {
+        let service = r#"{"services":[{"name":"s","vip":"203.0.113.1"}]}"#;
+        let set = crate::endpoint_set::parse(service).expect("valid");
+        let service = Service { allow: Some(allow), ..set.services[0].clone() };
+        ServiceEntry::new(service, Box::new([]), 0)
+    }
+
+    /// Prefixes and addresses of a small corner, so that they meet.
+    fn prefixes() -> impl Strategy<Value = IpNet> {
+        let v4 = (0u32..=32, any::<u8>()).prop_map(|(len, host)| (IpAddr::from([10, 0, 0, host]), len as u8));
+        let v6 =
+            (0u8..=128, any::<u8>()).prop_map(|(len, host)| (IpAddr::from([0, 0, 0, 0, 0, 0, 0, host.into()]), len));
+        prop_oneof![v4, v6].prop_map(|(address, len)| IpNet::new(address, len).expect("in range").trunc())
+    }
+
+    proptest! {
+        #[test]
+        fn allows_what_some_prefix_holds(
+            allow in prop::collection::vec(prefixes(), 0..12),
+            client in prop_oneof![
+                any::<u8>().prop_map(|host| IpAddr::from([10, 0, 0, host])),
+                any::<u8>().prop_map(|host| IpAddr::from([0, 0, 0, 0, 0, 0, 0, host.into()])),
+                any::<u32>().prop_map(|bits| IpAddr::from(bits.to_be_bytes())),
+                any::<u128>().prop_map(|bits| IpAddr::from(bits.to_be_bytes())),
+            ],
+        ) {
+            let held = allow.iter().any(|prefix| prefix.contains(&client));
+            prop_assert_eq!(entry(allow).allows(address_bits(client)), held);
         }
     }
 }

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 
 use super::files::{listed, load_config, load_set};
-use pointsman::control::set::{check_vips, join};
+use super::offline::join_checked;
+use pointsman::control::set::check_vips;
 use pointsman::document::Problems;
+use pointsman::model::EndpointSet;
 
 /// `pointsman check`
 #[derive(Debug, clap::Args)]
@@ -29,8 +31,10 @@ pub fn run(args: &Check) -> Result<()> {
         (Err(first), Err(second)) => return Err(anyhow!("{first}\n{second}")),
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
+    join_checked(&config, &EndpointSet::default())
+        .map_err(|refusal| anyhow!("{}", listed(&args.config, &Problems::from(refusal))))?;
     if let (Some(path), Some(set)) = (&args.set, &set) {
-        let joined = check_vips(&config, set).and_then(|()| join(&config, set));
+        let joined = check_vips(&config, set).and_then(|()| join_checked(&config, set));
         joined.map_err(|refusal| anyhow!("{}", listed(path, &Problems::from(refusal))))?;
     }
     say!("{}: valid", args.config.display());

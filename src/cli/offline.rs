@@ -1,15 +1,32 @@
 //! A node without a network, for `replay` and the offline `lookup`.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, anyhow, bail};
 
 use pointsman::config::{self, Config};
-use pointsman::control::set::join;
+use pointsman::control::reach::{self, Surroundings};
+use pointsman::control::set::{Refusal, join};
 use pointsman::control::update::Builder;
 use pointsman::document::Problems;
 use pointsman::forward::encap::Sources;
 use pointsman::model::EndpointSet;
 use pointsman::publish::{Publication, Publisher};
 use pointsman::snapshot::{NextHop, Settings, Tag};
+
+/// What would be in force by this config and set, as far as it can be checked without the node: an unknown MTU is taken
+/// to be the usual one.
+pub fn join_checked(config: &Config, set: &EndpointSet) -> Result<EndpointSet, Refusal> {
+    let joined = join(config, set)?;
+    let underlay = &config.underlay;
+    let surroundings = Surroundings {
+        sources: Sources { v4: underlay.source_v4, v6: underlay.source_v6 },
+        addresses: BTreeSet::new(),
+        underlay_mtu: underlay.mtu.unwrap_or(config::DEFAULT_MTU),
+    };
+    reach::check(config, set, &joined, &surroundings)?;
+    Ok(joined)
+}
 
 /// A node without a network.
 pub struct OfflineNode {
@@ -51,7 +68,7 @@ impl OfflineNode {
 
     /// The publications by this set, for as many workers as there are.
     pub fn build(&mut self, set: &EndpointSet) -> Result<Vec<Publication>> {
-        let joined = join(&self.config, set).map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
+        let joined = join_checked(&self.config, set).map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
         self.builder.update(&joined, (self.publisher.edition(), self.publisher.adopted()));
         self.builder.resolve(|_| self.next_hop);
         Ok(self.builder.publish())

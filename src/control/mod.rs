@@ -4,6 +4,7 @@ mod accounts;
 pub mod lookup;
 pub mod node;
 pub mod protocol;
+pub mod reach;
 pub mod server;
 pub mod set;
 pub mod store;

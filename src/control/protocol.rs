@@ -127,6 +127,7 @@ impl From<Refusal> for Fault {
             Refusal::WouldEmpty(problem) => Self::at(2, "would_empty", problem),
             Refusal::VipNotAllowed(problem) => Self::at(3, "vip_not_allowed", problem),
             Refusal::OwnedByConfig(problem) => Self::at(5, "owned_by_config", problem),
+            Refusal::InvalidSet(problem) => Self::at(6, "invalid_set", problem),
         }
     }
 }

@@ -15,6 +15,8 @@ pub enum Refusal {
     VipNotAllowed(Problem),
     /// A service of the config has this name or matches the same packets.
     OwnedByConfig(Problem),
+    /// Packets cannot get where the set sends them.
+    InvalidSet(Problem),
 }
 
 fn problem(index: usize, key: &str, reason: String) -> Problem {
@@ -80,9 +82,10 @@ pub fn check_emptied(before: &EndpointSet, set: &EndpointSet) -> Result<(), Refu
 impl From<Refusal> for Problems {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::WouldEmpty(problem) | Refusal::VipNotAllowed(problem) | Refusal::OwnedByConfig(problem) => {
-                Self(vec![problem])
-            }
+            Refusal::WouldEmpty(problem)
+            | Refusal::VipNotAllowed(problem)
+            | Refusal::OwnedByConfig(problem)
+            | Refusal::InvalidSet(problem) => Self(vec![problem]),
         }
     }
 }

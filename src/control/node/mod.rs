@@ -22,6 +22,7 @@ use crate::underlay::path_mtu::{self, IcmpSocket};
 
 use super::lookup::{Query, explain};
 use super::protocol::{Fault, Method, PROTOCOL};
+use super::reach::{self, Surroundings};
 use super::set::{check_emptied, check_vips, join};
 use super::store::Store;
 use super::update::Builder;
@@ -207,6 +208,7 @@ impl Node {
             check_emptied(&self.set, &set)?;
         }
         let joined = join(&self.config, &set)?;
+        reach::check(&self.config, &set, &joined, &self.surroundings())?;
         let (services, endpoints) = (set.services.len(), set.endpoint_count());
         let changed = self.put_in_force(set, &joined)?;
         let mut warnings = self.warnings();
@@ -234,8 +236,14 @@ impl Node {
         }))
     }
 
+    fn surroundings(&self) -> Surroundings {
+        let (sources, underlay_mtu) = (self.builder.sources(), self.underlay_mtu);
+        Surroundings { sources, addresses: BTreeSet::new(), underlay_mtu }
+    }
+
     /// Builds, publishes, waits for every worker, then opens the gate. Answers how many services have changed.
-    fn put_in_force(&mut self, set: EndpointSet, joined: &EndpointSet) -> Result<usize, Fault> {
+    fn put_in_force(&mut self, mut set: EndpointSet, joined: &EndpointSet) -> Result<usize, Fault> {
+        set.services.sort_by(|a, b| a.name.cmp(&b.name));
         let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.adopted()));
         self.set = set;
         if let Ways::Kernel(underlay) = &mut self.ways
