@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use netns::{CLIENT_V4, CLIENT_V6, Driver, Edge, Load, SOON, Topology, http, udp, wait_until};
+use netns::{CLIENT_V4, CLIENT_V6, Driver, Edge, Load, SOON, Topology, http, on_every_driver, udp, wait_until};
 use serde_json::{Value, json};
 
 const WEB_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
@@ -15,31 +15,6 @@ const WEB_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x
 /// VIPs of services that take every protocol.
 const ANY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
 const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x77));
-
-/// Runs each of the tests below on each driver and number of queues.
-macro_rules! on_every_driver {
-    ($($test:ident),+) => {
-        on_every_driver!(@ af_xdp_native, Driver::XdpNative, 1, $($test),+);
-        on_every_driver!(@ af_xdp_native_two_queues, Driver::XdpNative, 2, $($test),+);
-        on_every_driver!(@ af_xdp_generic, Driver::XdpGeneric, 1, $($test),+);
-        on_every_driver!(@ af_xdp_generic_two_queues, Driver::XdpGeneric, 2, $($test),+);
-        on_every_driver!(@ af_packet, Driver::Packet, 1, $($test),+);
-        on_every_driver!(@ af_packet_two_queues, Driver::Packet, 2, $($test),+);
-    };
-    (@ $driver:ident, $value:expr, $queues:expr, $($test:ident),+) => {
-        mod $driver {
-            use super::*;
-            $(
-                #[test]
-                fn $test() {
-                    if !netns::skipped() {
-                        super::$test($value, $queues);
-                    }
-                }
-            )+
-        }
-    };
-}
 
 on_every_driver!(
     carries_tcp_both_ways,

@@ -34,6 +34,32 @@ impl Driver {
     }
 }
 
+/// Runs each of these tests, functions of the file that names them, on each driver and number of queues.
+macro_rules! on_every_driver {
+    ($($test:ident),+) => {
+        on_every_driver!(@ af_xdp_native, Driver::XdpNative, 1, $($test),+);
+        on_every_driver!(@ af_xdp_native_two_queues, Driver::XdpNative, 2, $($test),+);
+        on_every_driver!(@ af_xdp_generic, Driver::XdpGeneric, 1, $($test),+);
+        on_every_driver!(@ af_xdp_generic_two_queues, Driver::XdpGeneric, 2, $($test),+);
+        on_every_driver!(@ af_packet, Driver::Packet, 1, $($test),+);
+        on_every_driver!(@ af_packet_two_queues, Driver::Packet, 2, $($test),+);
+    };
+    (@ $driver:ident, $value:expr, $queues:expr, $($test:ident),+) => {
+        mod $driver {
+            use super::*;
+            $(
+                #[test]
+                fn $test() {
+                    if !netns::skipped() {
+                        super::$test($value, $queues);
+                    }
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_every_driver;
+
 /// An edge node's daemon with a directory, and a bpffs, of its own; its state outlives a restart.
 pub struct Edge<'a> {
     namespace: &'a Namespace,

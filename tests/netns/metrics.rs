@@ -1,5 +1,7 @@
 //! Reads the counters that `pointsman stats --json` prints.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// One look at all counters: by the metric's name, nested by labels.
@@ -26,6 +28,16 @@ impl Metrics {
         self.counter(name).as_object().expect("it has a label").values().map(total).collect()
     }
 
+    /// A counter's values above 0 by its label, such as drops by their reason.
+    pub fn by_label(&self, name: &str) -> BTreeMap<String, u64> {
+        above_zero(self.counter(name))
+    }
+
+    /// The same for the second label under a first, such as packets by endpoint under a service.
+    pub fn by_label_of(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
+        above_zero(&self.counter(name)[label])
+    }
+
     fn counter(&self, name: &str) -> &Value {
         self.0.get(name).unwrap_or_else(|| panic!("stats has no {name}: {}", self.0))
     }
@@ -45,4 +57,9 @@ fn total(counter: &Value) -> u64 {
         Value::Object(labels) => labels.values().map(total).sum(),
         value => value.as_u64().expect("a number"),
     }
+}
+
+fn above_zero(labels: &Value) -> BTreeMap<String, u64> {
+    let labels = labels.as_object().expect("it has a label").iter();
+    labels.map(|(label, value)| (label.clone(), total(value))).filter(|(_, value)| *value > 0).collect()
 }

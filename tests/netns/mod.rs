@@ -2,7 +2,12 @@
 //!
 //! Everything made here is removed when its owner is dropped, also when a test panics. Names carry the process id, so
 //! that test runs beside each other do not meet, and `make clean-namespaces` knows what a killed run left behind.
-#![allow(dead_code, unused_imports, reason = "every test binary includes this module and uses its own part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "every test binary includes this module and uses its own part of it"
+)]
 
 mod edge;
 mod endpoint;
@@ -11,6 +16,7 @@ pub mod http;
 mod load;
 mod metrics;
 mod namespace;
+mod narrow_way;
 mod notify;
 mod process;
 mod topology;
@@ -20,6 +26,7 @@ use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use edge::on_every_driver;
 pub use edge::{Driver, Edge};
 pub use endpoint::Endpoint;
 pub use heartbeat::Heartbeat;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::endpoint::Endpoint;
 use super::namespace::{Namespace, veth};
+use super::narrow_way::NarrowWay;
 
 /// The client's addresses.
 pub const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
@@ -23,6 +24,7 @@ pub struct Topology {
     pub edge: Namespace,
     /// Those that were added.
     pub endpoints: Vec<Endpoint>,
+    ways: Vec<NarrowWay>,
     fabric: Namespace,
 }
 
@@ -35,7 +37,7 @@ impl Topology {
         fabric.run(&["ip", "link", "add", "br0", "type", "bridge"]);
         fabric.run(&["ip", "link", "set", "br0", "up"]);
         let (client, edge) = (Namespace::new("client"), Namespace::new("edge"));
-        let topology = Self { client, edge, endpoints: Vec::new(), fabric };
+        let topology = Self { client, edge, endpoints: Vec::new(), ways: Vec::new(), fabric };
         topology.connect(&topology.client, "client", (CLIENT_V4, CLIENT_V6), 1);
         topology.connect(&topology.edge, "edge", (EDGE_V4, EDGE_V6), queues);
         topology.client.run(&["ip", "route", "add", "203.0.113.0/24", "via", &EDGE_V4.to_string()]);
@@ -54,13 +56,48 @@ impl Topology {
         self.endpoints.push(Endpoint::start(namespace, &name, (v4, v6), vips));
     }
 
+    /// Adds a client behind two routers with a narrow link between them; it reaches all VIPs by way of them. The routes
+    /// to it are new, so endpoints announce to it all that their links carry, as they would without `advmss`.
+    pub fn add_distant_client(&mut self, mtu: u32) -> Namespace {
+        let client = Namespace::new("distant");
+        self.add_way(&client, mtu);
+        client
+    }
+
+    /// Adds an endpoint behind two routers with a narrow link between them.
+    pub fn add_distant_endpoint(&mut self, vips: &[IpAddr], mtu: u32) {
+        let name = format!("ep{}", self.endpoints.len());
+        let namespace = Namespace::new(&name);
+        let addresses = self.add_way(&namespace, mtu);
+        self.endpoints.push(Endpoint::start(namespace, &name, addresses, vips));
+    }
+
+    /// Has the client send smaller packets to all VIPs than its link carries.
+    pub fn limit_client(&self, mtu: u32) {
+        let mtu = mtu.to_string();
+        self.client.run(&["ip", "route", "change", "203.0.113.0/24", "via", &EDGE_V4.to_string(), "mtu", &mtu]);
+        self.client.run(&["ip", "route", "change", "2001:db8:1::/64", "via", &EDGE_V6.to_string(), "mtu", &mtu]);
+    }
+
+    /// Puts a namespace behind a narrow way, routes to it on all that are on the bridge, and answers its addresses.
+    fn add_way(&mut self, namespace: &Namespace, mtu: u32) -> (Ipv4Addr, Ipv6Addr) {
+        let way = NarrowWay::new(self, self.ways.len() as u8, namespace, mtu);
+        let endpoints = self.endpoints.iter().map(|endpoint| &endpoint.namespace);
+        for neighbour in [&self.client, &self.edge].into_iter().chain(endpoints) {
+            way.route_from(neighbour);
+        }
+        let addresses = way.addresses;
+        self.ways.push(way);
+        addresses
+    }
+
     /// The namespace of the bridge, `br0`.
     pub fn fabric(&self) -> &Namespace {
         &self.fabric
     }
 
     /// Puts a namespace on the bridge by a link that is called `port` there and `eth0` in the namespace.
-    fn connect(&self, namespace: &Namespace, port: &str, (v4, v6): (Ipv4Addr, Ipv6Addr), queues: u32) {
+    pub(super) fn connect(&self, namespace: &Namespace, port: &str, (v4, v6): (Ipv4Addr, Ipv6Addr), queues: u32) {
         veth((&self.fabric, port), (namespace, "eth0"), queues);
         self.fabric.run(&["ip", "link", "set", port, "master", "br0"]);
         namespace.add_addresses("eth0", &[format!("{v4}/24"), format!("{v6}/64")]);

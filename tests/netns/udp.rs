@@ -48,6 +48,11 @@ impl Drop for Echo {
 /// Sends one datagram from a new port, from the namespace of the calling thread, and answers who echoed it.
 pub fn ask(vip: IpAddr, payload: &[u8]) -> io::Result<String> {
     let socket = UdpSocket::bind(if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+    ask_by(&socket, vip, payload)
+}
+
+/// The same by a socket of the caller's.
+pub fn ask_by(socket: &UdpSocket, vip: IpAddr, payload: &[u8]) -> io::Result<String> {
     socket.connect(SocketAddr::new(vip, PORT))?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     socket.send(payload)?;

@@ -354,7 +354,9 @@ impl Node {
             self.underlay_mtu = mtu;
             self.builder.set_underlay_mtu(mtu);
         }
-        if (changes.next_hops || mtu_changed) && self.resolve() || mtu_changed {
+        // The settings have the MTU too, so it is news even where no way to an endpoint has it.
+        let ways_changed = (changes.next_hops || mtu_changed) && self.resolve();
+        if ways_changed || mtu_changed {
             self.publish();
         }
     }

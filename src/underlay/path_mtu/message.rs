@@ -96,5 +96,4 @@ fn plateau_below(total_len: usize) -> u16 {
 }
 
 #[cfg(test)]
-#[path = "message_tests.rs"]
 mod tests;

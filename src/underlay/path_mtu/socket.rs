@@ -33,9 +33,8 @@ pub enum IcmpSocketError {
 /// Hears ICMP "destination unreachable" and ICMPv6 Packet Too Big addressed to this network namespace, each copied
 /// beside what the kernel does with it.
 pub struct IcmpSocket {
-    v4: OwnedFd,
-    /// None where the kernel has no IPv6.
-    v6: Option<OwnedFd>,
+    /// One for each family that the kernel has; the first was read last.
+    sockets: Vec<(Family, OwnedFd)>,
     buffer: Box<[u8]>,
 }
 
@@ -44,35 +43,42 @@ impl IcmpSocket {
     pub fn open() -> Result<Self, IcmpSocketError> {
         let v4 = open(AddressFamily::INET, ipproto::ICMP)?;
         set_filter(&v4, (libc::SOL_RAW, ICMP_FILTER), &[!(1 << DESTINATION_UNREACHABLE)])?;
-        let v6 = match open(AddressFamily::INET6, ipproto::ICMPV6) {
-            Ok(socket) => {
+        let mut sockets = vec![(Family::V4, v4)];
+        match open(AddressFamily::INET6, ipproto::ICMPV6) {
+            Ok(v6) => {
                 let mut filter = [u32::MAX; 8];
                 filter[0] = !(1 << PACKET_TOO_BIG);
-                set_filter(&socket, (libc::IPPROTO_ICMPV6, ICMPV6_FILTER), &filter)?;
-                Some(socket)
+                set_filter(&v6, (libc::IPPROTO_ICMPV6, ICMPV6_FILTER), &filter)?;
+                sockets.push((Family::V6, v6));
             }
-            Err(Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT) => None,
+            // A kernel without IPv6.
+            Err(Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT) => {}
             Err(error) => return Err(error.into()),
-        };
-        Ok(Self { v4, v6, buffer: vec![0; LONGEST].into_boxed_slice() })
+        }
+        Ok(Self { sockets, buffer: vec![0; LONGEST].into_boxed_slice() })
     }
 
     /// The descriptors to wait for reading on (also edge-triggered).
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [Some(&self.v4), self.v6.as_ref()].into_iter().flatten().map(AsFd::as_fd)
+        self.sockets.iter().map(|(_, socket)| socket.as_fd())
     }
 
-    /// The next message, from its ICMP type on; `None` where no more have come. It never waits.
+    /// The next message, from its ICMP type on; `None` where no more have come. It never waits. The families take turns:
+    /// a flood of one does not drown the other.
     pub fn next_message(&mut self) -> io::Result<Option<(Family, &[u8])>> {
-        if let Some(len) = receive(&self.v4, &mut self.buffer)? {
+        for _ in 0..self.sockets.len() {
+            self.sockets.rotate_left(1);
+            let (family, socket) = &self.sockets[0];
+            let Some(len) = receive(socket, &mut self.buffer)? else { continue };
             let packet = &self.buffer[..len];
             // Only with IPv4 the kernel gives the IP header too.
-            let header_len = packet.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
-            return Ok(Some((Family::V4, packet.get(header_len..).unwrap_or_default())));
+            let header_len = match family {
+                Family::V4 => packet.first().map_or(0, |first| usize::from(first & 0x0f) * 4),
+                Family::V6 => 0,
+            };
+            return Ok(Some((*family, packet.get(header_len..).unwrap_or_default())));
         }
-        let Some(v6) = &self.v6 else { return Ok(None) };
-        let len = receive(v6, &mut self.buffer)?;
-        Ok(len.map(|len| (Family::V6, &self.buffer[..len])))
+        Ok(None)
     }
 }
 

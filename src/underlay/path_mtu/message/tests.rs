@@ -3,7 +3,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::*;
 use crate::forward::encap::Source;
 use crate::wire::ethernet::MacAddress;
-use crate::wire::{ipv4, ipv6};
+use crate::wire::{icmp, ipv4, ipv6};
 
 const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 1);
@@ -35,17 +35,15 @@ fn quote_v6(source: Ipv6Addr, protocol: u8) -> Vec<u8> {
 }
 
 fn message_v4(mtu: u16, quote: &[u8]) -> Vec<u8> {
-    let mut message = vec![3, 4, 0, 0, 0, 0];
-    message.extend(mtu.to_be_bytes());
-    message.extend(quote);
-    let checksum = Sum::default().add_bytes(&message).finish();
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
-    message
+    [&icmp::fragmentation_needed(mtu, quote)[..], quote].concat()
 }
 
-/// Without a checksum.
 fn message_v6(mtu: u32, quote: &[u8]) -> Vec<u8> {
-    [&[2, 0, 0, 0][..], &mtu.to_be_bytes(), quote].concat()
+    message_v6_to(OWN_V6, mtu, quote)
+}
+
+fn message_v6_to(to: Ipv6Addr, mtu: u32, quote: &[u8]) -> Vec<u8> {
+    [&icmp::packet_too_big(mtu, (ROUTER_V6, to), quote)[..], quote].concat()
 }
 
 fn read_v4(message: &[u8]) -> Option<u32> {
@@ -75,12 +73,9 @@ fn frame_v4(to: Ipv4Addr, tag: Option<u16>) -> Vec<u8> {
 }
 
 fn frame_v6(to: Ipv6Addr, tag: Option<u16>) -> Vec<u8> {
-    let mut message = message_v6(1400, &quote_v6(OWN_V6, 47));
+    let message = message_v6_to(to, 1400, &quote_v6(OWN_V6, 47));
     let mut header = ipv6::template(ROUTER_V6, to, 64, protocol::ICMPV6);
     ipv6::fill(&mut header, 0, 0, 0, message.len() as u16);
-    let sum = Sum::default().add_bytes(&ROUTER_V6.octets()).add_bytes(&to.octets()).add_word(58);
-    let checksum = sum.add_word(message.len() as u16).add_bytes(&message).finish();
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
     frame(ethertype::IPV6, tag, &header, &message)
 }
 
