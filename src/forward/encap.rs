@@ -147,12 +147,12 @@ impl Outer {
         let total = self.len + inner.iter().map(|piece| piece.len()).sum::<usize>();
         let ip_len = match self.carrier {
             Carrier::V4 { entropy } => {
-                let bits = host_bits(hash, u128::from(u32::from(entropy))) as u32;
+                let bits = v4_host_bits(hash, entropy.into());
                 ipv4::fill(into, bits, traffic_class, total as u16);
                 ipv4::HEADER_LEN
             }
             Carrier::V6 { entropy } => {
-                let bits = host_bits(hash, entropy.into());
+                let bits = v6_host_bits(hash, entropy.into());
                 ipv6::fill(into, bits, traffic_class, hash.flow_label(), (total - ipv6::HEADER_LEN) as u16);
                 ipv6::HEADER_LEN
             }
@@ -185,13 +185,20 @@ impl Outer {
     }
 }
 
-/// The bits of an outer source that come from the flow hash. None of them set would be the network itself (the
-/// subnet-router anycast address with IPv6), all of an IPv4 network's its broadcast address.
-fn host_bits(hash: FlowHash, entropy: u128) -> u128 {
-    let bits = u128::from(hash.0) & entropy;
-    match bits {
+/// The bits of an outer source that come from the flow hash: not 0, which is the subnet-router anycast address (RFC 4291
+/// section 2.6.1).
+fn v6_host_bits(hash: FlowHash, entropy: u128) -> u128 {
+    match u128::from(hash.0) & entropy {
         0 => entropy & 1,
-        all if all == entropy && entropy > 1 && entropy <= u128::from(u32::MAX) => all - 1,
+        bits => bits,
+    }
+}
+
+/// The same for IPv4: neither all 0, the network itself, nor all 1, its broadcast address; a /31 has two hosts (RFC 3021).
+fn v4_host_bits(hash: FlowHash, entropy: u32) -> u32 {
+    match hash.0 as u32 & entropy {
+        0 => entropy & 1,
+        all if all == entropy && entropy > 1 => all - 1,
         bits => bits,
     }
 }
@@ -246,12 +253,13 @@ mod tests {
 
     #[test]
     fn entropy_never_makes_a_networks_own_address() {
-        let v4 = |hash: u64| host_bits(FlowHash(hash), 0xff);
+        let v4 = |hash: u64| v4_host_bits(FlowHash(hash), 0xff);
         assert_eq!((v4(0x1234), v4(0x1200), v4(0x12ff)), (0x34, 1, 0xfe));
-        assert_eq!(host_bits(FlowHash(u64::MAX), 0), 0, "an address has no host bits");
-        assert_eq!(host_bits(FlowHash(u64::MAX), 1), 1, "both addresses of a /31 are hosts");
-        assert_eq!(host_bits(FlowHash(0), u128::from(u64::MAX)), 1);
-        assert_eq!(host_bits(FlowHash(u64::MAX), u128::from(u64::MAX)), u128::from(u64::MAX));
+        assert_eq!(v4_host_bits(FlowHash(u64::MAX), 0), 0, "an address has no host bits");
+        assert_eq!(v4_host_bits(FlowHash(u64::MAX), 1), 1, "both addresses of a /31 are hosts");
+        let v6 = |hash: u64| v6_host_bits(FlowHash(hash), 0xff);
+        assert_eq!((v6(0x1234), v6(0x1200), v6(0x12ff)), (0x34, 1, 0xff));
+        assert_eq!(v6_host_bits(FlowHash(u64::MAX), 0), 0);
     }
 
     #[test]
