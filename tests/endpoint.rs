@@ -13,15 +13,21 @@ use netns::{Namespace, SOON, skipped, veth, wait_until};
 use pnet::datalink::{self, Channel, Config, DataLinkReceiver, DataLinkSender, MacAddr};
 use pnet::packet::Packet;
 use pnet::packet::ethernet::EthernetPacket;
-use pointsman::endpoint::{self, EndpointError, EndpointOptions};
+use pointsman::endpoint::{self, DEFAULT_OVERHEAD, EndpointError, EndpointOptions};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 const VIP_V4: &str = "203.0.113.10";
 const VIP_V6: &str = "2001:db8:f::10";
 const CLIENT_V4: &str = "198.51.100.1";
 const CLIENT_V6: &str = "2001:db8:c::1";
+/// IP protocol numbers.
+const UDP: u8 = 17;
+/// See [`UDP`].
+const GRE: u8 = 47;
 /// Where the echo servers listen.
 const PORT: u16 = 7;
+/// Not the default, so that it must have been set.
+const GUE_PORT: u16 = 6666;
 
 /// A client and an endpoint with a link between them. Strict reverse-path filters at the endpoint.
 struct Bench {
@@ -76,7 +82,7 @@ fn echo(socket: &UdpSocket) {
 
 fn options(vips: &[&str]) -> EndpointOptions {
     let vips = vips.iter().map(|vip| address(vip)).collect();
-    EndpointOptions { interface: "eth0".into(), vips, netns: None }
+    EndpointOptions { interface: "eth0".into(), vips, netns: None, gue_port: GUE_PORT, overhead: DEFAULT_OVERHEAD }
 }
 
 fn address(text: &str) -> IpAddr {
@@ -101,7 +107,7 @@ impl Wire {
         Self { to, from, macs }
     }
 
-    /// Sends an IP packet in an Ethernet frame to the pod; `tag` as an 802.1Q tag, with VLAN 0.
+    /// Sends an IP packet, or a labelled one, in an Ethernet frame to the pod; `tagged` with an 802.1Q tag, VLAN 0.
     fn send(&mut self, packet: &[u8], tagged: bool) {
         let octets = |mac: MacAddr| <[u8; 6]>::from(mac);
         let mut frame = [octets(self.macs[0]), octets(self.macs[1])].concat();
@@ -164,8 +170,14 @@ fn addresses(packet: &[u8]) -> (Option<IpAddr>, Option<IpAddr>) {
     }
 }
 
+/// Of an IP packet, or of one behind [`LABEL`].
 fn ethertype(packet: &[u8]) -> [u8; 2] {
-    if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] }
+    match packet[0] >> 4 {
+        4 => [0x08, 0x00],
+        6 => [0x86, 0xdd],
+        // As LABEL begins.
+        _ => [0x88, 0x47],
+    }
 }
 
 /// An IP header before a payload; `options` are 32-bit words of IPv4 options.
@@ -230,14 +242,69 @@ fn gre(key: Option<u32>, inner: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// Behind UDP with this checksum, which need not be right; no variant, option or flag but 0.
+fn gue(checksum: u16, inner: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(8 + 4 + inner.len()).expect("small");
+    let mut packet = [50_000, GUE_PORT, length, checksum].map(u16::to_be_bytes).concat();
+    packet.extend([0, ip_protocol(inner), 0, 0]);
+    packet.extend(inner);
+    packet
+}
+
+/// Label 0x12345, bottom of stack, TTL 64 (RFC 3032).
+const LABEL: [u8; 4] = [0x12, 0x34, 0x51, 64];
+
+fn mpls(inner: &[u8]) -> Vec<u8> {
+    [&LABEL, inner].concat()
+}
+
+/// The number by which an IP header names another IP packet behind it.
+fn ip_protocol(inner: &[u8]) -> u8 {
+    if inner[0] >> 4 == 4 { 4 } else { 41 }
+}
+
 /// The outer sources are nobody's: no reverse-path filter may see them.
+fn over_v6(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    ip("2001:db8:dead::1", "2001:db8:1::2", protocol, 0, payload)
+}
+
+fn over_v4(protocol: u8, options: u8, payload: &[u8]) -> Vec<u8> {
+    ip("10.99.99.99", "192.0.2.2", protocol, options, payload)
+}
+
 fn gre_v6(key: Option<u32>, inner: &[u8]) -> Vec<u8> {
-    ip("2001:db8:dead::1", "2001:db8:1::2", 47, 0, &gre(key, inner))
+    over_v6(GRE, &gre(key, inner))
 }
 
 fn gre_v4(key: Option<u32>, options: u8, inner: &[u8]) -> Vec<u8> {
-    ip("10.99.99.99", "192.0.2.2", 47, options, &gre(key, inner))
+    over_v4(GRE, options, &gre(key, inner))
 }
+
+/// Puts an inner packet into a tunnel.
+type Encapsulate = fn(&[u8]) -> Vec<u8>;
+
+/// Every encapsulation that an endpoint takes.
+const ENCAPSULATIONS: [(&str, Encapsulate); 19] = [
+    ("GRE over IPv6", |inner| gre_v6(None, inner)),
+    ("GRE over IPv4", |inner| gre_v4(None, 0, inner)),
+    ("GRE over IPv4 with options", |inner| gre_v4(None, 2, inner)),
+    ("GRE with a key over IPv6", |inner| gre_v6(Some(7), inner)),
+    ("GRE with a key over IPv4", |inner| gre_v4(Some(7), 0, inner)),
+    ("GRE with a key over IPv4 with options", |inner| gre_v4(Some(7), 2, inner)),
+    ("IPIP over IPv6", |inner| over_v6(ip_protocol(inner), inner)),
+    ("IPIP over IPv4", |inner| over_v4(ip_protocol(inner), 0, inner)),
+    ("IPIP over IPv4 with options", |inner| over_v4(ip_protocol(inner), 2, inner)),
+    ("GUE over IPv6", |inner| over_v6(UDP, &gue(0xbad, inner))),
+    ("GUE over IPv6 without a checksum", |inner| over_v6(UDP, &gue(0, inner))),
+    ("GUE over IPv4", |inner| over_v4(UDP, 0, &gue(0xbad, inner))),
+    ("GUE over IPv4 without a checksum", |inner| over_v4(UDP, 0, &gue(0, inner))),
+    ("GUE over IPv4 with options", |inner| over_v4(UDP, 2, &gue(0, inner))),
+    ("MPLS", mpls),
+    ("MPLS over GRE over IPv6", |inner| gre_v6(None, &mpls(inner))),
+    ("MPLS over GRE with a key over IPv6", |inner| gre_v6(Some(7), &mpls(inner))),
+    ("MPLS over GRE over IPv4", |inner| gre_v4(None, 0, &mpls(inner))),
+    ("MPLS over GRE over IPv4 with options", |inner| gre_v4(None, 2, &mpls(inner))),
+];
 
 #[test]
 fn answers_come_back_untunnelled() {
@@ -248,18 +315,18 @@ fn answers_come_back_untunnelled() {
     bench.configure(&[VIP_V4, VIP_V6]);
     bench.serve();
     let mut wire = Wire::new(&bench);
-    for (number, (client, vip)) in [(CLIENT_V4, VIP_V4), (CLIENT_V6, VIP_V6)].into_iter().enumerate() {
-        for key in [None, Some(7)] {
-            for (outer, tagged) in [("ipv6", false), ("ipv4", false), ("ipv4 with options", false), ("ipv6", true)] {
-                let payload = format!("{number} {key:?} {outer} {tagged}").into_bytes();
-                let inner = udp(client, vip, &payload);
-                let packet = match outer {
-                    "ipv6" => gre_v6(key, &inner),
-                    "ipv4" => gre_v4(key, 0, &inner),
-                    _ => gre_v4(key, 2, &inner),
-                };
-                wire.send(&packet, tagged);
-                assert!(wire.hears(vip, &payload), "no answer: {}", String::from_utf8_lossy(&payload));
+    hears_every_encapsulation(&mut wire);
+}
+
+/// Each, with and without a tag, is answered.
+fn hears_every_encapsulation(wire: &mut Wire) {
+    for (client, vip) in [(CLIENT_V4, VIP_V4), (CLIENT_V6, VIP_V6)] {
+        for (encapsulation, encapsulate) in ENCAPSULATIONS {
+            for tag in ["untagged", "tagged"] {
+                let payload = format!("{encapsulation}, {tag}");
+                let packet = encapsulate(&udp(client, vip, payload.as_bytes()));
+                wire.send(&packet, tag == "tagged");
+                assert!(wire.hears(vip, payload.as_bytes()), "no answer of {vip} to {payload}");
             }
         }
     }
@@ -279,6 +346,7 @@ fn only_its_own_vips_and_well_formed_tunnels_are_accepted() {
     assert!(!wire.answers(VIP_V4, &gre_v6(None, &foreign), b"foreign", b"marker 0"), "no VIP any more");
 
     let inner = udp(CLIENT_V6, VIP_V6, b"inner");
+    let gue_v6 = over_v6(UDP, &gue(0, &inner));
     let edit = |packet: Vec<u8>, at: usize, value: u8| {
         let mut packet = packet;
         packet[at] = value;
@@ -291,6 +359,17 @@ fn only_its_own_vips_and_well_formed_tunnels_are_accepted() {
         ("the first fragment of an IPv4 packet", edit(gre_v4(None, 0, &inner), 6, 0x20)),
         ("a later fragment of an IPv4 packet", edit(gre_v4(None, 0, &inner), 7, 1)),
         ("another outer protocol", edit(gre_v6(None, &inner), 6, 48)),
+        ("IPv6 that calls itself IPv4 inside", over_v6(4, &inner)),
+        ("GUE to another port", edit(gue_v6.clone(), 43, 0)),
+        ("GUE of variant 1", edit(gue_v6.clone(), 48, 0x40)),
+        ("a GUE control message", edit(gue_v6.clone(), 48, 0x20)),
+        ("GUE with an option", edit(gue_v6.clone(), 48, 1)),
+        ("another GUE protocol", edit(gue_v6.clone(), 49, 59)),
+        ("GUE with a flag", edit(gue_v6, 50, 0x80)),
+        ("more than one label", edit(mpls(&inner), 2, 0x50)),
+        ("more than one label over GRE", edit(gre_v6(None, &mpls(&inner)), 46, 0x50)),
+        ("neither IPv4 nor IPv6 behind a label", edit(mpls(&inner), 4, 0x50)),
+        ("a label that is cut off", gre_v6(None, &LABEL[..3])),
         ("an inner packet that is cut off", gre_v6(None, &inner[..39])),
         ("a GRE header that is cut off", ip("2001:db8:dead::1", "2001:db8:1::2", 47, 0, &[0, 0, 0x86])),
     ];
@@ -320,6 +399,14 @@ fn tcp_segments_announce_what_fits_the_tunnel() {
     for kept in ["via 2001:db8:1::1", "metric 77", "advmss 1396"] {
         assert!(default[0].contains(kept), "{default:?}");
     }
+
+    let for_gue = EndpointOptions { overhead: 52, ..options(&[VIP_V4, VIP_V6]) };
+    bench.pod.inside(|| endpoint::configure(&for_gue)).unwrap_or_else(|error| panic!("{error}"));
+    let routes = bench.pod.run(&["ip", "route"]) + &bench.pod.run(&["ip", "-6", "route"]);
+    assert!(routes.contains("advmss 1408") && routes.contains("advmss 1388"), "{routes}");
+    bench.pod.inside(|| endpoint::remove(&for_gue)).unwrap_or_else(|error| panic!("{error}"));
+    let routes = bench.pod.run(&["ip", "route"]) + &bench.pod.run(&["ip", "-6", "route"]);
+    assert!(!routes.contains("advmss"), "{routes}");
 }
 
 #[test]
@@ -368,10 +455,7 @@ fn the_generic_mode_serves_where_the_native_one_does_not() {
     assert!(lines.iter().any(|line| line.contains("replaced") && line.contains("generic")), "{lines:?}");
     bench.serve();
     let mut wire = Wire::new(&bench);
-    for (client, vip) in [(CLIENT_V4, VIP_V4), (CLIENT_V6, VIP_V6)] {
-        wire.send(&gre_v6(None, &udp(client, vip, b"generic")), false);
-        assert!(wire.hears(vip, b"generic"), "{vip}");
-    }
+    hears_every_encapsulation(&mut wire);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::files::load_config;
 use pointsman::daemon;
 use pointsman::endpoint::{self, EndpointOptions};
+use pointsman::wire::gue;
 
 /// `pointsman run`
 #[derive(Debug, clap::Args)]
@@ -56,18 +57,31 @@ pub struct Endpoint {
     /// The network namespace to change; default: this one
     #[arg(long, value_name = "PATH")]
     netns: Option<PathBuf>,
-    /// Change nothing; print the `ip` commands for the kernel's own GRE device instead
+    /// The UDP port that GUE comes by
+    #[arg(long, value_name = "N", default_value_t = gue::PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    gue_port: u16,
+    /// The room for outer headers that the announced MSS leaves: 44 GRE over IPv6, 48 with a key or MPLS over GRE,
+    /// 40 IPIP, 52 GUE, 4 MPLS
+    #[arg(long, value_name = "BYTES", default_value_t = endpoint::DEFAULT_OVERHEAD)]
+    #[arg(value_parser = clap::value_parser!(u32).range(4..=120))]
+    overhead: u32,
+    /// Change nothing; print the `ip` commands for the kernel's own tunnel devices instead
     #[arg(long, conflicts_with = "remove")]
     print: bool,
-    /// Undo it
+    /// Undo it; give the same --overhead as when it was done
     #[arg(long)]
     remove: bool,
 }
 
 /// Makes a namespace accept tunnelled packets for the VIPs.
 pub fn endpoint(args: &Endpoint) -> Result<()> {
-    let options =
-        EndpointOptions { interface: args.interface.clone(), vips: args.vips.clone(), netns: args.netns.clone() };
+    let options = EndpointOptions {
+        interface: args.interface.clone(),
+        vips: args.vips.clone(),
+        netns: args.netns.clone(),
+        gue_port: args.gue_port,
+        overhead: args.overhead,
+    };
     let lines = if args.print {
         endpoint::equivalent_commands(&options)
     } else if args.remove {

@@ -2,11 +2,15 @@
 //
 // decap: takes packets for the VIPs out of their tunnel, as they come in by an endpoint's interface.
 //
-//     Ethernet [802.1Q] outer-IP GRE inner-IP ...  becomes  Ethernet [802.1Q] inner-IP ...
+//     Ethernet [802.1Q] outer-IP GRE inner-IP ...        becomes  Ethernet [802.1Q] inner-IP ...
+//     Ethernet [802.1Q] outer-IP GRE MPLS inner-IP ...
+//     Ethernet [802.1Q] outer-IP inner-IP ...
+//     Ethernet [802.1Q] outer-IP UDP GUE inner-IP ...
+//     Ethernet [802.1Q] MPLS inner-IP ...
 //
-// An outer protocol is a case in `outer_ipv4` and `outer_ipv6`, which leave in `struct tunnel` where the inner
-// packet begins and what it is; a new one (IPIP, GUE, MPLS) is one more case with one more function like `gre`.
-// Everything else, malformed or not, passes untouched: it is the kernel's to judge.
+// An outer protocol is a case in `behind_ip`, or in `decap` where it follows Ethernet, with a function of its own that
+// leaves in `struct tunnel` where the inner packet begins and what it is. Everything else, malformed or not, passes
+// untouched: it is the kernel's to judge.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -14,6 +18,7 @@
 #include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/udp.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -25,6 +30,12 @@
 
 // RFC 2890: a key follows. Any other flag, and any version but 0, is not ours to understand.
 #define GRE_KEY 0x2000
+
+// RFC 3032: behind the label and the traffic class.
+#define MPLS_BOTTOM_OF_STACK 0x100
+
+// The UDP port that GUE comes by; the loader sets it.
+const volatile __u16 gue_port = 6080;
 
 struct vlan_header {
 	__be16 control;
@@ -40,6 +51,13 @@ struct link_header {
 struct gre_header {
 	__be16 flags;
 	__be16 protocol;
+};
+
+// Variant 0 of draft-ietf-intarea-gue-09.
+struct gue_header {
+	__u8 kind; // variant, control bit, words of fields behind this header
+	__u8 protocol;
+	__be16 flags;
 };
 
 // An IP address; IPv4 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2).
@@ -70,6 +88,36 @@ static __always_inline int read(struct tunnel *tunnel, __u32 at, void *into, __u
 	return bpf_xdp_load_bytes(tunnel->frame, at, into, length) == 0;
 }
 
+// An inner packet that begins here, named by its IP protocol number.
+static __always_inline int inner_ip(struct tunnel *tunnel, __u32 at, __u8 protocol)
+{
+	tunnel->inner = at;
+	switch (protocol) {
+	case IPPROTO_IPIP:
+		tunnel->inner_ethertype = bpf_htons(ETH_P_IP);
+		return 1;
+	case IPPROTO_IPV6:
+		tunnel->inner_ethertype = bpf_htons(ETH_P_IPV6);
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+// A label stack that begins here: one label, whichever. The inner packet's family is in its own first bits.
+static __always_inline int mpls(struct tunnel *tunnel, __u32 at)
+{
+	__be32 entry;
+	__u8 version;
+
+	if (!read(tunnel, at, &entry, sizeof(entry)) || !(entry & bpf_htonl(MPLS_BOTTOM_OF_STACK)))
+		return 0;
+	at += sizeof(entry);
+	if (!read(tunnel, at, &version, sizeof(version)))
+		return 0;
+	return inner_ip(tunnel, at, version >> 4 == 4 ? IPPROTO_IPIP : IPPROTO_IPV6);
+}
+
 // A GRE header that begins here.
 static __always_inline int gre(struct tunnel *tunnel, __u32 at)
 {
@@ -79,11 +127,43 @@ static __always_inline int gre(struct tunnel *tunnel, __u32 at)
 		return 0;
 	if (header.flags & ~bpf_htons(GRE_KEY))
 		return 0;
-	tunnel->inner_ethertype = header.protocol;
-	tunnel->inner = at + sizeof(header);
+	at += sizeof(header);
 	if (header.flags)
-		tunnel->inner += sizeof(__be32);
+		at += sizeof(__be32);
+	// RFC 4023
+	if (header.protocol == bpf_htons(ETH_P_MPLS_UC))
+		return mpls(tunnel, at);
+	tunnel->inner_ethertype = header.protocol;
+	tunnel->inner = at;
 	return 1;
+}
+
+// A UDP header that begins here. Its checksum is not looked at: the inner packet has its own.
+static __always_inline int gue(struct tunnel *tunnel, __u32 at)
+{
+	struct {
+		struct udphdr udp;
+		struct gue_header gue;
+	} header;
+
+	if (!read(tunnel, at, &header, sizeof(header)) || header.udp.dest != bpf_htons(gue_port))
+		return 0;
+	if (header.gue.kind || header.gue.flags)
+		return 0;
+	return inner_ip(tunnel, at + sizeof(header), header.gue.protocol);
+}
+
+// What begins here, named by its IP protocol number.
+static __always_inline int behind_ip(struct tunnel *tunnel, __u32 at, __u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_GRE:
+		return gre(tunnel, at);
+	case IPPROTO_UDP:
+		return gue(tunnel, at);
+	default:
+		return inner_ip(tunnel, at, protocol);
+	}
 }
 
 static __always_inline int outer_ipv4(struct tunnel *tunnel)
@@ -96,12 +176,7 @@ static __always_inline int outer_ipv4(struct tunnel *tunnel)
 		return 0;
 	if (ip.frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
 		return 0;
-	switch (ip.protocol) {
-	case IPPROTO_GRE:
-		return gre(tunnel, tunnel->outer + ip.ihl * 4);
-	default:
-		return 0;
-	}
+	return behind_ip(tunnel, tunnel->outer + ip.ihl * 4, ip.protocol);
 }
 
 static __always_inline int outer_ipv6(struct tunnel *tunnel)
@@ -112,12 +187,7 @@ static __always_inline int outer_ipv6(struct tunnel *tunnel)
 		return 0;
 	if (ip.version != 6)
 		return 0;
-	switch (ip.nexthdr) {
-	case IPPROTO_GRE:
-		return gre(tunnel, tunnel->outer + sizeof(ip));
-	default:
-		return 0;
-	}
+	return behind_ip(tunnel, tunnel->outer + sizeof(ip), ip.nexthdr);
 }
 
 static __always_inline int inner_destination(struct tunnel *tunnel, struct address *destination)
@@ -179,10 +249,17 @@ int decap(struct xdp_md *frame)
 		tunnel.outer = sizeof(link);
 	}
 
-	if (ethertype == bpf_htons(ETH_P_IPV6))
+	switch (ethertype) {
+	case bpf_htons(ETH_P_IPV6):
 		found = outer_ipv6(&tunnel);
-	else if (ethertype == bpf_htons(ETH_P_IP))
+		break;
+	case bpf_htons(ETH_P_IP):
 		found = outer_ipv4(&tunnel);
+		break;
+	case bpf_htons(ETH_P_MPLS_UC):
+		found = mpls(&tunnel, tunnel.outer);
+		break;
+	}
 
 	if (!found || !inner_destination(&tunnel, &destination))
 		return XDP_PASS;

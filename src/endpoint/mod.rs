@@ -8,8 +8,9 @@
 //!   interface of the route back to the client, as in a pod with one interface, `rp_filter` may be strict (1). Where it
 //!   is not, strict drops the packet: set it to loose (2) there. This room leaves it as it is.
 //! - The program does not look at the outer addresses: whoever can send frames to the interface can send to the VIPs.
-//! - The MSS has room for IPv6 and GRE without a key. A service with a key wants 4 bytes more; its endpoints get there
-//!   by the forwarder's Packet Too Big.
+//! - Every encapsulation is taken at any time: GRE with and without a key, IPIP, GUE, MPLS over GRE or on the link.
+//! - The MSS has room for IPv6 and GRE without a key, or for as much as [`EndpointOptions::overhead`] says. Where that
+//!   is less than a service's encapsulation takes, its clients get there by the forwarder's Packet Too Big.
 
 mod addresses;
 mod attach;
@@ -35,6 +36,10 @@ use routes::Changes;
 pub use commands::equivalent_commands;
 pub use error::EndpointError;
 
+/// Outer IPv6 and GRE without a key, in bytes. Others: 48 with a key or with MPLS over GRE, 40 IPIP, 52 GUE, 4 MPLS on
+/// the link; 20 less over IPv4.
+pub const DEFAULT_OVERHEAD: u32 = 44;
+
 /// What is to be an endpoint of what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointOptions {
@@ -44,6 +49,10 @@ pub struct EndpointOptions {
     pub vips: Vec<IpAddr>,
     /// The network namespace to configure, such as `/run/netns/NAME` or `/proc/PID/ns/net`; else the calling thread's.
     pub netns: Option<PathBuf>,
+    /// The UDP port that GUE comes by.
+    pub gue_port: u16,
+    /// The bytes of the outer headers, for which the announced MSS leaves room; see [`DEFAULT_OVERHEAD`].
+    pub overhead: u32,
 }
 
 /// Makes the namespace accept tunnelled packets for these VIPs, and for no others; answers what was done, a line each.
@@ -61,9 +70,10 @@ pub fn configure(options: &EndpointOptions) -> Result<Vec<String>, EndpointError
         let added = addresses::add(&mut netlink, *vip)?;
         lines.push(format!("lo: {} {vip}", if added { "added" } else { "already has" }));
     }
-    lines.extend(lines_about_routes("set on", &interface, &routes::set_mss(&mut netlink, &interface)?));
+    let changes = routes::set_mss(&mut netlink, &interface, options.overhead)?;
+    lines.extend(lines_about_routes("set on", &interface, &changes));
     // Last, as the gate: all behind it is in place.
-    let mut program = Program::load(&options.vips)?;
+    let mut program = Program::load(&options.vips, options.gue_port)?;
     let mode = interface.attach(&mut netlink, program.fd()?)?;
     let done = if interface.program.is_some() { "replaced" } else { "attached" };
     lines.push(format!("{}: {done} the XDP program decap ({} mode)", interface.name, mode.name()));
@@ -71,7 +81,7 @@ pub fn configure(options: &EndpointOptions) -> Result<Vec<String>, EndpointError
 }
 
 /// Undoes [`configure`] for these VIPs; answers what was done, a line each. The program goes from the interface, and
-/// the MSS from the routes, with the last VIP.
+/// the MSS from the routes (given the same overhead), with the last VIP.
 ///
 /// The calling thread stays in the namespace given.
 pub fn remove(options: &EndpointOptions) -> Result<Vec<String>, EndpointError> {
@@ -90,7 +100,8 @@ pub fn remove(options: &EndpointOptions) -> Result<Vec<String>, EndpointError> {
         None => lines.push(format!("{}: has no XDP program decap", interface.name)),
     }
     if left.unwrap_or(0) == 0 {
-        lines.extend(lines_about_routes("removed from", &interface, &routes::unset_mss(&mut netlink, &interface)?));
+        let changes = routes::unset_mss(&mut netlink, &interface, options.overhead)?;
+        lines.extend(lines_about_routes("removed from", &interface, &changes));
     }
     for vip in &options.vips {
         let removed = addresses::remove(&mut netlink, *vip)?;

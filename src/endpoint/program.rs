@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{HashMap, Map, MapData, MapError, MapType};
 use aya::programs::{ProgramError, Xdp, loaded_programs};
-use aya::{Ebpf, include_bytes_aligned};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
 use super::error::EndpointError;
 
@@ -13,6 +13,7 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/decap.b
 
 const NAME: &str = "decap";
 const VIPS: &str = "vips";
+const GUE_PORT: &str = "gue_port";
 
 const TO_LOAD: &str = "the capabilities CAP_NET_ADMIN and CAP_BPF";
 /// The kernel opens programs by their id for nobody else.
@@ -26,10 +27,13 @@ pub struct Program {
 }
 
 impl Program {
-    /// Loads the program, and fills its map with these VIPs.
-    pub fn load(vips: &[IpAddr]) -> Result<Self, EndpointError> {
+    /// Loads the program, which takes UDP to this port for GUE, and fills its map with these VIPs.
+    pub fn load(vips: &[IpAddr], gue_port: u16) -> Result<Self, EndpointError> {
         const DOING: &str = "load the XDP program";
-        let mut object = Ebpf::load(OBJECT).map_err(EndpointError::program(DOING, TO_LOAD))?;
+        let mut object = EbpfLoader::new()
+            .override_global(GUE_PORT, &gue_port, true)
+            .load(OBJECT)
+            .map_err(EndpointError::program(DOING, TO_LOAD))?;
         xdp(&mut object).and_then(Xdp::load).map_err(EndpointError::program(DOING, TO_LOAD))?;
         fill(&mut object, vips).map_err(EndpointError::program("fill the program's map of VIPs", TO_LOAD))?;
         Ok(Self { object })
@@ -70,7 +74,12 @@ impl Found {
         let forget = || -> Result<usize, MapError> {
             let mut left = 0;
             for id in &self.maps {
-                let mut map = Vips::try_from(Map::HashMap(MapData::from_id(*id)?))?;
+                let map = MapData::from_id(*id)?;
+                // The other map is the program's constants.
+                if map.info()?.map_type()? != MapType::Hash {
+                    continue;
+                }
+                let mut map = Vips::try_from(Map::HashMap(map))?;
                 for vip in vips {
                     let key = key(*vip);
                     match map.get(&key, 0) {

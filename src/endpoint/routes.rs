@@ -14,15 +14,14 @@ use super::attach::Interface;
 use super::error::EndpointError;
 use super::netlink::Netlink;
 
-/// The outer headers: IPv6 and GRE without a key.
-const OVERHEAD: u32 = 44;
 const IPV4_AND_TCP: u32 = 40;
 const IPV6_AND_TCP: u32 = 60;
 
-/// The MSS, in bytes, that makes segments of this family fit a tunnel over this MTU.
-pub fn mss(mtu: u32, family: AddressFamily) -> u32 {
+/// The MSS, in bytes, that makes segments of this family fit a tunnel over this MTU whose outer headers have `overhead`
+/// bytes.
+pub fn mss(mtu: u32, overhead: u32, family: AddressFamily) -> u32 {
     let headers = if family == AddressFamily::Inet6 { IPV6_AND_TCP } else { IPV4_AND_TCP };
-    mtu.saturating_sub(OVERHEAD + headers)
+    mtu.saturating_sub(overhead + headers)
 }
 
 /// What became of the routes.
@@ -35,8 +34,8 @@ pub struct Changes {
 }
 
 /// Sets the MSS on the routes by this interface, where it is not set or greater.
-pub fn set_mss(netlink: &mut Netlink, interface: &Interface) -> Result<Changes, EndpointError> {
-    change(netlink, interface, |metrics, mss| {
+pub fn set_mss(netlink: &mut Netlink, interface: &Interface, overhead: u32) -> Result<Changes, EndpointError> {
+    change(netlink, interface, overhead, |metrics, mss| {
         let fits = |metric: &RouteMetric| matches!(metric, RouteMetric::Advmss(set) if *set <= mss);
         if metrics.iter().any(fits) {
             return false;
@@ -48,8 +47,8 @@ pub fn set_mss(netlink: &mut Netlink, interface: &Interface) -> Result<Changes, 
 }
 
 /// Takes the MSS back from the routes by this interface, where it is the one that [`set_mss`] would set.
-pub fn unset_mss(netlink: &mut Netlink, interface: &Interface) -> Result<Changes, EndpointError> {
-    change(netlink, interface, |metrics, mss| {
+pub fn unset_mss(netlink: &mut Netlink, interface: &Interface, overhead: u32) -> Result<Changes, EndpointError> {
+    change(netlink, interface, overhead, |metrics, mss| {
         let before = metrics.len();
         metrics.retain(|metric| *metric != RouteMetric::Advmss(mss));
         metrics.len() != before
@@ -60,11 +59,12 @@ pub fn unset_mss(netlink: &mut Netlink, interface: &Interface) -> Result<Changes
 fn change(
     netlink: &mut Netlink,
     interface: &Interface,
+    overhead: u32,
     edit: impl Fn(&mut Vec<RouteMetric>, u32) -> bool,
 ) -> Result<Changes, EndpointError> {
     let mut changes = Changes::default();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let mss = mss(interface.mtu, family);
+        let mss = mss(interface.mtu, overhead, family);
         for mut route in routes(netlink, interface, family)? {
             if !edit(metrics(&mut route), mss) {
                 continue;
@@ -166,9 +166,9 @@ mod tests {
 
     #[test]
     fn segments_fit_the_tunnel() {
-        assert_eq!(mss(1500, AddressFamily::Inet), 1416);
-        assert_eq!(mss(1500, AddressFamily::Inet6), 1396);
-        assert_eq!(mss(60, AddressFamily::Inet6), 0);
+        assert_eq!(mss(1500, 44, AddressFamily::Inet), 1416);
+        assert_eq!(mss(1500, 44, AddressFamily::Inet6), 1396);
+        assert_eq!(mss(60, 44, AddressFamily::Inet6), 0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The stock kernel's file system: busybox, iproute2's `ip`, the modules for GRE and a small `/init`.
+//! The stock kernel's file system: busybox, iproute2's `ip`, the modules for tunnels and a small `/init`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,7 +11,7 @@ use crate::netns::output_of;
 const MODULES: &str = "/usr/lib/uml/modules";
 
 /// In the order in which they need each other.
-const NEEDED: [&str; 8] = [
+const NEEDED: [&str; 16] = [
     "lib/crc-ccitt",
     "net/ipv6/ipv6",
     "net/ipv4/gre",
@@ -20,6 +20,14 @@ const NEEDED: [&str; 8] = [
     "net/ipv6/ip6_gre",
     "net/ipv4/ip_tunnel",
     "net/ipv4/ip_gre",
+    "net/ipv4/tunnel4",
+    "net/ipv4/ipip",
+    "net/ipv6/sit",
+    "net/ipv4/udp_tunnel",
+    "net/ipv6/ip6_udp_tunnel",
+    "net/ipv4/fou",
+    "net/ipv6/fou6",
+    "net/mpls/mpls_router",
 ];
 
 /// Takes lines of shell from the console for as long as there are any, without echoing them.
@@ -73,7 +81,7 @@ pub fn build(directory: &Path) -> PathBuf {
     let modules = modules().expect("looked for before");
     for (number, module) in NEEDED.iter().enumerate() {
         let name = module.rsplit_once('/').map_or(*module, |(_, name)| name);
-        copy(&modules.join(format!("{module}.ko")), &root.join(format!("modules/{number}-{name}.ko")));
+        copy(&modules.join(format!("{module}.ko")), &root.join(format!("modules/{number:02}-{name}.ko")));
     }
     write_program(&root.join("init"), INIT);
     write_program(&root.join("www/cgi-bin/who"), WHO);

@@ -25,7 +25,7 @@ impl StockKernel {
         initramfs::missing()
     }
 
-    /// Boots, with the link `vec0` up and the modules for GRE loaded.
+    /// Boots, with the link `vec0` up and the modules for tunnels loaded.
     pub fn boot(fabric: &Namespace) -> Self {
         fabric.run(&["ip", "tuntap", "add", "tap0", "mode", "tap"]);
         fabric.run(&["ip", "link", "set", "tap0", "master", "br0", "up"]);
