@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -194,6 +195,10 @@ fn a_set_is_applied_shown_and_looked_up() {
     daemon.end();
 }
 
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
 #[test]
 fn a_refused_set_changes_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -201,11 +206,17 @@ fn a_refused_set_changes_nothing() {
     daemon.ask("apply", set(&[service("web", "203.0.113.10", 1)])).expect("valid");
     let before = daemon.ask("get", json!({})).expect("it has one");
     let no_vip = json!({ "name": "a" });
+    let at = |address: IpAddr| json!({ "name": "web", "vip": "203.0.113.10", "endpoints": [{ "name": "e", "address": address }] });
+    let own = pointsman::underlay::own_addresses().into_iter().find(|own| !own.is_loopback() && !is_link_local(*own));
+    let config_source = IpAddr::from([192, 0, 2, 1]);
     for (services, code, name, path) in [
         (json!([service("web", "203.0.113.10", 1), no_vip]), 6, "invalid_set", "services[1].vip"),
         (json!({}), 6, "invalid_set", "services"),
         (json!([service("web", "203.0.113.10", 0)]), 2, "would_empty", "services[0].endpoints"),
         (json!([service("web", "198.51.100.1", 1)]), 3, "vip_not_allowed", "services[0].vip"),
+        (json!([at(IpAddr::from([203, 0, 113, 53]))]), 6, "invalid_set", "services[0].endpoints"),
+        (json!([at(config_source)]), 6, "invalid_set", "services[0].endpoints"),
+        (json!([at(own.unwrap_or(config_source))]), 6, "invalid_set", "services[0].endpoints"),
         (json!([service("own", "203.0.113.1", 1)]), 5, "owned_by_config", "services[0].name"),
         (json!([service("web", "203.0.113.53", 1)]), 5, "owned_by_config", "services[0].vip"),
     ] {

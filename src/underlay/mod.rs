@@ -39,6 +39,12 @@ pub fn link(name: &str) -> Result<Link, UnderlayError> {
     state::find_link(name, &Kernel::open()?.links()?)
 }
 
+/// Every address that an interface of this network namespace has.
+pub fn own_addresses() -> BTreeSet<IpAddr> {
+    let interfaces = pnet::datalink::interfaces().into_iter();
+    interfaces.flat_map(|interface| interface.ips).map(|net| net.ip()).collect()
+}
+
 /// Follows one interface, and the ways to the targets.
 ///
 /// It never waits. Register its descriptor for reading (also edge-triggered) and call

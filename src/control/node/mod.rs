@@ -17,8 +17,8 @@ use crate::moment::Moment;
 use crate::publish::Publisher;
 use crate::snapshot::NextHop;
 use crate::stats::Board;
-use crate::underlay::Underlay;
 use crate::underlay::path_mtu::{self, IcmpSocket};
+use crate::underlay::{self, Changes, Underlay, UnderlayError};
 
 use super::lookup::{Query, explain};
 use super::protocol::{Fault, Method, PROTOCOL};
@@ -238,7 +238,7 @@ impl Node {
 
     fn surroundings(&self) -> Surroundings {
         let (sources, underlay_mtu) = (self.builder.sources(), self.underlay_mtu);
-        Surroundings { sources, addresses: BTreeSet::new(), underlay_mtu }
+        Surroundings { sources, addresses: underlay::own_addresses(), underlay_mtu }
     }
 
     /// Builds, publishes, waits for every worker, then opens the gate. Answers how many services have changed.
@@ -336,10 +336,7 @@ impl Node {
         self.publisher.sweep();
     }
 
-    fn follow(
-        &mut self,
-        look: impl Fn(&mut Underlay) -> Result<crate::underlay::Changes, crate::underlay::UnderlayError>,
-    ) {
+    fn follow(&mut self, look: impl Fn(&mut Underlay) -> Result<Changes, UnderlayError>) {
         let Ways::Kernel(underlay) = &mut self.ways else { return };
         let changes = match look(underlay) {
             Ok(changes) => changes,
