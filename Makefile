@@ -1,17 +1,21 @@
 # make deps   what building, testing and the demo need: Debian's packages, only those that are missing
 # make build  the optimised binary, target/release/pointsman
 # make test   every check and test; those that need root say "skipped" where they do not have it
+# make fuzz   any frames through the data path, for FUZZ_SECONDS; fuzz/README.md says more
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
             user-mode-linux busybox-static cpio
 
 CARGO_DENY := 0.20.2
+CARGO_FUZZ := 0.13.2
+
+FUZZ_SECONDS ?= 1800
 
 # What needs root asks for it; building does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: deps build test demo deny clean-namespaces
+.PHONY: deps build test demo deny fuzz clean-namespaces
 
 deps:
 	@scripts/install-missing $(PACKAGES)
@@ -32,6 +36,12 @@ deny:
 	cargo deny --log-level error check bans licenses sources
 	@if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories; \
 	else echo "skipped: the advisories' database cannot be reached"; fi
+
+# What is found goes to fuzz/found; a crash to fuzz/artifacts.
+fuzz: deps
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz@$(CARGO_FUZZ)
+	@mkdir -p fuzz/found
+	cargo fuzz run --sanitizer none forward fuzz/found fuzz/corpus/forward -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192
 
 demo: build
 	@$(SUDO) demo/demo target/release/pointsman

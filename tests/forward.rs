@@ -1,4 +1,8 @@
-//! The data path under any input: never a panic, every frame accounted for, nothing but whole outer packets leave.
+//! The data path under any input: never a panic, every frame accounted for, and of every verdict what
+//! `tests/forward/mod.rs` says must hold.
+
+#[path = "forward/mod.rs"]
+mod rules;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,14 +14,15 @@ use pointsman::forward::encap::Sources;
 use pointsman::forward::verdict::{DropReason, Verdict};
 use pointsman::forward::{Flows, forward};
 use pointsman::frame::{Frame, Span};
-use pointsman::io::HEADROOM;
 use pointsman::io::memory::Memory;
 use pointsman::moment::Moment;
 use pointsman::publish::{Inbox, Publisher};
-use pointsman::snapshot::{NextHop, Settings, Snapshot, Tag};
-use pointsman::stats::{Board, Tally};
+use pointsman::snapshot::{NextHop, Settings, Tag};
+use pointsman::stats::Board;
 use pointsman::wire::ethernet::MacAddress;
 use pointsman::worker::Worker;
+
+use rules::{Node, Watch};
 
 /// The node of the golden packets, without its network.
 fn builder() -> Builder {
@@ -92,46 +97,48 @@ fn mutate(random: &mut Random, golden: &[Vec<u8>], into: &mut Vec<u8>) {
     }
 }
 
-/// What leaves is whole: its lengths agree with each other.
-fn assert_whole(frame: &[u8], snapshot: &Snapshot) {
-    let at = if frame[12..14] == [0x81, 0x00] { 18 } else { 14 };
-    let packet = &frame[at..];
-    let total = match frame[at - 2..at] {
-        [0x08, 0x00] => usize::from(u16::from_be_bytes([packet[2], packet[3]])),
-        [0x86, 0xdd] => 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]])),
-        _ => panic!("no IP leaves"),
-    };
-    assert_eq!(packet.len(), total);
-    assert!(total <= snapshot.settings.underlay_mtu as usize);
-}
-
 #[test]
 fn ten_million_frames_and_no_panic() {
-    let snapshot = builder().snapshot();
+    let node = Node::default();
     let golden = golden_frames();
-    let (mut random, mut flows) = (Random(20_261_121), Flows::default());
-    let (mut tally, mut bytes, mut buffer) = (Tally::default(), Vec::new(), vec![0; 4096]);
-    let mut passed = 0;
+    let (mut random, mut bytes) = (Random(20_261_121), Vec::new());
+    let mut watch = Watch::new(&node);
     for _ in 0..10_000_000 {
         mutate(&mut random, &golden, &mut bytes);
-        let span = Span { start: HEADROOM, len: bytes.len() };
-        buffer[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(&bytes);
-        let mut frame = Frame::new(&mut buffer, span).expect("inside");
-        let verdict = forward(&mut frame, &snapshot, &mut flows, Moment::default());
-        match verdict {
-            Verdict::Forwarded(..) => assert_whole(frame.bytes(), &snapshot),
-            Verdict::Answered(_) => assert!(frame.bytes().len() <= bytes.len()),
-            Verdict::Passed => {
-                assert_eq!(frame.bytes(), bytes, "what is the kernel's is left alone");
-                passed += 1;
-            }
-            Verdict::Dropped(..) => {}
-        }
-        tally.count(verdict, bytes.len(), frame.bytes().len());
+        watch.receive(&bytes, 1);
     }
+    let tally = watch.tally;
     assert!(tally.is_balanced());
-    assert_eq!(tally.received.packets + passed, 10_000_000);
+    assert_eq!(tally.received.packets + watch.passed, 10_000_000);
     assert!(tally.sent.packets > 1_000_000 && tally.answered.packets > 10_000, "{tally:?}");
+}
+
+/// An input that once broke a rule.
+fn crash(name: &str) -> Vec<u8> {
+    let crashes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/forward/crashes");
+    std::fs::read(crashes.join(name)).expect("there")
+}
+
+/// The reply to a ping of nothing but zeros had the checksum 0, which is wrong only there: the sum of zeros is not
+/// 0xffff.
+#[test]
+fn a_ping_of_zeros_has_a_right_reply() {
+    rules::run(&Node::default(), &crash("ping-of-zeros"));
+}
+
+/// The fuzzer's corpus: inputs that reach everything it has found a way to.
+#[test]
+fn the_corpus_breaks_no_rule() {
+    let node = Node::default();
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/forward");
+    let mut files = 0;
+    for file in std::fs::read_dir(corpus).expect("there is a corpus") {
+        let path = file.expect("readable").path();
+        println!("{}", path.display());
+        rules::run(&node, &std::fs::read(path).expect("readable"));
+        files += 1;
+    }
+    assert!(files > 100, "{files} files");
 }
 
 #[test]
@@ -174,6 +181,26 @@ fn a_frame_without_a_vip_counts_where_steering_chose_it() {
     worker.io().push([0; 60]);
     worker.step(|verdict| assert_eq!(verdict, Verdict::Dropped(DropReason::NotAVip, None))).expect("memory");
     assert_eq!(worker.tally().drops[DropReason::NotAVip as usize], 1);
+}
+
+/// A packet that has to be cut needs a frame for each part beyond the first.
+#[test]
+fn a_packet_is_cut_only_where_there_are_frames_for_all_its_parts() {
+    let mut udp = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    udp.extend([0x45, 0, 0x05, 0xdc, 0, 1, 0, 0, 64, 17, 0, 0, 198, 18, 0, 7, 203, 0, 113, 53]);
+    pointsman::wire::ipv4::set_checksum(&mut udp[14..]);
+    udp.extend([0x9c, 0x40, 0, 53, 0x05, 0xc8, 0, 0]);
+    udp.resize(14 + 1500, 0);
+    for (frames, left) in [(2, 2), (1, 0)] {
+        let mut builder = builder();
+        let (_publisher, inbox) = subscribe(&mut builder);
+        let mut worker = Worker::new(Memory::new(frames, 8), inbox, Arc::default(), 4, Poll::Busy);
+        worker.io().push(udp.clone());
+        worker.step(|_| ()).expect("memory");
+        assert!(worker.io().is_whole() && worker.tally().is_balanced());
+        assert_eq!(worker.io().take_sent().len(), left);
+        assert_eq!(worker.tally().drops[DropReason::NoFrame as usize], u64::from(left == 0));
+    }
 }
 
 #[test]

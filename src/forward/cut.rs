@@ -27,6 +27,10 @@ pub fn cut(
     if before + payload.len() > LONGEST_PAYLOAD {
         return Err(DropReason::Malformed);
     }
+    // Every part gets a checksum of its own, and must not bless what was broken on the way here.
+    if !ipv4::has_right_checksum(header) {
+        return Err(DropReason::Malformed);
+    }
     let mut later = [0; ipv4::LONGEST_HEADER];
     let later_len = ipv4::header_of_later_fragments(header, &mut later);
     let first_len = whole_units(room, packet.header_len)?;

@@ -54,6 +54,7 @@ pub fn answer_echo(frame: &mut Frame<'_>, packet: &Packet, hop_limit: u8) -> Res
     }
     let ip_at = packet.ethernet.header_len();
     frame.truncate(ip_at + packet.total_len);
+    check(frame, packet)?;
     let (question, message) = frame.bytes_mut()[ip_at..].split_at_mut(packet.header_len);
     icmp::turn_to_reply(packet.family.icmp(), message);
     let mut headers = Headers::back(packet);
@@ -73,6 +74,7 @@ pub fn answer_echo(frame: &mut Frame<'_>, packet: &Packet, hop_limit: u8) -> Res
 /// fragmentation needed (RFC 792, RFC 1191 section 4) or Packet Too Big (RFC 4443 section 3.2). `mtu` in bytes.
 pub fn answer_too_big(frame: &mut Frame<'_>, packet: &Packet, mtu: usize, hop_limit: u8) -> Result<(), DropReason> {
     let ip_at = packet.ethernet.header_len();
+    check(frame, packet)?;
     let (vip, client) = (packet.flow.destination, packet.flow.source);
     let mut headers = Headers::back(packet);
     match packet.family {
@@ -98,6 +100,13 @@ pub fn answer_too_big(frame: &mut Frame<'_>, packet: &Packet, mtu: usize, hop_li
         }
     }
     headers.put_in_place_of(ip_at, frame)
+}
+
+/// Refuses an IPv4 header that was broken on its way: the answer would go to whatever address is in it now.
+fn check(frame: &Frame<'_>, packet: &Packet) -> Result<(), DropReason> {
+    let header = &frame.bytes()[packet.ethernet.header_len()..][..packet.header_len];
+    let whole = packet.family == Family::V6 || ipv4::has_right_checksum(header);
+    if whole { Ok(()) } else { Err(DropReason::Malformed) }
 }
 
 /// Whether a packet may be answered by an error: not another error, nor what no single sender can have sent (RFC 1122

@@ -1,5 +1,7 @@
 //! Frame → [`Packet`]: everything that later steps ask of a packet, read and checked once.
 
+use std::net::IpAddr;
+
 use super::verdict::DropReason;
 use crate::flow::{FlowKey, address_bits};
 use crate::wire::ethernet::{Ethernet, ethertype};
@@ -19,7 +21,7 @@ pub struct Addressed {
 
 impl Addressed {
     /// Reads as far as the destination address, and checks nothing else; the steering program looks no further either.
-    /// `Ok(None)`: not IP.
+    /// `Ok(None)`: not IP, or IPv6 to an IPv4 address in disguise, which is no VIP.
     pub fn read(frame: &[u8]) -> Result<Option<Self>, DropReason> {
         let ethernet = Ethernet::read(frame)?;
         let packet = frame.get(ethernet.header_len()..).ok_or(DropReason::Truncated)?;
@@ -28,8 +30,11 @@ impl Addressed {
             ethertype::IPV6 => Family::V6,
             _ => return Ok(None),
         };
-        let destination = address_bits(family.destination(packet).ok_or(DropReason::Truncated)?);
-        Ok(Some(Self { ethernet, family, destination }))
+        let destination = family.destination(packet).ok_or(DropReason::Truncated)?;
+        if is_mapped(destination) {
+            return Ok(None);
+        }
+        Ok(Some(Self { ethernet, family, destination: address_bits(destination) }))
     }
 }
 
@@ -129,7 +134,8 @@ impl Packet {
         if address_bits(ip.source) != self.flow.destination {
             return Err(DropReason::QuoteNotFromVip);
         }
-        let client = self.family.destination(quote).ok_or(DropReason::QuoteUnreadable)?;
+        let client = self.family.destination(quote).filter(|client| !is_mapped(*client));
+        let client = client.ok_or(DropReason::QuoteUnreadable)?;
         self.flow.source = address_bits(client);
         self.flow.protocol = ip.protocol;
         if ip.fragment.is_some_and(|fragment| fragment.offset > 0) {
@@ -154,6 +160,10 @@ impl Packet {
             && self.ttl == HOP_LIMIT
             && self.header_len == ipv6::HEADER_LEN
     }
+}
+
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if ipv6::is_mapped(v6))
 }
 
 /// Whether a later fragment of this protocol hides which flow it belongs to: ports, what an ICMP message is, or the

@@ -37,7 +37,11 @@ pub fn turn_to_reply(protocol: u8, message: &mut [u8]) {
     let old = u16::from_be_bytes([message[0], message[1]]);
     let sum = u16::from_be_bytes([message[2], message[3]]);
     message[0] = if protocol == protocol::ICMPV6 { 129 } else { 0 };
-    let checksum = Sum::default().add_word(!sum).add_word(!old).add_bytes(&message[0..2]).finish();
+    let mut checksum = Sum::default().add_word(!sum).add_word(!old).add_bytes(&message[0..2]).finish();
+    // Of the two zeros of a one's complement sum, a message of nothing but zeros has the other one.
+    if checksum == 0 && protocol == protocol::ICMP && message[4..].iter().all(|byte| *byte == 0) {
+        checksum = 0xffff;
+    }
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
 }
 

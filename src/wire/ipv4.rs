@@ -85,6 +85,11 @@ pub fn fill(header: &mut [u8], host_bits: u32, traffic_class: u8, total_len: u16
     set_checksum(header);
 }
 
+/// Whether the checksum of a whole header, options included, is right.
+pub fn has_right_checksum(header: &[u8]) -> bool {
+    Sum::default().add_bytes(header).finish() == 0
+}
+
 /// Puts the checksum into a whole header, options included.
 pub fn set_checksum(header: &mut [u8]) {
     header[10..12].fill(0);

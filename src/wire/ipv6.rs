@@ -30,6 +30,10 @@ pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let total_len = HEADER_LEN + usize::from(field16(fixed, 4));
     let mut source = [0; 16];
     source.copy_from_slice(&fixed[8..24]);
+    let source = Ipv6Addr::from(source);
+    if is_mapped(source) {
+        return Err(HeaderError::Malformed);
+    }
     let upper = walk(packet, fixed[6])?;
     Ok(IpHeader {
         header_len: upper.offset,
@@ -48,6 +52,12 @@ struct Upper {
     protocol: u8,
     offset: usize,
     fragment: Option<Fragment>,
+}
+
+/// Whether an address stands for one of IPv4 (RFC 4291 section 2.5.5.2). No packet has such a one on the wire, and inside
+/// this program the same number means the IPv4 address.
+pub fn is_mapped(address: Ipv6Addr) -> bool {
+    address.to_ipv4_mapped().is_some()
 }
 
 /// Whether this protocol number is that of an extension header, behind which there is another header.
