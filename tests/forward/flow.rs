@@ -43,9 +43,11 @@ pub fn has_ports(protocol: u8) -> bool {
     [6, 17, 33, 132, 136].contains(&protocol)
 }
 
-/// Whether a protocol has neither ports nor, as ICMP has, kinds of messages, nor another header behind it.
-pub fn is_plain(protocol: u8) -> bool {
-    !has_ports(protocol) && ![0, 1, 43, 44, 51, 58, 60].contains(&protocol)
+/// Whether a protocol has neither ports nor, as ICMP has, kinds of messages, nor another header behind it. The other
+/// version's ICMP, and what are extension headers to IPv6 alone, are like any other protocol.
+pub fn is_plain(v6: bool, protocol: u8) -> bool {
+    let special: &[u8] = if v6 { &[0, 43, 44, 51, 58, 60] } else { &[1] };
+    !has_ports(protocol) && !special.contains(&protocol)
 }
 
 impl<'a> Ip<'a> {

@@ -177,7 +177,7 @@ impl<'n> Watch<'n> {
         match ip.shown() {
             Shown::Nothing => {}
             // Its own header says all there is to know, also when the first is forgotten.
-            Shown::First(_) if ip.upper().is_some_and(|upper| flow::is_plain(upper.protocol)) => {}
+            Shown::First(_) if ip.upper().is_some_and(|upper| flow::is_plain(ip.v6, upper.protocol)) => {}
             Shown::Flow(flow) => {
                 let flow = service.flow_that_counts(flow);
                 assert_eq!(*self.ways.entry(flow).or_insert(way), way, "a flow stays with its endpoint: {flow:?}");
