@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("snapshot", &["flow", "forward", "maglev", "model", "vip_map", "wire"]),
     ("forward", &["flow", "frame", "maglev", "model", "moment", "snapshot", "vip_map", "wire"]),
     ("config", &["document", "endpoint_set", "flow", "forward", "model", "snapshot", "wire"]),
-    ("io", &["config", "frame", "moment"]),
+    ("io", &["config", "frame", "moment", "wire"]),
     ("stats", &["forward", "io", "snapshot"]),
     ("publish", &["flow", "forward", "model", "snapshot", "stats"]),
     ("worker", &["config", "forward", "io", "publish", "stats"]),
@@ -69,7 +69,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Where `unsafe` may be, each with its reason: the AF_XDP rings, and kernel calls without a safe wrapper.
-const UNSAFE: &[&str] = &["io/xsk/", "io/packet_socket.rs", "steer/", "endpoint/", "underlay/path_mtu/socket.rs"];
+const UNSAFE: &[&str] = &["io/xsk/", "io/packet_socket/", "steer/", "endpoint/", "underlay/path_mtu/socket.rs"];
 
 fn sources(room: &str) -> Vec<PathBuf> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -1,23 +1,31 @@
-//! AF_PACKET, by pnet: where AF_XDP is not to be had. Slower by far, and the kernel gets every frame too: the guard of
-//! `steer` keeps it from answering for a VIP.
-#![allow(unsafe_code, reason = "pnet cannot set or ask these socket options")]
+//! AF_PACKET, opened and sent on by pnet: where AF_XDP is not to be had. Slower by far, and the kernel gets every frame
+//! too: the guard of `steer` keeps it from answering for a VIP.
+#![allow(unsafe_code, reason = "pnet cannot set or ask these socket options, nor receive a frame's 802.1Q tag")]
+
+mod receive;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
-use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender, NetworkInterface};
+use pnet::datalink::{self, Channel, DataLinkSender, NetworkInterface};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::time::Timespec;
 
+use self::receive::{Received, receive};
 use super::{HEADROOM, Held, KernelStatistics, PacketIo, monotonic};
 use crate::frame::{Frame, Span};
 use crate::moment::Moment;
+use crate::wire::ethernet::{HEADER_LEN, TAG_LEN};
 
 /// Receive offload hands over packets of up to 64 KiB; they are taken whole and then dropped by reason.
-const LONGEST: usize = 65_536 + 18;
+const LONGEST: usize = 65_536 + HEADER_LEN + TAG_LEN;
+/// Where received frames begin in their chunk: a tag that is put back takes the room before.
+const RECEIVED_AT: usize = HEADROOM + TAG_LEN;
+/// Length of the two addresses that a tag comes behind.
+const ADDRESSES_LEN: usize = 12;
 
 /// From linux/if_packet.h.
 const PACKET_STATISTICS: libc::c_int = 6;
@@ -31,7 +39,6 @@ const NOT_WRITABLE: [i32; 4] = [libc::EAGAIN, libc::ENOBUFS, libc::EINTR, libc::
 
 /// One AF_PACKET socket on one interface.
 pub struct PacketSocket {
-    receiver: Box<dyn DataLinkReceiver>,
     sender: Box<dyn DataLinkSender>,
     /// A second descriptor of the same socket: pnet keeps its own to itself.
     socket: OwnedFd,
@@ -50,26 +57,24 @@ impl PacketSocket {
         // Without a protocol nothing comes in before pnet has bound it to the interface.
         let socket = socket(AddressFamily::PACKET, SocketType::RAW, None)?;
         ignore_outgoing(&socket)?;
+        receive::ask_for_tags(&socket)?;
         let second = socket.try_clone()?;
         let config = datalink::Config {
-            read_buffer_size: LONGEST,
-            read_timeout: Some(Duration::ZERO),
             write_timeout: Some(Duration::ZERO),
             promiscuous: false,
             socket_fd: Some(socket.into_raw_fd()),
             ..datalink::Config::default()
         };
-        let Channel::Ethernet(sender, receiver) = datalink::channel(&interface, config)? else {
+        let Channel::Ethernet(sender, _) = datalink::channel(&interface, config)? else {
             return Err(io::Error::other("no Ethernet interface"));
         };
         if let Some(group) = group {
             join(&second, group)?;
         }
         Ok(Self {
-            receiver,
             sender,
             socket: second,
-            chunks: (0..frames).map(|_| vec![0; HEADROOM + LONGEST].into_boxed_slice()).collect(),
+            chunks: (0..frames).map(|_| vec![0; RECEIVED_AT + LONGEST].into_boxed_slice()).collect(),
             free: (0..u64::from(frames)).collect(),
             queued: VecDeque::with_capacity(frames as usize),
             statistics: KernelStatistics::default(),
@@ -91,6 +96,19 @@ impl PacketSocket {
             }
             self.free.push(held.chunk);
         }
+    }
+}
+
+/// Puts a tag back where it was on the wire, and says where the frame now lies.
+fn put_tag_back(buffer: &mut [u8], Received { len, tag }: Received) -> Span {
+    match tag {
+        Some(tag) if len >= ADDRESSES_LEN => {
+            let start = RECEIVED_AT - TAG_LEN;
+            buffer.copy_within(RECEIVED_AT..RECEIVED_AT + ADDRESSES_LEN, start);
+            buffer[start + ADDRESSES_LEN..][..TAG_LEN].copy_from_slice(&tag);
+            Span { start, len: len + TAG_LEN }
+        }
+        _ => Span { start: RECEIVED_AT, len },
     }
 }
 
@@ -150,16 +168,14 @@ impl PacketIo for PacketSocket {
         let most = if self.queued.is_empty() { most } else { 0 };
         for _ in 0..most {
             let Some(chunk) = self.free.pop() else { return Ok(()) };
-            let frame = match self.receiver.next() {
-                Ok(frame) => frame,
-                Err(error) => {
+            let buffer = &mut self.chunks[chunk as usize];
+            match receive(&self.socket, &mut buffer[RECEIVED_AT..]) {
+                Ok(Some(received)) => into.push(Held::new(chunk, put_tag_back(buffer, received))),
+                other => {
                     self.free.push(chunk);
-                    return if is_full(&error) { Ok(()) } else { Err(error) };
+                    return other.map(drop);
                 }
-            };
-            let len = frame.len().min(LONGEST);
-            self.chunks[chunk as usize][HEADROOM..HEADROOM + len].copy_from_slice(&frame[..len]);
-            into.push(Held::new(chunk, Span { start: HEADROOM, len }));
+            }
         }
         Ok(())
     }
@@ -204,5 +220,25 @@ impl PacketIo for PacketSocket {
         let (_, dropped) = packet_statistics(&self.socket);
         self.statistics.rx_ring_full += dropped;
         self.statistics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_goes_back_behind_the_addresses() {
+        let frame: Vec<u8> = (0..60).collect();
+        let mut buffer = vec![0xee; RECEIVED_AT + 60];
+        buffer[RECEIVED_AT..].copy_from_slice(&frame);
+        let plain = put_tag_back(&mut buffer, Received { len: 60, tag: None });
+        assert_eq!(&buffer[plain.start..plain.start + plain.len], frame);
+        let span = put_tag_back(&mut buffer, Received { len: 60, tag: Some([0x81, 0, 0x20, 7]) });
+        let tagged = [&frame[..12], &[0x81, 0, 0x20, 7], &frame[12..]].concat();
+        assert_eq!(&buffer[span.start..span.start + span.len], tagged);
+        assert!(span.start >= HEADROOM);
+        let short = put_tag_back(&mut buffer, Received { len: 11, tag: Some([0x81, 0, 0x20, 7]) });
+        assert_eq!(short.len, 11);
     }
 }
