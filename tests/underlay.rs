@@ -380,3 +380,102 @@ fn ten_thousand_targets_are_looked_up_at_once() {
     assert!(took < Duration::from_secs(5), "{took:?}");
     until(&mut underlay, "all", |underlay| targets.iter().all(|target| underlay.next_hop(*target).is_ok()));
 }
+
+/// The VLAN device's address on the node; the peer's has that of its `eth0`.
+const VLAN_MAC: MacAddress = MacAddress([2, 0, 0, 0, 1, 1]);
+
+impl Net {
+    /// `None` where there is no root to make it, or the kernel has no VLAN devices.
+    fn new_with_vlans() -> Option<Self> {
+        if netns::skipped_without_vlans() { None } else { Self::new() }
+    }
+
+    /// VLAN 100 between the two, with addresses of its own:
+    ///
+    /// ```text
+    /// node  eth0.100 198.18.0.1/24, 2001:db8:100::1/64  ──  eth0.100 198.18.0.2, 2001:db8:100::2  peer
+    /// ```
+    fn add_vlan(&self) {
+        self.node(&format!("link add link eth0 name eth0.100 address {VLAN_MAC} type vlan id 100"));
+        self.peer("link add link eth0 name eth0.100 type vlan id 100");
+        for (name, host) in [(&self.node, 1), (&self.peer, 2)] {
+            run("ip", &format!("-n {name} link set eth0.100 up"));
+            run("ip", &format!("-n {name} address add 198.18.0.{host}/24 dev eth0.100"));
+            run("ip", &format!("-n {name} address add 2001:db8:100::{host}/64 dev eth0.100"));
+        }
+    }
+}
+
+fn leads_by_vlan_to(target: &str, source: MacAddress) -> impl Fn(&Underlay) -> bool + use<> {
+    let target = ip(target);
+    let way = NextHop { destination: PEER_MAC, source, tag: Tag::Fixed(100) };
+    move |underlay| underlay.next_hop(target) == Ok(way)
+}
+
+#[test]
+fn a_route_by_a_vlan_device_is_one_by_the_interface_with_a_tag() {
+    let Some(net) = Net::new_with_vlans() else { return };
+    net.add_vlan();
+    net.node("route add 198.51.100.0/24 via 198.18.0.2");
+    let tagged = ["198.18.0.2", "198.51.100.7", "2001:db8:100::2"];
+    let mut underlay = open(&["192.0.2.2", tagged[0], tagged[1], tagged[2]]);
+    for target in tagged {
+        until(&mut underlay, target, leads_by_vlan_to(target, VLAN_MAC));
+    }
+    until(&mut underlay, "beside it", leads_to("192.0.2.2", PEER_MAC));
+
+    let moved = MacAddress([2, 0, 0, 0, 1, 2]);
+    net.node(&format!("link set eth0.100 address {moved}"));
+    let changes = until(&mut underlay, "its address changed", leads_by_vlan_to(tagged[0], moved));
+    assert_eq!(changes, Changes { next_hops: true, link: false });
+}
+
+#[test]
+fn a_vlan_device_that_comes_later_and_goes_down_and_up() {
+    let Some(net) = Net::new_with_vlans() else { return };
+    let mut underlay = open(&["198.18.0.2"]);
+    assert!(matches!(underlay.next_hop(ip("198.18.0.2")), Err(NoNextHop::NoRoute { .. })));
+    net.add_vlan();
+    assert!(until(&mut underlay, "made", leads_by_vlan_to("198.18.0.2", VLAN_MAC)).next_hops);
+    let lost = |underlay: &Underlay| underlay.next_hop(ip("198.18.0.2")).is_err();
+    for device in ["eth0.100", "eth0"] {
+        net.node(&format!("link set {device} down"));
+        assert!(until(&mut underlay, "down", lost).next_hops, "{device}");
+        net.node(&format!("link set {device} up"));
+        assert!(until(&mut underlay, "up", leads_by_vlan_to("198.18.0.2", VLAN_MAC)).next_hops, "{device}");
+    }
+}
+
+#[test]
+fn a_vlan_device_that_is_deleted_and_made_anew() {
+    let Some(net) = Net::new_with_vlans() else { return };
+    net.add_vlan();
+    let mut underlay = open(&["198.18.0.2"]);
+    until(&mut underlay, "resolved", leads_by_vlan_to("198.18.0.2", VLAN_MAC));
+    net.node("link del eth0.100");
+    let gone = |underlay: &Underlay| matches!(underlay.next_hop(ip("198.18.0.2")), Err(NoNextHop::NoRoute { .. }));
+    assert!(until(&mut underlay, "gone", gone).next_hops);
+    net.peer("link del eth0.100");
+    net.add_vlan();
+    until(&mut underlay, "back", leads_by_vlan_to("198.18.0.2", VLAN_MAC));
+}
+
+#[test]
+fn other_vlan_devices_are_other_interfaces() {
+    let Some(net) = Net::new_with_vlans() else { return };
+    net.add_aside();
+    net.add_vlan();
+    net.node("link add link aside name aside.100 type vlan id 100");
+    net.node("link add link eth0 name provider type vlan protocol 802.1ad id 100");
+    net.node("link add link eth0.100 name inner type vlan id 7");
+    let ways = [("198.51.100.7", "aside.100"), ("203.0.113.7", "provider"), ("100.64.0.7", "inner")];
+    for (target, device) in ways {
+        net.node(&format!("link set {device} up"));
+        net.node(&format!("route add {target}/32 dev {device}"));
+    }
+    let underlay = open(&ways.map(|(target, _)| target));
+    for (target, device) in ways {
+        let reason = underlay.next_hop(ip(target)).expect_err(target).to_string();
+        assert_eq!(reason, format!("the route to {target} leaves by {device}, and tunnels use eth0 only"));
+    }
+}

@@ -13,9 +13,10 @@ use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 
 use super::error::UnderlayError;
+use super::event::Event;
 use super::message::{self, Content, Received};
+use super::neighbours::Gateway;
 use super::next_hop::Route;
-use super::state::Event;
 
 /// Requests sent before their answers are read. An answer takes up to 4 KiB of the socket's receive buffer (212,992
 /// bytes where nobody has changed it, of which the kernel grants twice), and one that does not fit is lost.
@@ -69,33 +70,32 @@ impl Kernel {
     }
 
     /// Has the kernel resolve or verify these neighbours.
-    pub fn use_neighbours(&mut self, interface: u32, neighbours: &[IpAddr]) -> Result<(), UnderlayError> {
+    pub fn use_neighbours(&mut self, neighbours: &[Gateway]) -> Result<(), UnderlayError> {
         let flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK;
-        let request = |address| message::use_neighbour(interface, address);
         let mut refusal = None;
-        self.ask_each("resolve neighbours", neighbours, flags, request, |address, answer| {
+        self.ask_each("resolve neighbours", neighbours, flags, message::use_neighbour, |neighbour, answer| {
             if let Err(error) = answer {
-                refusal = Some((address, error));
+                refusal = Some((neighbour.address, error));
             }
         })?;
         refusal.map_or(Ok(()), |(address, error)| weigh_refusal(address, &error))
     }
 
-    /// Sends a request about each address, many at a time, and hands each answer to `take`.
-    fn ask_each(
+    /// Sends a request about each subject, many at a time, and hands each answer to `take`.
+    fn ask_each<T: Copy>(
         &mut self,
         doing: &'static str,
-        addresses: &[IpAddr],
+        subjects: &[T],
         flags: u16,
-        request: impl Fn(IpAddr) -> RouteNetlinkMessage,
-        mut take: impl FnMut(IpAddr, Answer),
+        request: impl Fn(T) -> RouteNetlinkMessage,
+        mut take: impl FnMut(T, Answer),
     ) -> Result<(), UnderlayError> {
-        for batch in addresses.chunks(PIPELINE) {
+        for batch in subjects.chunks(PIPELINE) {
             let first = self.sequence.wrapping_add(1);
             let mut requests = Vec::with_capacity(batch.len() * 64);
-            for address in batch {
+            for subject in batch {
                 self.sequence = self.sequence.wrapping_add(1);
-                message::append(request(*address), flags, self.sequence, &mut requests);
+                message::append(request(*subject), flags, self.sequence, &mut requests);
             }
             self.send(doing, &requests)?;
             let mut answered = 0;
@@ -103,9 +103,9 @@ impl Kernel {
                 self.receive(doing)?;
                 for received in message::split(&self.buffer) {
                     // What answers an earlier batch, given up half-way, is not ours.
-                    if let Some(address) = batch.get(received.sequence.wrapping_sub(first) as usize) {
+                    if let Some(subject) = batch.get(received.sequence.wrapping_sub(first) as usize) {
                         answered += 1;
-                        take(*address, answer(received.content));
+                        take(*subject, answer(received.content));
                     }
                 }
             }
@@ -165,7 +165,7 @@ impl Kernel {
     }
 }
 
-/// An answer to a question about one address; `None` for a bare acknowledgement.
+/// An answer to a question about one subject; `None` for a bare acknowledgement.
 type Answer = io::Result<Option<RouteNetlinkMessage>>;
 
 fn answer(content: Content) -> Answer {

@@ -13,7 +13,7 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// Its own Ethernet address: the source of every frame sent.
+    /// Its own Ethernet address: the source of every frame sent untagged.
     pub mac: MacAddress,
     /// The largest IP packet it takes, in bytes.
     pub mtu: u32,

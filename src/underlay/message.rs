@@ -6,17 +6,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_DUMP_INTR, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::event::{Event, LinkNews, Vlan};
 use super::link::LinkAddress;
-use super::neighbours::Neighbour;
+use super::neighbours::{Gateway, Neighbour};
 use super::next_hop::Route;
-use super::state::{Event, LinkNews};
 use crate::wire::ethernet::MacAddress;
 
 /// Message types of next-hop objects (`RTM_NEWNEXTHOP`, `RTM_DELNEXTHOP`), which the crate does not read.
@@ -95,7 +95,7 @@ pub fn route_request(target: IpAddr) -> RouteNetlinkMessage {
 
 /// "I am about to use this neighbour": the kernel resolves or verifies it. Not to be sent about a permanent neighbour,
 /// which this would make an ordinary one.
-pub fn use_neighbour(interface: u32, address: IpAddr) -> RouteNetlinkMessage {
+pub fn use_neighbour(Gateway { interface, address }: Gateway) -> RouteNetlinkMessage {
     let mut request = NeighbourMessage::default();
     request.header.family = family(address);
     request.header.ifindex = interface;
@@ -143,11 +143,10 @@ pub fn event(message: &RouteNetlinkMessage) -> Option<Event> {
         M::DelAddress(message) => {
             link_address(message).map(|address| Event::AddressGone(message.header.index, address.net))
         }
-        M::NewNeighbour(message) => neighbour(message)
-            .map(|(address, neighbour)| Event::Neighbour(message.header.ifindex, address, Some(neighbour))),
-        M::DelNeighbour(message) => {
-            neighbour(message).map(|(address, _)| Event::Neighbour(message.header.ifindex, address, None))
+        M::NewNeighbour(message) => {
+            neighbour(message).map(|(gateway, neighbour)| Event::Neighbour(gateway, Some(neighbour)))
         }
+        M::DelNeighbour(message) => neighbour(message).map(|(gateway, _)| Event::Neighbour(gateway, None)),
         M::NewRoute(message) | M::DelRoute(message) => prefix(message).map(Event::Route),
         M::NewRule(_) | M::DelRule(_) => Some(Event::Routing),
         _ => None,
@@ -166,6 +165,7 @@ fn link_news(link: &LinkMessage) -> Option<LinkNews> {
         mac: None,
         mtu: 0,
         up: link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+        vlan: vlan(link),
     };
     for attribute in &link.attributes {
         match attribute {
@@ -176,6 +176,29 @@ fn link_news(link: &LinkMessage) -> Option<LinkNews> {
         }
     }
     (is_own_family(link) && !news.name.is_empty()).then_some(news)
+}
+
+/// What a VLAN device adds, and to what.
+fn vlan(link: &LinkMessage) -> Option<Vlan> {
+    let (mut parent, mut id) = (None, None);
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::Link(index) => parent = Some(*index),
+            // The parent is in another network namespace; its number means another interface here.
+            LinkAttribute::LinkNetNsId(_) => return None,
+            LinkAttribute::LinkInfo(infos) => id = infos.iter().find_map(vlan_id),
+            _ => {}
+        }
+    }
+    Some(Vlan { parent: parent?, id: id? })
+}
+
+fn vlan_id(info: &LinkInfo) -> Option<u16> {
+    let LinkInfo::Data(InfoData::Vlan(data)) = info else { return None };
+    // Provider bridging (IEEE 802.1ad) tags with another EtherType, and frames are not made with it.
+    let customer = data.iter().any(|part| matches!(part, InfoVlan::Protocol(VlanProtocol::Ieee8021Q)));
+    let id = data.iter().find_map(|part| if let InfoVlan::Id(id) = part { Some(*id) } else { None });
+    id.filter(|_| customer)
 }
 
 fn mac(bytes: &[u8]) -> Option<MacAddress> {
@@ -203,7 +226,7 @@ fn link_address(message: &AddressMessage) -> Option<LinkAddress> {
     Some(LinkAddress { net, global: message.header.scope == AddressScope::Universe, preferred })
 }
 
-fn neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Neighbour)> {
+fn neighbour(message: &NeighbourMessage) -> Option<(Gateway, Neighbour)> {
     if message.header.flags.contains(NeighbourFlags::Proxy) {
         return None;
     }
@@ -223,7 +246,7 @@ fn neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Neighbour)> {
         (NeighbourState::Noarp | NeighbourState::Permanent, Some(mac)) => Neighbour::Permanent(mac),
         _ => Neighbour::Incomplete,
     };
-    Some((address?, neighbour))
+    Some((Gateway { interface: message.header.ifindex, address: address? }, neighbour))
 }
 
 fn prefix(message: &RouteMessage) -> Option<IpNet> {
@@ -252,7 +275,7 @@ mod tests {
     fn a_datagram_is_split_into_its_messages_and_rubbish_does_no_harm() {
         let mut datagram = Vec::new();
         append(route_request([192, 0, 2, 1].into()), 1, 7, &mut datagram);
-        append(use_neighbour(2, Ipv6Addr::LOCALHOST.into()), 1, 8, &mut datagram);
+        append(use_neighbour(Gateway { interface: 2, address: Ipv6Addr::LOCALHOST.into() }), 1, 8, &mut datagram);
         let sequences = |bytes: &[u8]| -> Vec<u32> { split(bytes).map(|received| received.sequence).collect() };
         assert_eq!(sequences(&datagram), [7, 8]);
         assert_eq!(sequences(&datagram[..datagram.len() - 1]), [7]);
@@ -280,5 +303,29 @@ mod tests {
         message.header.address_family = AddressFamily::Inet6;
         let event = event(&RouteNetlinkMessage::DelRoute(message));
         assert_eq!(event, "::/0".parse().ok().map(Event::Route));
+    }
+
+    fn link_message(id: u16, protocol: VlanProtocol) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        let data = InfoData::Vlan(vec![InfoVlan::Protocol(protocol), InfoVlan::Id(id)]);
+        message.attributes = vec![
+            LinkAttribute::IfName("eth0.100".into()),
+            LinkAttribute::Link(2),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Data(data)]),
+        ];
+        message
+    }
+
+    #[test]
+    fn a_vlan_device_tells_its_number_and_what_it_is_on() {
+        let tells = |message: &LinkMessage| link_news(message).expect("it has a name").vlan;
+        let mut message = link_message(100, VlanProtocol::Ieee8021Q);
+        assert_eq!(tells(&message), Some(Vlan { parent: 2, id: 100 }));
+        message.attributes.push(LinkAttribute::LinkNetNsId(0));
+        assert_eq!(tells(&message), None, "its parent is in another network namespace");
+        assert_eq!(tells(&link_message(100, VlanProtocol::Ieee8021Ad)), None, "another EtherType");
+        message.attributes.truncate(2);
+        assert_eq!(tells(&message), None, "on top of another, but no VLAN device");
     }
 }

@@ -2,13 +2,17 @@
 //!
 //! The kernel decides, pointsman follows: for each endpoint it asks for the route, with policy and metrics as they are,
 //! and takes the gateway's Ethernet address from the neighbour table. It listens for changes, and keeps alive the
-//! neighbours that it uses, since the kernel does not see its traffic.
+//! neighbours that it uses, since the kernel does not see its traffic. A route that leaves by an 802.1Q device on top of
+//! the interface is one by the interface, with a tag.
 //!
-//! `message` and `kernel` speak netlink; `state`, `neighbours`, `next_hop` and `link` know nothing of it.
+//! `message` and `kernel` speak netlink; `event` is what they hear; `state`, `neighbours`, `next_hop`, `link` and `links`
+//! know nothing of it.
 
 mod error;
+mod event;
 mod kernel;
 mod link;
+mod links;
 pub(crate) mod message;
 mod neighbours;
 mod next_hop;
@@ -134,12 +138,11 @@ impl Underlay {
             }
         }
         let now = Instant::now();
-        let (interface, up) = (self.state.link().index, self.state.link().up);
-        let due = self.state.neighbours().due(now, self.tries_left);
-        if up && !due.is_empty() {
+        let due = self.state.due(now, self.tries_left);
+        if !due.is_empty() {
             self.tries_left -= due.len();
-            self.state.neighbours().tried(&due, now);
-            self.kernel.use_neighbours(interface, &due)?;
+            self.state.tried(&due, now);
+            self.kernel.use_neighbours(&due)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The neighbour table of one interface, and when to have which neighbour resolved. No kernel here.
+//! The neighbour tables of the interface and of the VLAN devices on it, and when to have which neighbour resolved. No kernel here.
 //!
 //! The kernel resolves and verifies neighbours only for traffic that it sees; frames sent by AF_XDP it does not. So each
 //! wanted neighbour is "used" by hand whenever the kernel does not hold it reachable.
@@ -15,6 +15,15 @@ const FIRST_RETRY: Duration = Duration::from_secs(3);
 /// The longest pause between two tries for a neighbour that does not answer. It bounds how long one that came back
 /// silently stays unused, against the broadcasts that dead ones cost.
 const LAST_RETRY: Duration = Duration::from_secs(12);
+
+/// A neighbour that routes lead to: the same address may be another host on another interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gateway {
+    /// The kernel's number of the interface it is on.
+    pub interface: u32,
+    /// Its address there.
+    pub address: IpAddr,
+}
 
 /// What the kernel knows of a neighbour (RFC 4861, section 7.3.2; IPv4 neighbours go through the same states).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,27 +68,27 @@ impl Tries {
     }
 }
 
-/// The neighbours of one interface, and those of them that are wanted.
+/// The neighbours of these interfaces, and those of them that are wanted.
 #[derive(Debug, Default)]
 pub struct Neighbours {
-    known: HashMap<IpAddr, Neighbour>,
-    wanted: BTreeMap<IpAddr, Tries>,
+    known: HashMap<Gateway, Neighbour>,
+    wanted: BTreeMap<Gateway, Tries>,
 }
 
 impl Neighbours {
     /// What is known of one.
-    pub fn get(&self, address: &IpAddr) -> Option<Neighbour> {
-        self.known.get(address).copied()
+    pub fn get(&self, gateway: &Gateway) -> Option<Neighbour> {
+        self.known.get(gateway).copied()
     }
 
     /// Takes over the kernel's word (`None`: it forgot the neighbour). Answers whether a wanted neighbour's Ethernet
     /// address came, went or changed.
-    pub fn update(&mut self, address: IpAddr, now: Option<Neighbour>) -> bool {
+    pub fn update(&mut self, gateway: Gateway, now: Option<Neighbour>) -> bool {
         let before = match now {
-            Some(neighbour) => self.known.insert(address, neighbour),
-            None => self.known.remove(&address),
+            Some(neighbour) => self.known.insert(gateway, neighbour),
+            None => self.known.remove(&gateway),
         };
-        let Some(tries) = self.wanted.get_mut(&address) else { return false };
+        let Some(tries) = self.wanted.get_mut(&gateway) else { return false };
         let (before, after) = (before.and_then(Neighbour::mac), now.and_then(Neighbour::mac));
         // One that was flushed while in use is asked for at once; a dead one that the kernel tidied away keeps its pause.
         if now.is_some_and(Neighbour::settled) || (now.is_none() && before.is_some()) {
@@ -94,32 +103,38 @@ impl Neighbours {
         self.retry();
     }
 
+    /// Forgets what is known of those on an interface that is gone.
+    pub fn forget_on(&mut self, interface: u32) {
+        self.known.retain(|gateway, _| gateway.interface != interface);
+    }
+
     /// Lets no pause stand in the way of the next try: something has changed for all of them.
     pub fn retry(&mut self) {
         self.wanted.values_mut().for_each(|tries| *tries = Tries::default());
     }
 
     /// From now on these are wanted, and no others.
-    pub fn want(&mut self, addresses: BTreeSet<IpAddr>) {
-        self.wanted.retain(|address, _| addresses.contains(address));
-        for address in addresses {
-            self.wanted.entry(address).or_default();
+    pub fn want(&mut self, gateways: BTreeSet<Gateway>) {
+        self.wanted.retain(|gateway, _| gateways.contains(gateway));
+        for gateway in gateways {
+            self.wanted.entry(gateway).or_default();
         }
     }
 
-    /// The wanted neighbours to have resolved or verified at `now`, those tried longest ago first, at most `most`.
-    pub fn due(&self, now: Instant, most: usize) -> Vec<IpAddr> {
-        let unsettled = |address: &IpAddr| !self.get(address).is_some_and(Neighbour::settled);
-        let mut due: Vec<_> =
-            self.wanted.iter().filter(|(address, tries)| unsettled(address) && tries.due(now)).collect();
+    /// The wanted neighbours to have resolved or verified at `now`, of those that can be asked: those tried longest ago
+    /// first, at most `most`.
+    pub fn due(&self, now: Instant, most: usize, askable: impl Fn(&Gateway) -> bool) -> Vec<Gateway> {
+        let unsettled = |gateway: &Gateway| !self.get(gateway).is_some_and(Neighbour::settled);
+        let due = |gateway: &Gateway, tries: &Tries| tries.due(now) && unsettled(gateway) && askable(gateway);
+        let mut due: Vec<_> = self.wanted.iter().filter(|(gateway, tries)| due(gateway, tries)).collect();
         due.sort_by_key(|(_, tries)| tries.last);
-        due.into_iter().take(most).map(|(address, _)| *address).collect()
+        due.into_iter().take(most).map(|(gateway, _)| *gateway).collect()
     }
 
     /// Notes that these were tried at `now`.
-    pub fn tried(&mut self, addresses: &[IpAddr], now: Instant) {
-        for address in addresses {
-            if let Some(tries) = self.wanted.get_mut(address) {
+    pub fn tried(&mut self, gateways: &[Gateway], now: Instant) {
+        for gateway in gateways {
+            if let Some(tries) = self.wanted.get_mut(gateway) {
                 *tries = Tries { last: Some(now), count: tries.count.saturating_add(1) };
             }
         }
@@ -130,7 +145,7 @@ impl Neighbours {
 mod tests {
     use super::*;
 
-    const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 254));
+    const GATEWAY: Gateway = Gateway { interface: 2, address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 254)) };
     const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xfe]);
     const OTHER: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xfd]);
 
@@ -149,13 +164,14 @@ mod tests {
         assert!(neighbours.update(GATEWAY, Some(Neighbour::Stale(OTHER))));
         assert!(neighbours.update(GATEWAY, Some(Neighbour::Failed)));
         assert!(!neighbours.update(GATEWAY, None));
-        assert!(!neighbours.update("192.0.2.9".parse().expect("address"), Some(Neighbour::Reachable(MAC))));
+        let aside = Gateway { address: [192, 0, 2, 9].into(), ..GATEWAY };
+        assert!(!neighbours.update(aside, Some(Neighbour::Reachable(MAC))));
     }
 
     #[test]
     fn what_is_missing_stale_or_failed_is_tried_and_the_rest_left_alone() {
         let (mut neighbours, now) = (wanting(), Instant::now());
-        assert_eq!(neighbours.due(now, 9), [GATEWAY], "missing");
+        assert_eq!(neighbours.due(now, 9, |_| true), [GATEWAY], "missing");
         for (state, due) in [
             (Neighbour::Incomplete, true),
             (Neighbour::Stale(MAC), true),
@@ -164,7 +180,7 @@ mod tests {
             (Neighbour::Permanent(MAC), false),
         ] {
             neighbours.update(GATEWAY, Some(state));
-            assert_eq!(!neighbours.due(now, 9).is_empty(), due, "{state:?}");
+            assert_eq!(!neighbours.due(now, 9, |_| true).is_empty(), due, "{state:?}");
         }
     }
 
@@ -174,24 +190,24 @@ mod tests {
         for pause in [3, 6, 12, 12] {
             neighbours.tried(&[GATEWAY], now);
             now += Duration::from_secs(pause) - Duration::from_millis(1);
-            assert!(neighbours.due(now, 9).is_empty(), "before {pause} s");
+            assert!(neighbours.due(now, 9, |_| true).is_empty(), "before {pause} s");
             now += Duration::from_millis(1);
-            assert_eq!(neighbours.due(now, 9), [GATEWAY], "after {pause} s");
+            assert_eq!(neighbours.due(now, 9, |_| true), [GATEWAY], "after {pause} s");
         }
         neighbours.tried(&[GATEWAY], now);
         neighbours.update(GATEWAY, Some(Neighbour::Reachable(MAC)));
         neighbours.update(GATEWAY, Some(Neighbour::Stale(MAC)));
-        assert_eq!(neighbours.due(now, 9), [GATEWAY]);
+        assert_eq!(neighbours.due(now, 9, |_| true), [GATEWAY]);
     }
 
     #[test]
     fn a_limit_starves_nobody() {
-        let addresses: Vec<IpAddr> = (1..=5).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+        let gateways = (1..=5).map(|last| Gateway { address: [192, 0, 2, last].into(), ..GATEWAY });
         let (mut neighbours, mut now) = (Neighbours::default(), Instant::now());
-        neighbours.want(addresses.iter().copied().collect());
+        neighbours.want(gateways.collect());
         let mut seen = BTreeSet::new();
         for _ in 0..3 {
-            let due = neighbours.due(now, 2);
+            let due = neighbours.due(now, 2, |_| true);
             neighbours.tried(&due, now);
             seen.extend(due);
             now += LAST_RETRY;
@@ -200,9 +216,27 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_asked_leaves_its_place_to_others() {
+        let (mut neighbours, now) = (Neighbours::default(), Instant::now());
+        let above = Gateway { interface: 3, ..GATEWAY };
+        neighbours.want([GATEWAY, above].into());
+        assert_eq!(neighbours.due(now, 1, |gateway| gateway.interface != 2), [above]);
+    }
+
+    #[test]
+    fn the_same_address_on_two_interfaces_is_two_neighbours() {
+        let mut neighbours = wanting();
+        let above = Gateway { interface: 3, ..GATEWAY };
+        assert!(!neighbours.update(above, Some(Neighbour::Reachable(OTHER))), "this one is not wanted");
+        assert!(neighbours.update(GATEWAY, Some(Neighbour::Reachable(MAC))));
+        neighbours.forget_on(3);
+        assert_eq!((neighbours.get(&above), neighbours.get(&GATEWAY)), (None, Some(Neighbour::Reachable(MAC))));
+    }
+
+    #[test]
     fn what_is_no_longer_wanted_is_left_to_the_kernel() {
         let mut neighbours = wanting();
         neighbours.want(BTreeSet::new());
-        assert!(neighbours.due(Instant::now(), 9).is_empty());
+        assert!(neighbours.due(Instant::now(), 9, |_| true).is_empty());
     }
 }

@@ -54,7 +54,7 @@ pub enum NoNextHop {
     InterfaceDown {
         /// The endpoint.
         target: IpAddr,
-        /// The interface that carries the tunnels.
+        /// The interface that carries the tunnels, or the VLAN device on top of it.
         interface: String,
     },
 }

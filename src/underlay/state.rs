@@ -3,49 +3,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
 use super::error::UnderlayError;
-use super::link::{Link, LinkAddress};
-use super::neighbours::{Neighbour, Neighbours};
+use super::event::{Event, LinkNews};
+use super::link::Link;
+use super::links::{Carrier, Links};
+use super::neighbours::{Gateway, Neighbour, Neighbours};
 use super::next_hop::{NoNextHop, Route};
-use crate::snapshot::{NextHop, Tag};
-use crate::wire::ethernet::MacAddress;
-
-/// One piece of news from the kernel, or one entry of a dump.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// An interface is there, or changed.
-    Link(LinkNews),
-    /// An interface is gone.
-    LinkGone(u32),
-    /// An interface has this address.
-    Address(u32, LinkAddress),
-    /// An interface no longer has this address.
-    AddressGone(u32, IpNet),
-    /// A neighbour on an interface; `None` where the kernel forgot it.
-    Neighbour(u32, IpAddr, Option<Neighbour>),
-    /// A route to this prefix came, went or changed, in any table.
-    Route(IpNet),
-    /// Something that may move every route: a rule, a next-hop object.
-    Routing,
-}
-
-/// An interface, as told in one message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkNews {
-    /// The kernel's number for it.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// Its Ethernet address, if it has one.
-    pub mac: Option<MacAddress>,
-    /// In bytes.
-    pub mtu: u32,
-    /// Set up, and with a carrier.
-    pub up: bool,
-}
+use crate::snapshot::NextHop;
 
 /// What has changed since the last time it was asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,8 +40,8 @@ impl Changes {
 #[derive(Debug)]
 pub struct State {
     link: Link,
-    /// Every interface of the node: name, and whether it is up.
-    links: HashMap<u32, (String, bool)>,
+    links: Links,
+    /// Those on the interface, and on VLAN devices on top of it.
     neighbours: Neighbours,
     targets: BTreeSet<IpAddr>,
     routes: HashMap<IpAddr, Route>,
@@ -87,7 +55,7 @@ impl State {
     pub fn new(name: &str, dump: Vec<Event>) -> Result<Self, UnderlayError> {
         let mut state = Self {
             link: find_link(name, &dump)?,
-            links: HashMap::new(),
+            links: Links::default(),
             neighbours: Neighbours::default(),
             targets: BTreeSet::new(),
             routes: HashMap::new(),
@@ -124,9 +92,15 @@ impl State {
         &self.link
     }
 
-    /// The neighbours on it.
-    pub fn neighbours(&mut self) -> &mut Neighbours {
-        &mut self.neighbours
+    /// The neighbours to have resolved or verified at `now`, at most `most`; none where no frame can leave.
+    pub fn due(&self, now: Instant, most: usize) -> Vec<Gateway> {
+        let up = |gateway: &Gateway| self.carrier(gateway.interface).is_some_and(|carrier| carrier.up);
+        self.neighbours.due(now, most, up)
+    }
+
+    /// Notes that these were tried at `now`.
+    pub fn tried(&mut self, gateways: &[Gateway], now: Instant) {
+        self.neighbours.tried(gateways, now);
     }
 
     /// What has changed since this was last called.
@@ -144,8 +118,8 @@ impl State {
             Event::AddressGone(index, net) => {
                 self.change_addresses(index, |link| link.addresses.retain(|known| known.net != net));
             }
-            Event::Neighbour(index, address, neighbour) if index == self.link.index => {
-                self.changes.next_hops |= self.neighbours.update(address, neighbour);
+            Event::Neighbour(gateway, neighbour) if self.carrier(gateway.interface).is_some() => {
+                self.changes.next_hops |= self.neighbours.update(gateway, neighbour);
             }
             Event::Neighbour(..) => {}
             Event::Route(prefix) => self.unsure.extend(self.targets.range(covered(prefix))),
@@ -155,30 +129,35 @@ impl State {
     }
 
     fn apply_link(&mut self, news: LinkNews) -> bool {
-        if news.index == self.link.index {
-            let mac = news.mac.unwrap_or(self.link.mac);
-            let hops = (mac, news.up) != (self.link.mac, self.link.up);
-            self.changes.next_hops |= hops;
-            self.changes.link |= hops || news.mtu != self.link.mtu;
-            if news.up && !self.link.up {
-                self.neighbours.retry();
-            }
-            (self.link.mac, self.link.up, self.link.mtu) = (mac, news.up, news.mtu);
+        let index = news.index;
+        let returned = index != self.link.index && news.name == self.link.name;
+        let before = self.carrier(index);
+        if index == self.link.index {
+            let now = (news.mac.unwrap_or(self.link.mac), news.up, news.mtu);
+            self.changes.link |= now != (self.link.mac, self.link.up, self.link.mtu);
+            (self.link.mac, self.link.up, self.link.mtu) = now;
         }
-        let returned = news.index != self.link.index && news.name == self.link.name;
         // The kernel drops IPv4 routes over an interface that goes down without a word about the routes.
-        if self.links.insert(news.index, (news.name, news.up)).is_none_or(|(_, up)| up != news.up) {
+        if self.links.update(news) {
             self.doubt_all();
+        }
+        let after = self.carrier(index);
+        self.changes.next_hops |= after != before;
+        let up = |carrier: Option<Carrier>| carrier.is_some_and(|carrier| carrier.up);
+        if up(after) && !up(before) {
+            self.neighbours.retry();
         }
         returned
     }
 
     fn lose_link(&mut self, index: u32) {
-        self.links.remove(&index);
-        if index == self.link.index && self.link.up {
+        self.changes.next_hops |= self.carrier(index).is_some_and(|carrier| carrier.up);
+        if index == self.link.index {
+            self.changes.link |= self.link.up;
             self.link.up = false;
-            self.changes = Changes { next_hops: true, link: true };
         }
+        self.links.remove(index);
+        self.neighbours.forget_on(index);
         self.doubt_all();
     }
 
@@ -225,44 +204,52 @@ impl State {
 
     fn want_gateways(&mut self) {
         let gateways = self.routes.values().filter_map(|route| match *route {
-            Route::Via { interface, gateway } if interface == self.link.index => Some(gateway),
+            Route::Via { interface, gateway } if self.carrier(interface).is_some() => {
+                Some(Gateway { interface, address: gateway })
+            }
             _ => None,
         });
-        self.neighbours.want(gateways.collect());
+        let gateways = gateways.collect();
+        self.neighbours.want(gateways);
     }
 
     /// The way to `target`.
     pub fn next_hop(&self, target: IpAddr) -> Result<NextHop, NoNextHop> {
-        let gateway = match self.routes.get(&target) {
-            None => return Err(NoNextHop::NotATarget { target }),
-            Some(Route::Local) => return Err(NoNextHop::Local { target }),
+        let (interface, gateway) = match *self.routes.get(&target).ok_or(NoNextHop::NotATarget { target })? {
+            Route::Local => return Err(NoNextHop::Local { target }),
             // Going down takes the routes along: name the cause.
-            Some(Route::None) if !self.link.up => return Err(self.down(target)),
-            Some(Route::None) => return Err(NoNextHop::NoRoute { target }),
-            Some(Route::Via { interface, .. }) if *interface != self.link.index => {
-                return Err(self.other_interface(target, *interface));
-            }
-            Some(Route::Via { gateway, .. }) => *gateway,
+            Route::None if !self.link.up => return Err(self.down(target, self.link.index)),
+            Route::None => return Err(NoNextHop::NoRoute { target }),
+            Route::Via { interface, gateway } => (interface, gateway),
         };
-        if !self.link.up {
-            return Err(self.down(target));
+        let Some(Carrier { mac: source, up, tag }) = self.carrier(interface) else {
+            return Err(self.other_interface(target, interface));
+        };
+        if !up {
+            return Err(self.down(target, interface));
         }
-        match self.neighbours.get(&gateway) {
+        match self.neighbours.get(&Gateway { interface, address: gateway }) {
             Some(Neighbour::Failed) => Err(NoNextHop::Failed { target, gateway }),
             neighbour => match neighbour.and_then(Neighbour::mac) {
-                Some(destination) => Ok(NextHop { destination, source: self.link.mac, tag: Tag::None }),
+                Some(destination) => Ok(NextHop { destination, source, tag }),
                 None => Err(NoNextHop::Unresolved { target, gateway }),
             },
         }
     }
 
-    fn down(&self, target: IpAddr) -> NoNextHop {
-        NoNextHop::InterfaceDown { target, interface: self.link.name.clone() }
+    /// How frames leave where the kernel would send them by this interface; `None` if not by ours.
+    fn carrier(&self, interface: u32) -> Option<Carrier> {
+        self.links.carrier(&self.link, interface)
+    }
+
+    /// A VLAN device is down because it was set down, or because the interface beneath is: name the cause.
+    fn down(&self, target: IpAddr, index: u32) -> NoNextHop {
+        let interface = if self.link.up { self.links.name(index) } else { self.link.name.clone() };
+        NoNextHop::InterfaceDown { target, interface }
     }
 
     fn other_interface(&self, target: IpAddr, index: u32) -> NoNextHop {
-        let other = self.links.get(&index).map_or_else(|| format!("interface {index}"), |(name, _)| name.clone());
-        NoNextHop::OtherInterface { target, interface: self.link.name.clone(), other }
+        NoNextHop::OtherInterface { target, interface: self.link.name.clone(), other: self.links.name(index) }
     }
 }
 

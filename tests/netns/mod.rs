@@ -54,6 +54,21 @@ pub fn skipped() -> bool {
     true
 }
 
+/// Whether this test has to be left out because there is no root or the kernel has no VLAN devices; it says so. A kernel
+/// without them is no failure where `CI=true` either: nothing that could be installed would bring them.
+pub fn skipped_without_vlans() -> bool {
+    if skipped() {
+        return true;
+    }
+    let probe = Namespace::new("vlans");
+    probe.run(&["ip", "link", "add", "end", "type", "veth", "peer", "other"]);
+    let made = probe.try_run(&["ip", "link", "add", "link", "end", "name", "end.1", "type", "vlan", "id", "1"]);
+    if !made.status.success() {
+        say_skipped("needs a kernel with VLAN devices (CONFIG_VLAN_8021Q)");
+    }
+    !made.status.success()
+}
+
 /// Says that the calling test is left out; past the test runner, which would swallow the words of a test that passes.
 pub fn say_skipped(why: &str) {
     let test = thread::current().name().unwrap_or_default().to_owned();

@@ -72,6 +72,31 @@ impl Topology {
         self.endpoints.push(Endpoint::start(namespace, &name, addresses, vips));
     }
 
+    /// Joins the edge node and the first `members` endpoints by a VLAN, by devices called like `eth0.100`. From now on
+    /// these endpoints are reached there.
+    pub fn add_vlan(&mut self, id: u8, members: usize) {
+        let device = format!("eth0.{id}");
+        let addresses = |host: u8| {
+            (Ipv4Addr::new(198, 18, id, host), Ipv6Addr::new(0x2001, 0xdb8, 0x51c, id.into(), 0, 0, 0, host.into()))
+        };
+        self.show_tags("edge", &self.edge);
+        add_vlan_device(&self.edge, &device, id, addresses(1));
+        for (host, endpoint) in (20..).zip(self.endpoints.iter().take(members)) {
+            self.show_tags(&endpoint.name, &endpoint.namespace);
+            add_vlan_device(&endpoint.namespace, &device, id, addresses(host));
+        }
+        for (host, endpoint) in (20..).zip(self.endpoints.iter_mut().take(members)) {
+            endpoint.addresses = addresses(host);
+        }
+    }
+
+    /// Keeps the tags of a link in its frames, where XDP programs see them. Else a veth carries them beside the frame.
+    fn show_tags(&self, port: &str, namespace: &Namespace) {
+        for (namespace, link) in [(&self.fabric, port), (namespace, "eth0")] {
+            namespace.run(&["ethtool", "-K", link, "rxvlan", "off", "txvlan", "off"]);
+        }
+    }
+
     /// Has the client send smaller packets to all VIPs than its link carries.
     pub fn limit_client(&self, mtu: u32) {
         let mtu = mtu.to_string();
@@ -102,4 +127,10 @@ impl Topology {
         self.fabric.run(&["ip", "link", "set", port, "master", "br0"]);
         namespace.add_addresses("eth0", &[format!("{v4}/24"), format!("{v6}/64")]);
     }
+}
+
+fn add_vlan_device(namespace: &Namespace, device: &str, id: u8, (v4, v6): (Ipv4Addr, Ipv6Addr)) {
+    namespace.run(&["ip", "link", "add", "link", "eth0", "name", device, "type", "vlan", "id", &id.to_string()]);
+    namespace.run(&["ip", "link", "set", device, "up"]);
+    namespace.add_addresses(device, &[format!("{v4}/24"), format!("{v6}/64")]);
 }
