@@ -78,6 +78,15 @@ impl<'a> Edge<'a> {
 
     /// The same by another command, which is given the daemon's.
     pub fn start_by(wrapper: &[&str], namespace: &'a Namespace, driver: Driver) -> Self {
+        Self::configure(wrapper, namespace, driver, "")
+    }
+
+    /// The same with more keys in the section `[underlay]`.
+    pub fn start_with(namespace: &'a Namespace, driver: Driver, underlay: &str) -> Self {
+        Self::configure(&[], namespace, driver, underlay)
+    }
+
+    fn configure(wrapper: &[&str], namespace: &'a Namespace, driver: Driver, underlay: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         // `ip netns exec` hides the host's /sys, and with it the usual bpffs; a mount elsewhere stays in sight.
         let bpffs = directory.path().join("bpf");
@@ -85,7 +94,7 @@ impl<'a> Edge<'a> {
         output_of(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpffs));
         let wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
         let mut edge = Self { namespace, process: None, bpffs, directory, wrapper };
-        edge.write_config(driver);
+        edge.write_config(driver, underlay);
         edge.run();
         edge
     }
@@ -154,7 +163,7 @@ impl<'a> Edge<'a> {
         self.directory.path().join(name)
     }
 
-    fn write_config(&self, driver: Driver) {
+    fn write_config(&self, driver: Driver, underlay: &str) {
         let (driver, mode) = driver.keys();
         let directory = self.directory.path().display();
         let config = format!(
@@ -171,6 +180,7 @@ pin = "{directory}/bpf/pointsman"
 [underlay]
 source_v4 = "{EDGE_V4}"
 source_v6 = "{EDGE_V6}"
+{underlay}
 
 [control]
 socket = "{directory}/control.sock"

@@ -19,6 +19,7 @@ mod namespace;
 mod narrow_way;
 mod notify;
 mod process;
+mod tap;
 mod topology;
 pub mod udp;
 
@@ -34,6 +35,7 @@ pub use load::Load;
 pub use metrics::Metrics;
 pub use namespace::{Namespace, veth};
 pub use process::{Process, output_of};
+pub use tap::Tap;
 pub use topology::{CLIENT_V4, CLIENT_V6, EDGE_V4, EDGE_V6, Topology};
 
 /// How long a test waits for something that should happen at once, on a machine that is busy.

@@ -91,7 +91,7 @@ impl Topology {
     }
 
     /// Keeps the tags of a link in its frames, where XDP programs see them. Else a veth carries them beside the frame.
-    fn show_tags(&self, port: &str, namespace: &Namespace) {
+    pub fn show_tags(&self, port: &str, namespace: &Namespace) {
         for (namespace, link) in [(&self.fabric, port), (namespace, "eth0")] {
             namespace.run(&["ethtool", "-K", link, "rxvlan", "off", "txvlan", "off"]);
         }
