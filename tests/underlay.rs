@@ -280,7 +280,7 @@ fn what_is_not_for_the_tunnel_is_refused_with_its_reason() {
     assert_eq!(
         reasons,
         [
-            "the route to 198.51.100.7 leaves by aside, and tunnels use eth0 only",
+            "the route to 198.51.100.7 leaves by aside, and tunnels use eth0 and the 802.1Q VLANs on it only",
             "the kernel has no route to 203.0.113.7",
             "the kernel has no route to 2001:db8:dead::7",
             "192.0.2.1 is an address of this node",
@@ -476,6 +476,9 @@ fn other_vlan_devices_are_other_interfaces() {
     let underlay = open(&ways.map(|(target, _)| target));
     for (target, device) in ways {
         let reason = underlay.next_hop(ip(target)).expect_err(target).to_string();
-        assert_eq!(reason, format!("the route to {target} leaves by {device}, and tunnels use eth0 only"));
+        assert_eq!(
+            reason,
+            format!("the route to {target} leaves by {device}, and tunnels use eth0 and the 802.1Q VLANs on it only")
+        );
     }
 }

@@ -17,8 +17,8 @@ pub enum NoNextHop {
         /// The endpoint.
         target: IpAddr,
     },
-    /// Client traffic and tunnels use one interface ("on a stick").
-    #[error("the route to {target} leaves by {other}, and tunnels use {interface} only")]
+    /// Client traffic and tunnels use one interface ("on a stick"), with or without an 802.1Q tag.
+    #[error("the route to {target} leaves by {other}, and tunnels use {interface} and the 802.1Q VLANs on it only")]
     OtherInterface {
         /// The endpoint.
         target: IpAddr,

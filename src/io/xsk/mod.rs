@@ -2,6 +2,10 @@
 //!
 //! `ring` is the memory shared with the kernel, `umem` the packets', `exchange` knows which frame is where, `socket`
 //! has the system calls of the start, and here are those of every batch.
+//!
+//! A worker sees the bytes of a frame and nothing beside them. An 802.1Q tag that the device has taken out is lost, in both
+//! modes and without a word: the frame passes for an untagged one. So it is with a NIC that has `rxvlan` on, and with a veth
+//! whose peer has `txvlan` on (`rxvlan` means nothing there); both are switched off by `ethtool -K`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -61,7 +61,7 @@ fn every_reason_for_none_is_a_sentence() {
     assert_eq!(reason(Some(Route::Local), None), "198.51.100.1 is an address of this node");
     assert_eq!(
         reason(Some(Route::Via { interface: 3, gateway: target }), None),
-        "the route to 198.51.100.1 leaves by eth1, and tunnels use eth0 only"
+        "the route to 198.51.100.1 leaves by eth1, and tunnels use eth0 and the 802.1Q VLANs on it only"
     );
     assert_eq!(
         reason(Some(Route::Via { interface: 2, gateway: ip("fe80::1") }), None),
@@ -182,7 +182,10 @@ fn only_vlan_devices_of_the_interface_lead_out_by_it() {
     state.apply(neighbour(8, "192.0.2.254", Some(Neighbour::Reachable(GATEWAY_MAC))));
     assert!(state.due(Instant::now(), 9).is_empty());
     let reason = state.next_hop(ip(TARGET)).expect_err("by another interface").to_string();
-    assert_eq!(reason, "the route to 198.51.100.1 leaves by eth1.100, and tunnels use eth0 only");
+    assert_eq!(
+        reason,
+        "the route to 198.51.100.1 leaves by eth1.100, and tunnels use eth0 and the 802.1Q VLANs on it only"
+    );
 }
 
 #[test]
