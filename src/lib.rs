@@ -9,6 +9,7 @@ pub mod endpoint_set;
 pub mod flow;
 pub mod forward;
 pub mod frame;
+pub mod handover;
 pub mod io;
 pub mod maglev;
 pub mod model;

@@ -13,8 +13,9 @@ use siphasher::sip::SipHasher13;
 /// An endpoint's number in the list that a table was built from.
 pub type Index = u16;
 
-/// The most endpoints of one table; the numbers are 16 bits wide so that a table of 65,537 slots fits a core's cache.
-pub const MOST_ENDPOINTS: usize = Index::MAX as usize;
+/// The most endpoints of one table; the numbers are 16 bits wide so that a table of 65,537 slots fits a core's cache, and
+/// two of them stand for something else where slots are remembered (`handover`).
+pub const MOST_ENDPOINTS: usize = Index::MAX as usize - 1;
 
 /// The largest table: 1,048,573 slots, 2 MiB.
 pub const LARGEST: u32 = 1_048_573;

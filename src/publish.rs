@@ -29,6 +29,8 @@ struct Mailbox {
     slot: ArrayQueue<Publication>,
     posted: CachePadded<AtomicU64>,
     taken: CachePadded<AtomicU64>,
+    /// The newest edition of whose endpoints alone the worker remembers anything.
+    swept: AtomicU64,
     stop: AtomicBool,
     /// Wakes the worker when it sleeps.
     wake: OwnedFd,
@@ -71,6 +73,7 @@ impl Publisher {
             slot: ArrayQueue::new(1),
             posted: AtomicU64::new(self.edition).into(),
             taken: AtomicU64::new(self.edition).into(),
+            swept: AtomicU64::new(self.edition),
             stop: AtomicBool::new(false),
             wake: event()?,
             told: self.told.clone(),
@@ -101,6 +104,12 @@ impl Publisher {
     /// The newest edition that every worker has taken.
     pub fn adopted(&self) -> u64 {
         self.mailboxes.iter().map(|mailbox| mailbox.taken.load(Ordering::Acquire)).min().unwrap_or(self.edition)
+    }
+
+    /// The newest edition whose predecessors every worker has forgotten: none still counts for an endpoint that it does not
+    /// name.
+    pub fn forgotten(&self) -> u64 {
+        self.mailboxes.iter().map(|mailbox| mailbox.swept.load(Ordering::Acquire)).min().unwrap_or(self.edition)
     }
 
     /// Frees what no worker can be reading any more.
@@ -156,6 +165,16 @@ impl Inbox {
         self.seen = posted;
         self.mailbox.taken.store(posted, Ordering::Release);
         signal(&self.mailbox.told);
+    }
+
+    /// The edition taken last.
+    pub fn edition(&self) -> u64 {
+        self.seen
+    }
+
+    /// Says that nothing is remembered any more of endpoints that this edition does not name.
+    pub fn note_forgotten(&self, edition: u64) {
+        self.mailbox.swept.store(edition, Ordering::Release);
     }
 
     /// What to forward by.

@@ -3,6 +3,7 @@
 //! A service's entry is shared between snapshots until that service changes, so an update of one costs the others
 //! nothing.
 
+use std::collections::HashMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use siphasher::sip::SipHasher13;
 
 use crate::flow::{Seed, address_bits};
 use crate::forward::encap::{Outer, Sources};
+use crate::handover::{Memories, Remembered};
 use crate::maglev::{self, Candidate};
-use crate::model::{Echo, Generation, Revision, Service};
+use crate::model::{Echo, Endpoint, Generation, Revision, Service, State};
 use crate::vip_map::VipMap;
 use crate::wire::ethernet::MacAddress;
 
@@ -83,15 +85,34 @@ pub struct ServiceEntry {
     /// Slots of the table; also where it is empty.
     pub table_size: u32,
     /// The endpoint of each slot, as a number in `endpoints`; empty where none takes new flows.
-    pub table: Box<[maglev::Index]>,
+    pub table: Arc<[maglev::Index]>,
     /// In the order of `service.endpoints`.
-    pub endpoints: Box<[EndpointEntry]>,
+    pub endpoints: Arc<[EndpointEntry]>,
+    /// What a change of endpoints has left; none: each flow goes to its slot's endpoint, and nothing else is asked.
+    pub handover: Option<Handover>,
     /// Counts what is sent to its endpoints.
     pub cell: Cell,
     /// Tells whether two nodes hold the same tables: a hash over the size and over each slot's endpoint, by name and
     /// address.
     pub fingerprint: String,
-    allow: Option<Box<[Range]>>,
+    allow: Option<Arc<[Range]>>,
+}
+
+/// A service while some of its flows may have another endpoint than their slot's.
+#[derive(Clone, Debug)]
+pub struct Handover {
+    /// What slots remember; nothing where only tracked flows are left to follow.
+    pub remembered: Remembered,
+    /// The endpoints that keep their flows (active and draining ones), by cell.
+    by_cell: Box<[(Cell, maglev::Index)]>,
+}
+
+impl Handover {
+    /// The endpoint that counts in this cell, if it keeps its flows.
+    pub fn endpoint(&self, cell: Cell) -> Option<maglev::Index> {
+        let at = self.by_cell.binary_search_by_key(&cell, |(cell, _)| *cell).ok()?;
+        self.by_cell.get(at).map(|(_, index)| *index)
+    }
 }
 
 /// One endpoint, ready for packets.
@@ -122,7 +143,7 @@ impl Range {
 }
 
 /// The prefixes as ranges in order, one that lies within another left out.
-fn ranges(prefixes: &[IpNet]) -> Box<[Range]> {
+fn ranges(prefixes: &[IpNet]) -> Arc<[Range]> {
     let mut all: Vec<Range> = prefixes.iter().map(Range::new).collect();
     all.sort();
     let mut distinct: Vec<Range> = Vec::with_capacity(all.len());
@@ -140,7 +161,7 @@ fn ranges(prefixes: &[IpNet]) -> Box<[Range]> {
 
 impl ServiceEntry {
     /// Builds a service's table. `endpoints` are in the order of `service.endpoints`.
-    pub fn new(service: Service, endpoints: Box<[EndpointEntry]>, cell: Cell) -> Self {
+    pub fn new(service: Service, endpoints: Arc<[EndpointEntry]>, cell: Cell) -> Self {
         debug_assert_eq!(service.endpoints.len(), endpoints.len());
         let table_size = service.table_size.unwrap_or_else(|| maglev::default_size(service.endpoints.len()));
         let candidates: Vec<Candidate<'_>> = (service.endpoints.iter())
@@ -149,7 +170,32 @@ impl ServiceEntry {
         let table = maglev::build(&candidates, table_size);
         let allow = service.allow.as_deref().map(ranges);
         let fingerprint = fingerprint(&service, table_size, &table);
-        Self { service, table_size, table, endpoints, cell, fingerprint, allow }
+        Self { service, table_size, table: table.into(), endpoints, handover: None, cell, fingerprint, allow }
+    }
+
+    /// The same with what a change of endpoints has left, if anything.
+    #[must_use]
+    pub fn with_handover(&self, memories: Option<&Memories>) -> Self {
+        let handover = memories.map(|memories| {
+            let keeps = |endpoint: &Endpoint| endpoint.effective_state() != State::Down;
+            let endpoints = || self.service.endpoints.iter().zip(0..).filter(|(endpoint, _)| keeps(endpoint));
+            let by_name: HashMap<&str, maglev::Index> =
+                endpoints().map(|(endpoint, index)| (endpoint.name.as_str(), index)).collect();
+            let cell = |(_, index): (_, maglev::Index)| (self.endpoints[usize::from(index)].cell, index);
+            let mut by_cell: Vec<(Cell, maglev::Index)> = endpoints().map(cell).collect();
+            by_cell.sort_unstable();
+            let remembered = memories.resolve(|name| by_name.get(name).copied());
+            Handover { remembered, by_cell: by_cell.into() }
+        });
+        Self {
+            service: self.service.clone(),
+            table: self.table.clone(),
+            endpoints: self.endpoints.clone(),
+            fingerprint: self.fingerprint.clone(),
+            allow: self.allow.clone(),
+            handover,
+            ..*self
+        }
     }
 
     /// Whether a client may use the service.
@@ -207,6 +253,8 @@ pub struct Snapshot {
     pub paths: Arc<[Path]>,
     /// The UDP ports that tunnels of this node go to.
     pub gue_ports: Arc<[u16]>,
+    /// By cell, whether it is that of an endpoint of some service: flows tracked for others are to be forgotten.
+    pub cells_in_use: Arc<[bool]>,
 }
 
 impl Snapshot {
@@ -220,6 +268,7 @@ impl Snapshot {
             services: Arc::new([]),
             paths: Arc::new([]),
             gue_ports: Arc::new([]),
+            cells_in_use: Arc::new([]),
         }
     }
 }
@@ -234,7 +283,7 @@ mod tests {
         let service = r#"{"services":[{"name":"s","vip":"203.0.113.1"}]}"#;
         let set = crate::endpoint_set::parse(service).expect("valid");
         let service = Service { allow: Some(allow), ..set.services[0].clone() };
-        ServiceEntry::new(service, Box::new([]), 0)
+        ServiceEntry::new(service, Arc::new([]), 0)
     }
 
     /// Prefixes and addresses of a small corner, so that they meet.

@@ -11,10 +11,13 @@ use rustix::time::Timespec;
 
 use crate::config::Poll;
 use crate::forward::parts::{MOST_PARTS, Parts};
+use crate::forward::track::Change;
 use crate::forward::verdict::{DropReason, Verdict};
 use crate::forward::{Flows, forward};
 use crate::io::{Held, PacketIo};
+use crate::moment::Moment;
 use crate::publish::{Inbox, Publication};
+use crate::snapshot::Cell;
 use crate::stats::{Board, Tally};
 
 /// Polls that find nothing before a worker sleeps: some tens of microseconds.
@@ -26,6 +29,10 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 const DOWN_PAUSE: Duration = Duration::from_millis(100);
 /// Batches between two questions for the kernel's statistics.
 const BATCHES_A_QUESTION: u32 = 4096;
+
+/// Buckets of tracked flows that are looked through between two batches, and where there was no batch.
+const SWEPT_A_BATCH: usize = 16;
+const SWEPT_IDLE: usize = 1_024;
 
 /// Copies the parts of a packet that was cut into frames of their own. Answers whether there were frames for all;
 /// else none is taken.
@@ -56,16 +63,26 @@ pub struct Worker<Io> {
     batch: Vec<Held>,
     /// The parts of a packet that was cut, on their way into frames of their own.
     parts: Vec<Held>,
-    most: usize,
-    poll: Poll,
+    pace: Pace,
+    /// The edition in force when the sweep of tracked flows that goes on began.
+    sweeping: u64,
+}
+
+/// How a worker goes about its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The most frames taken at once.
+    pub batch: usize,
+    /// How it waits for them.
+    pub poll: Poll,
 }
 
 impl<Io: PacketIo> Worker<Io> {
-    /// A worker that takes at most `most` frames at once and shows its totals on `board`.
-    pub fn new(io: Io, inbox: Inbox, board: Arc<Board>, most: usize, poll: Poll) -> Self {
-        let (tally, flows) = (Tally::default(), Flows::default());
-        let (batch, parts) = (Vec::with_capacity(most), Vec::with_capacity(MOST_PARTS));
-        Self { io, inbox, board, tally, flows, batch, parts, most, poll }
+    /// A worker that shows its totals on `board`.
+    pub fn new(io: Io, inbox: Inbox, board: Arc<Board>, flows: Flows, pace: Pace) -> Self {
+        let (batch, parts) = (Vec::with_capacity(pace.batch), Vec::with_capacity(MOST_PARTS));
+        let sweeping = inbox.edition();
+        Self { io, inbox, board, tally: Tally::default(), flows, batch, parts, pace, sweeping }
     }
 
     /// Works until asked to stop. An interface that goes down is waited for; any other error ends the worker.
@@ -85,7 +102,7 @@ impl<Io: PacketIo> Worker<Io> {
         let taken = self.step(|_| ())?;
         *batches += 1;
         *idle = if taken == 0 { *idle + 1 } else { 0 };
-        let resting = *idle >= PATIENCE && self.poll == Poll::Adaptive;
+        let resting = *idle >= PATIENCE && self.pace.poll == Poll::Adaptive;
         if !resting && *batches < BATCHES_A_QUESTION {
             return Ok(());
         }
@@ -112,7 +129,7 @@ impl<Io: PacketIo> Worker<Io> {
     /// Handles one batch and answers how many frames it had. Each verdict is shown to `observe`.
     pub fn step(&mut self, mut observe: impl FnMut(Verdict)) -> io::Result<usize> {
         self.inbox.refresh();
-        self.io.receive(&mut self.batch, self.most)?;
+        self.io.receive(&mut self.batch, self.pace.batch)?;
         let taken = self.batch.len();
         let now = self.io.now();
         let Publication { snapshot, cells } = self.inbox.current();
@@ -144,13 +161,28 @@ impl<Io: PacketIo> Worker<Io> {
                 Verdict::Dropped(..) | Verdict::Passed => self.io.release(held),
             }
             self.parts.drain(..).for_each(|part| self.io.send(part));
+            self.flows.tracked().take_changes().for_each(|change| cells.track(change));
             observe(verdict);
         }
         if taken > 0 {
             self.board.show_tally(&self.tally);
         }
         self.io.flush()?;
+        self.sweep(if taken > 0 { SWEPT_A_BATCH } else { SWEPT_IDLE }, now);
         Ok(taken)
+    }
+
+    /// Looks through some of the tracked flows for those that are over, or whose endpoint is gone.
+    fn sweep(&mut self, most: usize, now: Moment) {
+        let Publication { snapshot, cells } = self.inbox.current();
+        let tracked = self.flows.tracked();
+        let wanted = |cell: Cell| snapshot.cells_in_use.get(cell as usize).copied().unwrap_or(false);
+        let done = tracked.is_empty() || tracked.sweep(most, now, wanted, |cell| cells.track(Change::Ended(cell)));
+        if done {
+            let began = if tracked.is_empty() { self.inbox.edition() } else { self.sweeping };
+            self.inbox.note_forgotten(began);
+            self.sweeping = self.inbox.edition();
+        }
     }
 
     /// Where its frames come from.

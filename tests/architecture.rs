@@ -12,15 +12,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("maglev", &[]),
     ("model", &["flow", "wire"]),
     ("vip_map", &["flow", "wire"]),
+    ("handover", &["flow", "maglev", "model"]),
     ("document", &[]),
     ("endpoint_set", &["document", "maglev", "model", "vip_map", "wire"]),
-    ("snapshot", &["flow", "forward", "maglev", "model", "vip_map", "wire"]),
-    ("forward", &["flow", "frame", "maglev", "model", "moment", "snapshot", "vip_map", "wire"]),
+    ("snapshot", &["flow", "forward", "handover", "maglev", "model", "vip_map", "wire"]),
+    ("forward", &["flow", "frame", "handover", "maglev", "model", "moment", "snapshot", "vip_map", "wire"]),
     ("config", &["document", "endpoint_set", "flow", "forward", "model", "snapshot", "wire"]),
     ("io", &["config", "frame", "moment", "wire"]),
     ("stats", &["forward", "io", "snapshot"]),
     ("publish", &["flow", "forward", "model", "snapshot", "stats"]),
-    ("worker", &["config", "forward", "io", "publish", "stats"]),
+    ("worker", &["config", "forward", "io", "moment", "publish", "snapshot", "stats"]),
     ("steer", &["config"]),
     ("underlay", &["forward", "moment", "snapshot", "wire"]),
     ("endpoint", &["steer", "underlay"]),
@@ -32,6 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "endpoint_set",
             "flow",
             "forward",
+            "handover",
             "model",
             "moment",
             "publish",
@@ -46,7 +48,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// The pure core knows no socket, file, thread, lock, logger or clock.
-const PURE: &[&str] = &["moment", "wire", "frame", "flow", "maglev", "model", "vip_map", "snapshot", "forward"];
+const PURE: &[&str] =
+    &["moment", "wire", "frame", "flow", "maglev", "model", "vip_map", "handover", "snapshot", "forward"];
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::io",

@@ -16,13 +16,14 @@ use pointsman::config::{self, Config, Poll};
 use pointsman::control::node::{Facts, Gate, Node, Parts, Ways, WorkerFacts};
 use pointsman::control::server::{End, Server};
 use pointsman::control::update::Builder;
+use pointsman::forward::Flows;
 use pointsman::forward::encap::Sources;
 use pointsman::io::memory::Memory;
 use pointsman::publish::{Publication, Publisher};
 use pointsman::snapshot::{Dscp, NextHop, Settings, Snapshot, Tag};
 use pointsman::stats::{Board, Cells};
 use pointsman::wire::ethernet::MacAddress;
-use pointsman::worker::Worker;
+use pointsman::worker::{Pace, Worker};
 use serde_json::{Value, json};
 
 /// No answer takes longer, or something hangs.
@@ -132,14 +133,20 @@ fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result<()>
         let board = Arc::new(Board::default());
         let first = Publication { snapshot: Arc::new(Snapshot::empty(settings)), cells: Arc::new(Cells::default()) };
         let inbox = publisher.subscribe(first).expect("eventfd");
-        let worker = Worker::new(Memory::new(8, 8), inbox, board.clone(), 8, Poll::Adaptive);
+        let worker = Worker::new(
+            Memory::new(8, 8),
+            inbox,
+            board.clone(),
+            Flows::default(),
+            Pace { batch: 8, poll: Poll::Adaptive },
+        );
         threads.push(std::thread::spawn(move || worker.run().map(drop)));
         workers.push(WorkerFacts { queue, core: None, zero_copy: false, board });
     }
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     let node = Node::new(Parts {
         facts: Facts { name: "edge".to_owned(), driver: "memory", mode: None },
-        builder: Builder::new(settings, workers.len()),
+        builder: Builder::new(settings, 600, workers.len()),
         ways: Ways::Fixed(hop),
         routers: None,
         gate: Box::new(OpenGate(vips)),

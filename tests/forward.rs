@@ -20,7 +20,7 @@ use pointsman::publish::{Inbox, Publisher};
 use pointsman::snapshot::{NextHop, Settings, Tag};
 use pointsman::stats::Board;
 use pointsman::wire::ethernet::MacAddress;
-use pointsman::worker::Worker;
+use pointsman::worker::{Pace, Worker};
 
 use rules::{Node, Watch};
 
@@ -32,8 +32,8 @@ fn builder() -> Builder {
     let sources = Sources { v4: config.underlay.source_v4, v6: config.underlay.source_v6 };
     let settings =
         Settings { seed: config.seed, dscp: config.underlay.dscp, underlay_mtu: 1500, hop_limit: 64, sources };
-    let mut builder = Builder::new(settings, 1);
-    builder.update(&endpoint_set::parse(&set).expect("valid"), (0, 0));
+    let mut builder = Builder::new(settings, 600, 1);
+    builder.update(&endpoint_set::parse(&set).expect("valid"), (0, 0), 0);
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::AsReceived };
     builder.resolve(|_| Some(hop));
     builder
@@ -43,6 +43,10 @@ fn subscribe(builder: &mut Builder) -> (Publisher, Inbox) {
     let mut publisher = Publisher::new().expect("eventfd");
     let inbox = publisher.subscribe(builder.publish().remove(0)).expect("eventfd");
     (publisher, inbox)
+}
+
+fn pace(batch: usize) -> Pace {
+    Pace { batch, poll: Poll::Busy }
 }
 
 /// All frames of the golden packets.
@@ -147,7 +151,7 @@ fn a_worker_accounts_for_every_frame() {
     let (_publisher, inbox) = subscribe(&mut builder);
     let golden = golden_frames();
     let board = Arc::new(Board::default());
-    let mut worker = Worker::new(Memory::new(128, 64), inbox, board.clone(), 32, Poll::Busy);
+    let mut worker = Worker::new(Memory::new(128, 64), inbox, board.clone(), Flows::default(), pace(32));
     let (mut random, mut bytes, mut left) = (Random(7), Vec::new(), 0);
     for round in 0..2_000 {
         for _ in 0..random.below(100) {
@@ -177,7 +181,7 @@ fn a_worker_accounts_for_every_frame() {
 fn a_frame_without_a_vip_counts_where_steering_chose_it() {
     let mut builder = builder();
     let (_publisher, inbox) = subscribe(&mut builder);
-    let mut worker = Worker::new(Memory::new(4, 4), inbox, Arc::default(), 4, Poll::Busy);
+    let mut worker = Worker::new(Memory::new(4, 4), inbox, Arc::default(), Flows::default(), pace(4));
     worker.io().push([0; 60]);
     worker.step(|verdict| assert_eq!(verdict, Verdict::Dropped(DropReason::NotAVip, None))).expect("memory");
     assert_eq!(worker.tally().drops[DropReason::NotAVip as usize], 1);
@@ -194,7 +198,7 @@ fn a_packet_is_cut_only_where_there_are_frames_for_all_its_parts() {
     for (frames, left) in [(2, 2), (1, 0)] {
         let mut builder = builder();
         let (_publisher, inbox) = subscribe(&mut builder);
-        let mut worker = Worker::new(Memory::new(frames, 8), inbox, Arc::default(), 4, Poll::Busy);
+        let mut worker = Worker::new(Memory::new(frames, 8), inbox, Arc::default(), Flows::default(), pace(4));
         worker.io().push(udp.clone());
         worker.step(|_| ()).expect("memory");
         assert!(worker.io().is_whole() && worker.tally().is_balanced());
@@ -210,8 +214,8 @@ fn what_cannot_be_sent_is_dropped_by_reason() {
         "endpoints":[{"name":"e","address":"2001:db8::1"}]}]}"#;
     let frame: Vec<u8> = golden_frames().remove(0);
     let verdict = |encap: &str, hop: Option<NextHop>, headroom: usize, sources: Sources| {
-        let mut builder = Builder::new(Settings { sources, ..settings }, 1);
-        builder.update(&endpoint_set::parse(&set.replace("TYPE", encap)).expect("valid"), (0, 0));
+        let mut builder = Builder::new(Settings { sources, ..settings }, 600, 1);
+        builder.update(&endpoint_set::parse(&set.replace("TYPE", encap)).expect("valid"), (0, 0), 0);
         builder.resolve(|_| hop);
         let mut bytes = vec![0; headroom];
         bytes.extend(&frame);

@@ -12,6 +12,8 @@ use super::files::{load_config, load_set};
 use super::offline::OfflineNode;
 use super::table::plain;
 use pointsman::control::lookup::{Query, explain};
+use pointsman::control::slot_memories::wall_clock;
+use pointsman::moment::{Moment, SECOND};
 
 /// `pointsman lookup`
 #[derive(Debug, clap::Args)]
@@ -50,7 +52,7 @@ pub fn run(args: &Lookup) -> Result<()> {
         (Some(config), Some(set)) => {
             let query = Query::read(&params).map_err(|problems| anyhow!("{problems}"))?;
             let mut node = OfflineNode::new(load_config(config)?)?;
-            node.build(&load_set(set)?)?;
+            node.build(&load_set(set)?, Moment(u64::from(wall_clock()) * SECOND))?;
             json!(explain(&query, &node.builder.snapshot()))
         }
         _ => args.connection.ask("lookup", &params)?,

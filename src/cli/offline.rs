@@ -9,8 +9,11 @@ use pointsman::control::reach::{self, Surroundings};
 use pointsman::control::set::{Refusal, join};
 use pointsman::control::update::Builder;
 use pointsman::document::Problems;
+use pointsman::forward::Flows;
 use pointsman::forward::encap::Sources;
+use pointsman::handover::Second;
 use pointsman::model::EndpointSet;
+use pointsman::moment::{Moment, SECOND};
 use pointsman::publish::{Publication, Publisher};
 use pointsman::snapshot::{NextHop, Settings, Tag};
 
@@ -26,6 +29,11 @@ pub fn join_checked(config: &Config, set: &EndpointSet) -> Result<EndpointSet, R
     };
     reach::check(config, set, &joined, &surroundings)?;
     Ok(joined)
+}
+
+/// The second of a moment that is counted from 1970, as a capture's are.
+fn second(moment: Moment) -> Second {
+    Second::try_from(moment.0 / SECOND).unwrap_or(Second::MAX)
 }
 
 /// A node without a network.
@@ -51,7 +59,8 @@ impl OfflineNode {
         };
         let source = config.interface.mac.unwrap_or(config::DEFAULT_MAC);
         let next_hop = underlay.next_hop.map(|destination| NextHop { destination, source, tag: Tag::AsReceived });
-        Ok(Self { config, builder: Builder::new(settings, 1), publisher: Publisher::new()?, next_hop })
+        let builder = Builder::new(settings, config.handover.window_seconds(), 1);
+        Ok(Self { config, builder, publisher: Publisher::new()?, next_hop })
     }
 
     /// Refuses a config that leaves the network unknown.
@@ -67,9 +76,9 @@ impl OfflineNode {
     }
 
     /// The publications by this set, for as many workers as there are.
-    pub fn build(&mut self, set: &EndpointSet) -> Result<Vec<Publication>> {
+    pub fn build(&mut self, set: &EndpointSet, now: Moment) -> Result<Vec<Publication>> {
         let joined = join_checked(&self.config, set).map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
-        self.builder.update(&joined, (self.publisher.edition(), self.publisher.adopted()));
+        self.builder.update(&joined, (self.publisher.edition(), self.publisher.forgotten()), second(now));
         self.builder.resolve(|_| self.next_hop);
         Ok(self.builder.publish())
     }
@@ -77,9 +86,30 @@ impl OfflineNode {
     /// Has the workers know of other ways than before.
     pub fn resolve(&mut self) {
         if self.builder.resolve(|_| self.next_hop) {
-            let publications = self.builder.publish();
-            self.publisher.post(publications);
-            self.publisher.sweep();
+            self.publish();
         }
+    }
+
+    /// What a moment's passing brings: routers and slots are believed for so long only.
+    pub fn tick(&mut self, now: Moment) {
+        if self.builder.forget_old_mtus(now) {
+            self.resolve();
+        }
+        let settled = self.publisher.adopted() == self.publisher.edition();
+        if self.builder.forget_old_memories(second(now), settled) {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        let publications = self.builder.publish();
+        self.publisher.post(publications);
+        self.publisher.sweep();
+    }
+
+    /// Memory for its workers.
+    pub fn flows(&self) -> Flows {
+        let handover = &self.config.handover;
+        Flows::new(handover.tracked_flows as usize, handover.window_seconds())
     }
 }

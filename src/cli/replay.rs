@@ -15,10 +15,11 @@ use pointsman::forward::verdict::Verdict;
 use pointsman::io::PacketIo;
 use pointsman::io::capture_file::CaptureFile;
 use pointsman::model::State;
+use pointsman::moment::Moment;
 use pointsman::snapshot::{ServiceEntry, Snapshot};
 use pointsman::stats::{Board, Report as Counters};
 use pointsman::underlay::path_mtu;
-use pointsman::worker::Worker;
+use pointsman::worker::{Pace, Worker};
 
 /// What `replay` is asked to do.
 #[derive(Debug, clap::Args)]
@@ -96,25 +97,26 @@ pub fn run(args: &Replay) -> Result<()> {
     let mut then = args.then.iter().map(|then| Ok((then.after, load_set(&then.set)?))).collect::<Result<Vec<_>>>()?;
     then.sort_by_key(|(after, _)| std::cmp::Reverse(*after));
 
-    let first = node.build(&first)?.remove(0);
+    let mut capture = CaptureFile::open(&args.input, &args.output)?;
+    capture.next_time()?;
+    let first = node.build(&first, capture.now())?.remove(0);
     let inbox = node.publisher.subscribe(first)?;
-    let capture = CaptureFile::open(&args.input, &args.output)?;
-    let mut worker = Worker::new(capture, inbox, Arc::new(Board::default()), 1, config::Poll::Busy);
+    let pace = Pace { batch: 1, poll: config::Poll::Busy };
+    let mut worker = Worker::new(capture, inbox, Arc::new(Board::default()), node.flows(), pace);
     let mut packets = Vec::new();
     let mut start = None;
     while let Some(time) = worker.io().next_time()? {
         let start = *start.get_or_insert(time);
         while then.last().is_some_and(|(after, _)| start + *after <= time) {
-            if let Some((_, set)) = then.pop() {
-                let publications = node.build(&set)?;
+            if let Some((after, set)) = then.pop() {
+                // By the time it was to be applied at, which is not that of the next packet.
+                let publications = node.build(&set, Moment((start + after).as_nanos() as u64))?;
                 node.publisher.post(publications);
                 node.publisher.sweep();
             }
         }
         let now = worker.io().now();
-        if node.builder.forget_old_mtus(now) {
-            node.resolve();
-        }
+        node.tick(now);
         let mut verdict = Verdict::Passed;
         worker.step(|seen| verdict = seen)?;
         packets.push(describe(packets.len(), verdict, &node.builder.snapshot()));

@@ -150,6 +150,13 @@ pub struct HandoverConfig {
     pub tracked_flows: u32,
 }
 
+impl HandoverConfig {
+    /// The window in whole seconds, as slot memories count.
+    pub fn window_seconds(&self) -> u32 {
+        u32::try_from(self.window.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
 /// `[control]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControlConfig {

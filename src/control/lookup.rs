@@ -6,8 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::document::{Collector, Node, Problems};
-use crate::flow::{FlowKey, address_bits};
+use crate::flow::{FlowHash, FlowKey, address_bits};
 use crate::forward::select::select;
+use crate::handover::Memory;
 use crate::model::Protocol;
 use crate::snapshot::{ServiceEntry, Snapshot};
 use crate::vip_map::Found;
@@ -107,6 +108,21 @@ pub fn explain(query: &Query, snapshot: &Snapshot) -> Answer {
     }
 }
 
+/// What a change of endpoints means for a flow that is not new.
+fn handover_note(hash: FlowHash, entry: &ServiceEntry) -> String {
+    let Some(handover) = &entry.handover else { return String::new() };
+    match handover.remembered.of(hash) {
+        Memory::None => "; a tracked flow keeps its endpoint".to_owned(),
+        Memory::Gone => "; the slot's endpoint before is gone; a tracked flow keeps its own".to_owned(),
+        Memory::Had(index) => {
+            let before = entry.service.endpoints.get(usize::from(index)).map_or("", |endpoint| &endpoint.name);
+            format!(
+                "; the slot remembers {before}: a flow older than the change goes there, a tracked one keeps its own"
+            )
+        }
+    }
+}
+
 fn told(reason: String) -> Answer {
     Answer { reason, ..Answer::default() }
 }
@@ -137,6 +153,7 @@ fn explain_service(query: &Query, flow: &FlowKey, entry: &ServiceEntry, snapshot
         "hash {:016x} is slot {} of {}, whose endpoint is {}",
         selection.hash.0, selection.slot, entry.table_size, endpoint.name
     );
+    let chosen = chosen + &handover_note(selection.hash, entry);
     let reason = match (ready.outer, hop) {
         (None, _) => format!("{chosen}; dropped: no_outer_source, the node has no source address of its family"),
         (_, None) => format!("{chosen}; dropped: no_next_hop, the way to it is not known"),

@@ -1,115 +1,70 @@
-//! The last good set on disk: written whole or not at all, and believed only if its checksum holds.
+//! What outlives the daemon: the last good set, and what slots remember.
 
-use std::fs::{self, File};
-use std::hash::Hasher;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use siphasher::sip::SipHasher13;
-
+use super::sealed_file::SealedFile;
+use super::slot_memories::SlotMemories;
 use crate::endpoint_set;
+use crate::handover::Memories;
 use crate::model::EndpointSet;
 
-const FORMAT: u32 = 1;
-const FILE_NAME: &str = "endpoint-set.json";
+pub use super::sealed_file::StoreError;
 
-/// The first line of the file; the set, as JSON, is the second.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    format: u32,
-    checksum: String,
-}
-
-/// Why a stored set is not used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file cannot be read or written.
-    #[error("{path}: {error}")]
-    File {
-        /// Its path.
-        path: String,
-        /// Why.
-        error: io::Error,
-    },
-    /// It is not what was written.
-    #[error("{path} is damaged and not used: {reason}")]
-    Damaged {
-        /// Its path.
-        path: String,
-        /// How that is known.
-        reason: String,
-    },
-}
-
-/// A directory that keeps the last applied set.
+/// A directory that keeps it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    path: PathBuf,
+    set: SealedFile,
+    memories: SealedFile,
 }
 
 impl Store {
     /// The store in a directory, which need not exist yet.
     pub fn new(directory: &Path) -> Self {
-        Self { path: directory.join(FILE_NAME) }
-    }
-
-    fn file_error(&self, error: io::Error) -> StoreError {
-        StoreError::File { path: self.path.display().to_string(), error }
+        let file = |name| SealedFile { path: directory.join(name) };
+        Self { set: file("endpoint-set.json"), memories: file("slot-memories.json") }
     }
 
     /// Writes a set. After `Ok` it survives a power cut; after an error the one before is still there.
     pub fn save(&self, set: &EndpointSet) -> Result<(), StoreError> {
-        self.write(set).map_err(|error| self.file_error(error))
-    }
-
-    fn write(&self, set: &EndpointSet) -> io::Result<()> {
-        let body = serde_json::to_string(set)?;
-        let header = serde_json::to_string(&Header { format: FORMAT, checksum: checksum(&body) })?;
-        let directory = self.path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        fs::create_dir_all(directory)?;
-        let fresh = self.path.with_extension("json.new");
-        let mut file = File::create(&fresh)?;
-        file.write_all(format!("{header}\n{body}\n").as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.path)?;
-        File::open(directory)?.sync_all()
+        self.set.write(&serde_json::to_string(set).map_err(|error| self.set.damaged(error.to_string()))?)
     }
 
     /// Reads the set written last; none where there never was one.
     pub fn load(&self) -> Result<Option<EndpointSet>, StoreError> {
-        let text = match fs::read(&self.path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.file_error(error)),
-        };
-        parse(&text).map(Some).map_err(|reason| StoreError::Damaged { path: self.path.display().to_string(), reason })
+        let Some(text) = self.set.read()? else { return Ok(None) };
+        endpoint_set::parse(&text).map(Some).map_err(|problems| self.set.damaged(problems.to_string()))
     }
-}
 
-fn parse(text: &str) -> Result<EndpointSet, String> {
-    let (header, body) = text.split_once('\n').ok_or("it has no header line")?;
-    let header: Header = serde_json::from_str(header).map_err(|error| format!("its header: {error}"))?;
-    if header.format != FORMAT {
-        return Err(format!("it has format {}, and this version reads {FORMAT}", header.format));
+    /// Writes what slots remember.
+    pub fn save_memories(&self, memories: &SlotMemories) -> Result<(), StoreError> {
+        let kept: BTreeMap<&String, &Memories> = memories.iter().collect();
+        if kept.is_empty() && !self.memories.path.exists() {
+            return Ok(());
+        }
+        self.memories.write(&serde_json::to_string(&kept).map_err(|error| self.memories.damaged(error.to_string()))?)
     }
-    let body = body.strip_suffix('\n').ok_or("its end is missing")?;
-    if checksum(body) != header.checksum {
-        return Err("its checksum does not hold".to_owned());
-    }
-    endpoint_set::parse(body).map_err(|problems| problems.to_string())
-}
 
-fn checksum(body: &str) -> String {
-    let mut hasher = SipHasher13::new_with_keys(0, 0);
-    hasher.write(body.as_bytes());
-    format!("{:016x}", hasher.finish())
+    /// Reads what slots remembered, by service; nothing where there never was anything.
+    pub fn load_memories(&self) -> Result<HashMap<String, Memories>, StoreError> {
+        let Some(text) = self.memories.read()? else { return Ok(HashMap::new()) };
+        let kept: HashMap<String, Memories> =
+            serde_json::from_str(&text).map_err(|error| self.memories.damaged(error.to_string()))?;
+        match kept.iter().find(|(_, memories)| !memories.is_sound()) {
+            None => Ok(kept),
+            Some((service, _)) => {
+                Err(self.memories.damaged(format!("the memories of \"{service}\" contradict themselves")))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::handover::Version;
 
     fn sample() -> EndpointSet {
         let json = r#"{"revision":"r1","services":[{"name":"a","vip":"192.0.2.1","endpoints":[{"name":"e","address":"2001:db8::1"}]}]}"#;
@@ -130,16 +85,37 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::new(dir.path());
         store.save(&sample()).expect("written");
-        let whole = fs::read(&store.path).expect("written");
+        let whole = fs::read(&store.set.path).expect("written");
         for len in 0..whole.len() {
-            fs::write(&store.path, &whole[..len]).expect("cut");
+            fs::write(&store.set.path, &whole[..len]).expect("cut");
             assert!(matches!(store.load(), Err(StoreError::Damaged { .. })), "cut to {len}");
         }
         for at in 0..whole.len() - 1 {
             let mut changed = whole.clone();
             changed[at] ^= 4;
-            fs::write(&store.path, &changed).expect("changed");
+            fs::write(&store.set.path, &changed).expect("changed");
             assert!(matches!(store.load(), Err(StoreError::Damaged { .. })), "changed at {at}");
         }
+    }
+
+    #[test]
+    fn slot_memories_come_back_and_nonsense_does_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::new(dir.path());
+        assert!(store.load_memories().expect("there are none").is_empty());
+        store.save_memories(&SlotMemories::new(600)).expect("nothing to write");
+        assert!(!store.memories.path.exists());
+        let version = |name: &str| Version { size: 13, endpoints: vec![(name.to_owned(), 1)] };
+        let mut memories = Memories::default();
+        memories.change(&version("a"), &version("b"), 1_000);
+        let mut kept = SlotMemories::new(600);
+        kept.restore(HashMap::from([("web".to_owned(), memories.clone())]));
+        store.save_memories(&kept).expect("written");
+        assert_eq!(store.load_memories().expect("whole"), HashMap::from([("web".to_owned(), memories)]));
+        store
+            .memories
+            .write(r#"{"web":{"layers":[{"size":13,"names":[],"slots":[1],"until":[2]}]}}"#)
+            .expect("written");
+        assert!(matches!(store.load_memories(), Err(StoreError::Damaged { .. })));
     }
 }

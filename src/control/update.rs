@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::slot_memories::SlotMemories;
 use crate::endpoint_set::claims_of;
 use crate::forward::encap::{Outer, Sources};
+use crate::handover::{Memories, Second};
 use crate::model::{Encap, Endpoint, EndpointSet, Generation, Revision, Service};
 use crate::moment::Moment;
 use crate::publish::Publication;
@@ -26,6 +28,8 @@ pub struct Builder {
     paths: Arc<[Path]>,
     gue_ports: Arc<[u16]>,
     path_mtus: PathMtus,
+    slot_memories: SlotMemories,
+    cells_in_use: Arc<[bool]>,
     addresses: Numbers<IpAddr>,
     cell_ids: Numbers<Counted>,
     /// By worker.
@@ -33,8 +37,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A builder for `workers` workers, with an empty set.
-    pub fn new(settings: Settings, workers: usize) -> Self {
+    /// A builder for `workers` workers, with an empty set, and with handovers of `window` seconds.
+    pub fn new(settings: Settings, window: Second, workers: usize) -> Self {
         Self {
             settings,
             revision: Revision::default(),
@@ -45,16 +49,18 @@ impl Builder {
             paths: Arc::new([]),
             gue_ports: Arc::new([]),
             path_mtus: PathMtus::default(),
+            slot_memories: SlotMemories::new(window),
+            cells_in_use: Arc::new([]),
             addresses: Numbers::default(),
             cell_ids: Numbers::default(),
             cells: vec![Cells::default(); workers],
         }
     }
 
-    /// Takes a set in and answers how many services have changed, come or gone. `edition` is the newest that has been
-    /// posted, and `adopted` the newest that every worker has taken.
-    pub fn update(&mut self, set: &EndpointSet, (edition, adopted): (u64, u64)) -> usize {
-        self.cell_ids.reclaim(adopted, &self.cells);
+    /// Takes a set in at the second `now` and answers how many services have changed, come or gone. `edition` is the newest
+    /// that has been posted, and `forgotten` the newest whose predecessors every worker has forgotten.
+    pub fn update(&mut self, set: &EndpointSet, (edition, forgotten): (u64, u64), now: Second) -> usize {
+        self.cell_ids.reclaim(forgotten, &self.cells);
         self.addresses.reclaim(u64::MAX, &[]);
         self.revision = set.revision.clone();
         let mut before = std::mem::take(&mut self.entries);
@@ -65,7 +71,8 @@ impl Builder {
                 Some(entry) if entry.service == *service => entry,
                 old => {
                     changed += 1;
-                    let entry = Arc::new(self.build(service));
+                    let entry = self.build(service);
+                    let entry = Arc::new(self.slot_memories.hand_over(old.as_deref(), entry, now));
                     if let Some(old) = old {
                         self.retire(&old, edition);
                     }
@@ -76,7 +83,10 @@ impl Builder {
             self.entries.insert(service.name.clone(), entry);
         }
         changed += before.len();
-        before.values().for_each(|gone| self.retire(gone, edition));
+        for gone in before.values() {
+            self.retire(gone, edition);
+            self.slot_memories.forget(&gone.service.name);
+        }
         if changed > 0 {
             let claims = services.iter().zip(0..);
             let claims =
@@ -85,8 +95,58 @@ impl Builder {
             self.gue_ports = gue_ports(&services).into();
         }
         self.services = services.into();
+        if changed > 0 {
+            self.cells_in_use = self.find_cells_in_use();
+        }
         self.cells.iter_mut().for_each(|cells| cells.grow(self.cell_ids.count()));
         changed
+    }
+
+    fn find_cells_in_use(&self) -> Arc<[bool]> {
+        let mut in_use = vec![false; self.cell_ids.count()];
+        for endpoint in self.services.iter().flat_map(|entry| entry.endpoints.iter()) {
+            in_use[endpoint.cell as usize] = true;
+        }
+        in_use.into()
+    }
+
+    /// Forgets the slot memories that are a window old, and lets services be that have no tracked flow to follow any more
+    /// (`settled`: every worker forwards by the newest snapshot). Answers whether there is anything new to publish.
+    pub fn forget_old_memories(&mut self, now: Second, settled: bool) -> bool {
+        let mut changed = false;
+        let services = self.services.clone();
+        let entries = services.iter().map(|entry| {
+            let is_quiet = settled && entry.handover.is_some() && self.tracked_flows(entry) == 0;
+            let next = self.slot_memories.after(entry, now, is_quiet);
+            changed |= next.is_some();
+            next.map_or_else(|| entry.clone(), Arc::new)
+        });
+        let entries: Vec<Arc<ServiceEntry>> = entries.collect();
+        if changed {
+            self.entries = entries.iter().map(|entry| (entry.service.name.clone(), entry.clone())).collect();
+            self.services = entries.into();
+        }
+        changed
+    }
+
+    /// How many of a service's flows are tracked, by all workers together.
+    pub fn tracked_flows(&self, entry: &ServiceEntry) -> u64 {
+        entry.endpoints.iter().map(|endpoint| self.endpoint_tracked_flows(endpoint)).sum()
+    }
+
+    /// How many of an endpoint's flows are tracked, by all workers together.
+    pub fn endpoint_tracked_flows(&self, endpoint: &EndpointEntry) -> u64 {
+        self.cells.iter().map(|cells| cells.tracked(endpoint.cell)).sum()
+    }
+
+    /// What slots remember, to be kept on disk.
+    pub fn slot_memories(&self) -> &SlotMemories {
+        &self.slot_memories
+    }
+
+    /// Takes back what was kept on disk, before the first set.
+    pub fn restore_slot_memories(&mut self, kept: HashMap<String, Memories>) {
+        self.slot_memories.restore(kept);
     }
 
     fn build(&mut self, service: &Service) -> ServiceEntry {
@@ -165,6 +225,7 @@ impl Builder {
             services: self.services.clone(),
             paths: self.paths.clone(),
             gue_ports: self.gue_ports.clone(),
+            cells_in_use: self.cells_in_use.clone(),
         }
     }
 
@@ -193,8 +254,12 @@ impl Builder {
         &self.services
     }
 
-    /// Adds what services and endpoints were sent, by all workers together.
+    /// Adds what services and endpoints were sent, by all workers together, and what is left of their handovers.
     pub fn count_into(&self, report: &mut crate::stats::Report) {
+        for entry in &*self.services {
+            let is_open = entry.handover.as_ref().is_some_and(|handover| !handover.remembered.is_empty());
+            report.add_handover(&entry.service.name, self.tracked_flows(entry), is_open);
+        }
         for (counted, cell) in self.cell_ids.iter() {
             let traffic = self
                 .cells

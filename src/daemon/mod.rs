@@ -18,6 +18,7 @@ use crate::control::node::{Facts, Gate, LARGEST_PACKET, Node, Parts, Ways, Worke
 use crate::control::protocol::Fault;
 use crate::control::server::{End, Server, ServerError};
 use crate::control::update::Builder;
+use crate::forward::Flows;
 use crate::forward::encap::{Source, Sources};
 use crate::io::PacketIo;
 use crate::publish::{Inbox, Publication, Publisher};
@@ -26,7 +27,7 @@ use crate::stats::{Board, Cells};
 use crate::steer::{self, SteerError};
 use crate::underlay::path_mtu::{IcmpSocket, IcmpSocketError};
 use crate::underlay::{self, Link, Underlay, UnderlayError};
-use crate::worker::Worker;
+use crate::worker::{Pace, Worker};
 
 use driver::{Opened, QueueIo};
 
@@ -93,7 +94,7 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
         workers.push(facts);
     }
     let facts = Facts { name: node_name(&config), driver, mode: mode.clone() };
-    let builder = Builder::new(settings, workers.len());
+    let builder = Builder::new(settings, config.handover.window_seconds(), workers.len());
     let ways = ways(&config, &link)?;
     let routers = Some(IcmpSocket::open()?);
     let gate = std::rc::Rc::new(std::cell::RefCell::new(Some(gate)));
@@ -163,14 +164,17 @@ fn start_worker(
     board: Arc<Board>,
     config: &Config,
 ) -> io::Result<Thread> {
-    let (most, poll) = (config.interface.batch, config.interface.poll);
+    let pace = Pace { batch: config.interface.batch, poll: config.interface.poll };
+    let (tracked_flows, window) = (config.handover.tracked_flows as usize, config.handover.window_seconds());
     let body = move || {
         if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
             tracing::warn!("worker {number} could not be pinned to core {core}");
         }
+        // Its own memory is made by itself, on its own core's side.
+        let flows = Flows::new(tracked_flows, window);
         match io {
-            QueueIo::Xsk(io) => work(Worker::new(*io, inbox, board, most, poll)),
-            QueueIo::Packet(io) => work(Worker::new(*io, inbox, board, most, poll)),
+            QueueIo::Xsk(io) => work(Worker::new(*io, inbox, board, flows, pace)),
+            QueueIo::Packet(io) => work(Worker::new(*io, inbox, board, flows, pace)),
         }
     };
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(body)

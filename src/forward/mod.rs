@@ -9,6 +9,7 @@ mod limit;
 pub mod parse;
 pub mod parts;
 pub mod select;
+pub mod track;
 pub mod verdict;
 
 pub use icmp::SMALLEST_IPV6_MTU;
@@ -27,17 +28,41 @@ use fragment::Fragments;
 use limit::Limit;
 use parse::{Addressed, Packet};
 use parts::Parts;
+use track::{Sign, Tracked};
 use verdict::{DropReason, Verdict};
 
 /// What one worker remembers between packets. Its memory is fixed from the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Flows {
     fragments: Fragments,
     answers: Limit,
     parts: Parts,
+    tracked: Tracked,
+}
+
+impl Default for Flows {
+    /// Memory for few tracked flows: tests need no more.
+    fn default() -> Self {
+        Self::new(1_024, 600)
+    }
 }
 
 impl Flows {
+    /// Memory for so many tracked flows, among other things, and for handovers of `window` seconds.
+    pub fn new(tracked_flows: usize, window: u32) -> Self {
+        Self {
+            fragments: Fragments::default(),
+            answers: Limit::default(),
+            parts: Parts::default(),
+            tracked: Tracked::new(tracked_flows, window),
+        }
+    }
+
+    /// The flows that keep their endpoint through a handover.
+    pub fn tracked(&mut self) -> &mut Tracked {
+        &mut self.tracked
+    }
+
     /// The frames that follow the one just forwarded, where its packet had to be cut; all that leave are whole.
     pub fn parts(&self) -> &Parts {
         &self.parts
@@ -103,7 +128,14 @@ fn serve(
         return Ok(Verdict::Answered(service));
     }
     let selection = select::select(&packet.flow, entry, snapshot);
-    let index = selection.endpoint.ok_or(DropReason::NoEndpoint)?;
+    let chosen = match &entry.handover {
+        None => selection.endpoint,
+        Some(handover) => {
+            let sign = Sign::of(packet, packet.upper(frame.bytes()));
+            select::hand_over(selection, sign, (handover, &entry.endpoints), &mut flows.tracked, now)
+        }
+    };
+    let index = chosen.ok_or(DropReason::NoEndpoint)?;
     let endpoint = entry.endpoints.get(usize::from(index)).ok_or(DropReason::NoEndpoint)?;
     let outer = endpoint.outer.as_ref().ok_or(DropReason::NoOuterSource)?;
     let path = snapshot.paths.get(endpoint.path as usize).ok_or(DropReason::NoNextHop)?;

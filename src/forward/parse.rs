@@ -147,6 +147,12 @@ impl Packet {
         Ok(())
     }
 
+    /// What lies behind its IP headers, in the frame that it was read from.
+    pub fn upper<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        let start = self.ethernet.header_len();
+        frame.get(start + self.header_len..start + self.total_len).unwrap_or_default()
+    }
+
     /// Whether it is a part of a larger packet, and not the first.
     pub fn is_later_fragment(&self) -> bool {
         self.fragment.is_some_and(|fragment| fragment.offset > 0)

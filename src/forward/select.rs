@@ -1,10 +1,13 @@
 //! Flow → service → slot → endpoint.
 
 use super::parse::Packet;
+use super::track::{Sign, Tracked};
 use super::verdict::DropReason;
 use crate::flow::{Affinity, FlowHash, FlowKey};
+use crate::handover::Memory;
 use crate::maglev;
-use crate::snapshot::{ServiceEntry, Snapshot};
+use crate::moment::Moment;
+use crate::snapshot::{EndpointEntry, Handover, ServiceEntry, Snapshot};
 use crate::vip_map::{Found, ServiceIndex};
 use crate::wire::icmp;
 
@@ -51,9 +54,39 @@ pub struct Selection {
     pub endpoint: Option<maglev::Index>,
 }
 
-/// The slot and the endpoint of a flow within its service.
+/// The slot and the slot's endpoint of a flow within its service.
 pub fn select(flow: &FlowKey, entry: &ServiceEntry, snapshot: &Snapshot) -> Selection {
     let hash = snapshot.settings.seed.hash(flow, entry.service.affinity);
     let slot = hash.slot(entry.table_size);
     Selection { hash, slot, endpoint: entry.table.get(slot as usize).copied() }
+}
+
+/// The endpoint of a flow whose service is in a handover, where that can be another than its slot's (section 7 of the
+/// contract): a tracked flow keeps its own; a new one takes the slot's; any other that the slot remembers an endpoint for
+/// is older than the change, and takes that one. From then on it is tracked.
+pub fn hand_over(
+    selection: Selection,
+    sign: Sign,
+    (handover, endpoints): (&Handover, &[EndpointEntry]),
+    tracked: &mut Tracked,
+    now: Moment,
+) -> Option<maglev::Index> {
+    let hash = selection.hash;
+    if let Some(cell) = tracked.find(hash, sign, now) {
+        match handover.endpoint(cell) {
+            Some(own) => return Some(own),
+            // It went down, or left the set: its flows move at once.
+            None => tracked.forget(hash),
+        }
+    }
+    let endpoint = match handover.remembered.of(hash) {
+        Memory::None => return selection.endpoint,
+        Memory::Had(had) if sign != Sign::Opens => Some(had),
+        Memory::Had(_) | Memory::Gone => selection.endpoint,
+    };
+    let cell = endpoint.and_then(|index| endpoints.get(usize::from(index))).map(|entry| entry.cell);
+    if let Some(cell) = cell.filter(|_| sign != Sign::None) {
+        tracked.insert(hash, cell, sign, now);
+    }
+    endpoint
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::tally::Traffic;
+use crate::forward::track::Change;
 use crate::snapshot::Cell;
 
 const PAGE: usize = 512;
@@ -20,6 +21,8 @@ pub struct Cells {
 struct AtomicTraffic {
     packets: AtomicU64,
     bytes: AtomicU64,
+    /// Flows that are tracked now.
+    tracked: AtomicU64,
 }
 
 impl Cells {
@@ -42,6 +45,20 @@ impl Cells {
         cell.bytes.store(cell.bytes.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
     }
 
+    /// Counts one tracked flow more, or less. Only the worker that owns the cells calls this.
+    pub fn track(&self, change: Change) {
+        let (Change::Begun(number) | Change::Ended(number)) = change;
+        let Some(cell) = self.cell(number) else { return };
+        let tracked = cell.tracked.load(Ordering::Relaxed);
+        let tracked = if matches!(change, Change::Begun(_)) { tracked + 1 } else { tracked.saturating_sub(1) };
+        cell.tracked.store(tracked, Ordering::Relaxed);
+    }
+
+    /// How many flows are tracked for a cell.
+    pub fn tracked(&self, cell: Cell) -> u64 {
+        self.cell(cell).map_or(0, |cell| cell.tracked.load(Ordering::Relaxed))
+    }
+
     /// What a cell holds.
     pub fn read(&self, cell: Cell) -> Traffic {
         let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
@@ -53,6 +70,7 @@ impl Cells {
         if let Some(cell) = self.cell(cell) {
             cell.packets.store(0, Ordering::Relaxed);
             cell.bytes.store(0, Ordering::Relaxed);
+            cell.tracked.store(0, Ordering::Relaxed);
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Report {
     pub pointsman_service_bytes_total: By<u64>,
     pub pointsman_endpoint_packets_total: By<By<u64>>,
     pub pointsman_endpoint_bytes_total: By<By<u64>>,
+    pub pointsman_tracked_flows: By<u64>,
+    pub pointsman_handover_open: By<u64>,
     pub pointsman_xsk_rx_dropped_total: By<u64>,
     pub pointsman_xsk_rx_ring_full_total: By<u64>,
     pub pointsman_xsk_rx_fill_ring_empty_total: By<u64>,
@@ -73,6 +75,12 @@ impl Report {
     pub fn add_service(&mut self, service: &str, traffic: Traffic) {
         self.pointsman_service_packets_total.insert(service.to_owned(), traffic.packets);
         self.pointsman_service_bytes_total.insert(service.to_owned(), traffic.bytes);
+    }
+
+    /// Adds how many flows of a service are tracked, and whether its slots remember anything.
+    pub fn add_handover(&mut self, service: &str, tracked_flows: u64, is_open: bool) {
+        self.pointsman_tracked_flows.insert(service.to_owned(), tracked_flows);
+        self.pointsman_handover_open.insert(service.to_owned(), is_open.into());
     }
 
     /// Adds what one endpoint was sent.

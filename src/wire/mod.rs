@@ -10,6 +10,8 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod l4;
 pub mod mpls;
+pub mod quic;
+pub mod tcp;
 pub mod udp;
 
 use std::net::IpAddr;

@@ -37,9 +37,9 @@ impl Default for Node {
             hop_limit: underlay.hop_limit,
             sources: Sources { v4: underlay.source_v4, v6: underlay.source_v6 },
         };
-        let mut builder = Builder::new(settings, 1);
+        let mut builder = Builder::new(settings, 600, 1);
         let joined = join(&config, &endpoint_set::parse(set).expect("a valid set")).expect("no service of the config");
-        builder.update(&joined, (0, 0));
+        builder.update(&joined, (0, 0), 0);
         for (endpoint, mtu) in LOWERED {
             let endpoint = endpoint.parse().expect("an address");
             assert!(builder.lower_mtu(Lowered { endpoint, mtu }, Moment::default()), "{endpoint}");

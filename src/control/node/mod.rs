@@ -24,6 +24,7 @@ use super::lookup::{Query, explain};
 use super::protocol::{Fault, Method, PROTOCOL};
 use super::reach::{self, Surroundings};
 use super::set::{check_emptied, check_vips, join};
+use super::slot_memories::wall_clock;
 use super::store::Store;
 use super::update::Builder;
 
@@ -153,6 +154,10 @@ impl Node {
                 EndpointSet::default()
             }
         };
+        match self.store.load_memories() {
+            Ok(memories) => self.builder.restore_slot_memories(memories),
+            Err(error) => self.note_store_problem(error.to_string()),
+        }
         let joined = check_vips(&self.config, &stored).and_then(|()| join(&self.config, &stored));
         let (set, joined) = match joined {
             Ok(joined) => (stored, joined),
@@ -212,7 +217,9 @@ impl Node {
         let (services, endpoints) = (set.services.len(), set.endpoint_count());
         let changed = self.put_in_force(set, &joined)?;
         let mut warnings = self.warnings();
-        self.store_problem = self.store.save(&self.set).err().map(|error| error.to_string());
+        // First what the set needs: with a newer set than its memories, flows would move that need not.
+        let saved = self.store.save_memories(self.builder.slot_memories()).and_then(|()| self.store.save(&self.set));
+        self.store_problem = saved.err().map(|error| error.to_string());
         if let Some(problem) = &self.store_problem {
             tracing::error!("the set is in force but not on disk: {problem}");
             warnings.push(format!("the set is in force but not on disk: {problem}"));
@@ -244,7 +251,7 @@ impl Node {
     /// Builds, publishes, waits for every worker, then opens the gate. Answers how many services have changed.
     fn put_in_force(&mut self, mut set: EndpointSet, joined: &EndpointSet) -> Result<usize, Fault> {
         set.services.sort_by(|a, b| a.name.cmp(&b.name));
-        let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.adopted()));
+        let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.forgotten()), wall_clock());
         self.set = set;
         if let Ways::Kernel(underlay) = &mut self.ways
             && let Err(error) = underlay.set_targets(self.builder.addresses().collect())
@@ -330,7 +337,9 @@ impl Node {
     pub fn tick(&mut self) {
         self.follow(|underlay| underlay.tick());
         self.on_routers_readable();
-        if self.builder.forget_old_mtus(self.now()) && self.resolve() {
+        let ways_changed = self.builder.forget_old_mtus(self.now()) && self.resolve();
+        let settled = self.publisher.adopted() == self.publisher.edition();
+        if self.builder.forget_old_memories(wall_clock(), settled) || ways_changed {
             self.publish();
         }
         self.publisher.sweep();

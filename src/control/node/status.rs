@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::{Node, Ways};
+use crate::handover::Memories;
 use crate::model::{State, VipText};
 use crate::snapshot::{EndpointEntry, ServiceEntry};
 use crate::stats::Report;
@@ -64,9 +65,27 @@ impl Node {
             "unreachable": self.unreachable(entry),
             "table_size": entry.table_size,
             "fingerprint": entry.fingerprint,
+            "handover": self.handover(entry),
             "lowered_mtu": self.lowered_mtus(entry),
             "inner_mtu": inner_mtu,
             "mss": inner_mtu.map(|mtu| mtu.saturating_sub(headers)),
+        })
+    }
+
+    /// What is left of a service's handovers: slots that remember, and tracked flows, by endpoint too, so that a syncer
+    /// knows when one that drains can be removed without a loss. Nothing where none is open.
+    fn handover(&self, entry: &ServiceEntry) -> Value {
+        if entry.handover.is_none() {
+            return Value::Null;
+        }
+        let memories = self.builder.slot_memories().of(&entry.service.name);
+        let endpoints = entry.service.endpoints.iter().zip(entry.endpoints.iter());
+        let tracked = endpoints.map(|(endpoint, ready)| (&endpoint.name, self.builder.endpoint_tracked_flows(ready)));
+        let tracked: std::collections::BTreeMap<_, _> = tracked.filter(|(_, flows)| *flows > 0).collect();
+        json!({
+            "slots": memories.map_or(0, Memories::count),
+            "tracked_flows": self.builder.tracked_flows(entry),
+            "by_endpoint": tracked,
         })
     }
 

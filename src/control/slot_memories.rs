@@ -1,0 +1,110 @@
+//! The slot memories of all services, and when each is to be forgotten.
+
+use std::collections::HashMap;
+
+use crate::handover::{Memories, Second, Version};
+use crate::snapshot::ServiceEntry;
+
+/// What slots remember, by service; services without memories are not there.
+#[derive(Debug)]
+pub struct SlotMemories {
+    window: Second,
+    kept: HashMap<String, Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    memories: Memories,
+    /// When some of them are to be forgotten.
+    next: Second,
+}
+
+impl SlotMemories {
+    /// None yet; each will be kept for `window` seconds.
+    pub fn new(window: Second) -> Self {
+        Self { window, kept: HashMap::new() }
+    }
+
+    /// Takes back what was kept on disk.
+    pub fn restore(&mut self, kept: HashMap<String, Memories>) {
+        kept.into_iter().for_each(|(service, memories)| self.keep(service, memories));
+    }
+
+    /// What is remembered, by service.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Memories)> {
+        self.kept.iter().map(|(service, kept)| (service, &kept.memories))
+    }
+
+    /// What the slots of one service remember.
+    pub fn of(&self, service: &str) -> Option<&Memories> {
+        self.kept.get(service).map(|kept| &kept.memories)
+    }
+
+    fn keep(&mut self, service: String, memories: Memories) {
+        if let Some(next) = memories.next_deadline() {
+            self.kept.insert(service, Kept { memories, next });
+        }
+    }
+
+    /// Forgets a service that is gone.
+    pub fn forget(&mut self, service: &str) {
+        self.kept.remove(service);
+    }
+
+    /// A service's new entry, with what its slots remember of the old one. A service without an old one is new here, though
+    /// perhaps not to its clients: what the set itself tells of before is taken for its history.
+    pub fn hand_over(&mut self, old: Option<&ServiceEntry>, new: ServiceEntry, now: Second) -> ServiceEntry {
+        let after = Version::of(&new.service);
+        let restored = self.kept.remove(&new.service.name).map(|kept| kept.memories);
+        let (before, until) = match (old, &restored) {
+            (Some(old), _) => (Version::of(&old.service), now.saturating_add(self.window)),
+            (None, Some(_)) => (after.clone(), now),
+            (None, None) => (Version::before(&new.service, self.window, now), self.latest_change(&new, now)),
+        };
+        let mut memories = restored.unwrap_or_default();
+        memories.expire(now);
+        if before != after && until > now {
+            memories.change(&before, &after, until);
+        }
+        let has_tracked_flows = old.is_some_and(|old| old.handover.is_some());
+        if memories.is_empty() && !has_tracked_flows {
+            return new;
+        }
+        let entry = new.with_handover(Some(&memories));
+        self.keep(entry.service.name.clone(), memories);
+        entry
+    }
+
+    /// A window after the latest `since` of a service; from now on, where none is given.
+    fn latest_change(&self, entry: &ServiceEntry, now: Second) -> Second {
+        let moments = entry.service.endpoints.iter().filter_map(|endpoint| endpoint.since);
+        let latest = moments.max().map_or(now, |since| Second::try_from(since.0).unwrap_or(0).min(now));
+        latest.saturating_add(self.window)
+    }
+
+    /// The entry that takes the place of this one at `now`, if any: with less to remember, or with nothing left of its
+    /// handover where it is quiet, with no tracked flow to follow.
+    pub fn after(&mut self, entry: &ServiceEntry, now: Second, is_quiet: bool) -> Option<ServiceEntry> {
+        let handover = entry.handover.as_ref()?;
+        let name = &entry.service.name;
+        if handover.remembered.is_empty() {
+            return is_quiet.then(|| entry.with_handover(None));
+        }
+        let kept = self.kept.remove(name)?;
+        if kept.next > now {
+            self.kept.insert(name.clone(), kept);
+            return None;
+        }
+        let mut memories = kept.memories;
+        memories.expire(now);
+        let next = entry.with_handover(Some(&memories));
+        self.keep(name.clone(), memories);
+        Some(next)
+    }
+}
+
+/// Seconds since 1970: slot memories outlive a restart.
+pub fn wall_clock() -> Second {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Second::try_from(since_1970.as_secs()).unwrap_or(Second::MAX)
+}

@@ -1,0 +1,373 @@
+//! Slot memories: where the flows of a slot went before its endpoint changed (section 7 of the contract). Kept by the
+//! control side, for a window from each change; pure: the time comes from outside.
+//!
+//! A memory belongs to a part of all flow hashes, not to a slot of the table in force: a table of another size has other
+//! slots. So it is kept in the slots of the table that was in force before the change, in a layer for each size.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::flow::FlowHash;
+use crate::maglev::{self, Candidate, Index};
+use crate::model::{Endpoint, Service, State};
+
+/// A moment, in whole seconds since 1970: memories outlive a restart.
+pub type Second = u32;
+
+/// No memory.
+const NONE: Index = Index::MAX;
+
+/// A table as its endpoints' names: what two versions of a service have in common.
+struct Named<'a> {
+    /// The endpoint of each slot, as a number in `names`; empty where no endpoint takes new flows.
+    slots: &'a [Index],
+    /// Slots of the table, also where it is empty.
+    size: u32,
+    /// By number.
+    names: &'a [&'a str],
+}
+
+/// A service as far as its table depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Slots of its table.
+    pub size: u32,
+    /// The endpoints of the table, by name, each with its weight, which is above 0.
+    pub endpoints: Vec<(String, u16)>,
+}
+
+impl Version {
+    /// The version of a service as it is.
+    pub fn of(service: &Service) -> Self {
+        Self::with(service, Endpoint::table_weight)
+    }
+
+    /// The version that was in force before, as far as the service itself shows it: with endpoints that drain now, and
+    /// without those that have come within a window (section 7 of the contract).
+    pub fn before(service: &Service, window: Second, now: Second) -> Self {
+        let is_old =
+            |endpoint: &Endpoint| endpoint.since.is_none_or(|since| since.0 + i64::from(window) < i64::from(now));
+        Self::with(service, |endpoint| match endpoint.effective_state() {
+            State::Active if is_old(endpoint) => endpoint.weight,
+            State::Draining => endpoint.weight.max(1),
+            _ => 0,
+        })
+    }
+
+    fn with(service: &Service, weight: impl Fn(&Endpoint) -> u16) -> Self {
+        let size = service.table_size.unwrap_or_else(|| maglev::default_size(service.endpoints.len()));
+        let endpoints = service.endpoints.iter().map(|endpoint| (endpoint.name.clone(), weight(endpoint)));
+        Self { size, endpoints: endpoints.filter(|(_, weight)| *weight > 0).collect() }
+    }
+
+    /// Its table; the numbers in it are places in [`endpoints`](Self::endpoints).
+    fn table(&self) -> Box<[Index]> {
+        let candidates = self.endpoints.iter().map(|(name, weight)| Candidate { name, weight: *weight });
+        maglev::build(&candidates.collect::<Vec<_>>(), self.size)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.endpoints.iter().map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+/// The slot memories of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memories {
+    /// Those of earlier changes first: the first memory of a flow is kept.
+    layers: Vec<Layer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Layer {
+    size: u32,
+    names: Vec<String>,
+    /// By slot: a number in `names`, or [`NONE`].
+    slots: Vec<Index>,
+    /// By slot: until when the memory is kept.
+    until: Vec<Second>,
+}
+
+impl Layer {
+    fn new(size: u32) -> Self {
+        let slots = size as usize;
+        Self { size, names: Vec::new(), slots: vec![NONE; slots], until: vec![0; slots] }
+    }
+
+    fn number(&mut self, name: &str) -> Option<Index> {
+        let known = self.names.iter().position(|known| known == name);
+        let number = known.unwrap_or_else(|| {
+            self.names.push(name.to_owned());
+            self.names.len() - 1
+        });
+        Index::try_from(number).ok().filter(|number| *number != NONE)
+    }
+}
+
+impl Memories {
+    /// Has the slots whose endpoint another version of the service changes remember the one they had, until then. A slot
+    /// that remembers keeps its first memory.
+    pub fn change(&mut self, before: &Version, after: &Version, until: Second) {
+        let (had, has) = (before.table(), after.table());
+        let (before_names, after_names) = (before.names(), after.names());
+        self.change_tables(
+            &Named { slots: &had, size: before.size, names: &before_names },
+            &Named { slots: &has, size: after.size, names: &after_names },
+            until,
+        );
+    }
+
+    fn change_tables(&mut self, before: &Named<'_>, after: &Named<'_>, until: Second) {
+        if before.slots.is_empty() {
+            return;
+        }
+        let same_size = before.size == after.size;
+        let place: HashMap<&str, Index> = after.names.iter().copied().zip(0..).collect();
+        let place: Vec<Option<Index>> = before.names.iter().map(|name| place.get(name).copied()).collect();
+        let stays = |slot: usize, had: Index| {
+            same_size && place[usize::from(had)].is_some_and(|now| after.slots.get(slot) == Some(&now))
+        };
+        let changed = before.slots.iter().copied().enumerate().filter(|(slot, had)| !stays(*slot, *had));
+        let changed: Vec<(usize, Index)> = changed.collect();
+        if changed.is_empty() {
+            return;
+        }
+        let layer = self.layer(before.size);
+        let mut numbers: Vec<Option<Index>> = vec![None; before.names.len()];
+        for (slot, had) in changed {
+            let had = usize::from(had);
+            if layer.slots[slot] == NONE {
+                let number = numbers[had].or_else(|| layer.number(before.names[had]));
+                numbers[had] = number;
+                layer.slots[slot] = number.unwrap_or(NONE);
+                layer.until[slot] = until;
+            }
+        }
+    }
+
+    fn layer(&mut self, size: u32) -> &mut Layer {
+        let known = self.layers.iter().position(|layer| layer.size == size);
+        let at = known.unwrap_or_else(|| {
+            self.layers.push(Layer::new(size));
+            self.layers.len() - 1
+        });
+        &mut self.layers[at]
+    }
+
+    /// Forgets what has been remembered until now; answers whether there was any.
+    pub fn expire(&mut self, now: Second) -> bool {
+        let mut expired = false;
+        for layer in &mut self.layers {
+            for (slot, until) in layer.slots.iter_mut().zip(&layer.until) {
+                if *slot != NONE && *until <= now {
+                    (*slot, expired) = (NONE, true);
+                }
+            }
+        }
+        self.layers.retain(|layer| layer.slots.iter().any(|slot| *slot != NONE));
+        expired
+    }
+
+    /// When something is to be forgotten next, if anything is.
+    pub fn next_deadline(&self) -> Option<Second> {
+        let slots = self.layers.iter().flat_map(|layer| layer.slots.iter().zip(&layer.until));
+        slots.filter(|(slot, _)| **slot != NONE).map(|(_, until)| *until).min()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// How many slots remember something.
+    pub fn count(&self) -> usize {
+        self.layers.iter().flat_map(|layer| &layer.slots).filter(|slot| **slot != NONE).count()
+    }
+
+    /// The memories as a worker reads them, with the endpoints' numbers in the set in force; `number` is `None` for those
+    /// that are no longer there, or down.
+    pub fn resolve(&self, number: impl Fn(&str) -> Option<Index>) -> Remembered {
+        let resolve = |layer: &Layer| {
+            let numbers: Vec<Index> = layer.names.iter().map(|name| number(name).unwrap_or(Remembered::GONE)).collect();
+            let slots = layer.slots.iter().map(|slot| numbers.get(usize::from(*slot)).copied().unwrap_or(NONE));
+            (layer.size, slots.collect())
+        };
+        Remembered { layers: self.layers.iter().map(resolve).collect() }
+    }
+
+    /// Whether what has been read from elsewhere is what could have been written.
+    pub fn is_sound(&self) -> bool {
+        self.layers.iter().all(|layer| {
+            let slots = layer.size as usize;
+            let known = |slot: &Index| *slot == NONE || usize::from(*slot) < layer.names.len();
+            layer.slots.len() == slots && layer.until.len() == slots && layer.slots.iter().all(known)
+        })
+    }
+}
+
+/// Slot memories as workers read them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    layers: Box<[(u32, Box<[Index]>)]>,
+}
+
+/// What a flow's slot remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Nothing has changed there of late.
+    None,
+    /// The endpoint that it had is gone.
+    Gone,
+    /// It had this one.
+    Had(Index),
+}
+
+impl Remembered {
+    /// Stands for an endpoint that is no longer there.
+    const GONE: Index = Index::MAX - 1;
+
+    /// What the slot of a flow remembers.
+    pub fn of(&self, hash: FlowHash) -> Memory {
+        for (size, slots) in &self.layers {
+            match slots.get(hash.slot(*size) as usize).copied().unwrap_or(NONE) {
+                NONE => {}
+                Self::GONE => return Memory::Gone,
+                had => return Memory::Had(had),
+            }
+        }
+        Memory::None
+    }
+
+    /// Whether no slot remembers anything.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maglev::{Candidate, build};
+
+    const WINDOW: Second = 600;
+
+    struct Table {
+        names: Vec<&'static str>,
+        size: u32,
+        slots: Box<[Index]>,
+    }
+
+    impl Table {
+        fn new(names: &[&'static str], size: u32) -> Self {
+            let candidates: Vec<_> = names.iter().map(|name| Candidate { name, weight: 1 }).collect();
+            Self { names: names.to_vec(), size, slots: build(&candidates, size) }
+        }
+
+        fn named(&self) -> Named<'_> {
+            Named { slots: &self.slots, size: self.size, names: &self.names }
+        }
+
+        fn name(&self, hash: FlowHash) -> Option<&str> {
+            self.slots.get(hash.slot(self.size) as usize).map(|index| self.names[usize::from(*index)])
+        }
+    }
+
+    fn hashes() -> impl Iterator<Item = FlowHash> {
+        (0..20_000u64).map(|n| FlowHash(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    /// What each hash remembers, by name.
+    fn remembered(memories: &Memories, names: &[&'static str]) -> Vec<Option<&'static str>> {
+        let number = |name: &str| names.iter().position(|known| *known == name).map(|at| at as Index);
+        let resolved = memories.resolve(number);
+        let name = |hash| match resolved.of(hash) {
+            Memory::None => None,
+            Memory::Gone => Some("gone"),
+            Memory::Had(index) => Some(names[usize::from(index)]),
+        };
+        hashes().map(name).collect()
+    }
+
+    #[test]
+    fn a_slot_that_changes_remembers_what_it_had_and_no_other_does() {
+        let (before, after) = (Table::new(&["a", "b", "c"], 1_021), Table::new(&["a", "b", "d"], 1_021));
+        let mut memories = Memories::default();
+        memories.change_tables(&before.named(), &after.named(), WINDOW);
+        for (hash, memory) in hashes().zip(remembered(&memories, &["a", "b", "c"])) {
+            let (had, has) = (before.name(hash), after.name(hash));
+            assert_eq!(memory, if had == has { None } else { had });
+        }
+        assert!(remembered(&memories, &["a", "b", "d"]).contains(&Some("gone")));
+        assert_eq!(memories.next_deadline(), Some(WINDOW));
+        assert!(!memories.expire(WINDOW - 1) && memories.expire(WINDOW) && memories.is_empty());
+    }
+
+    #[test]
+    fn a_second_change_within_the_window_keeps_the_first_memory() {
+        let [one, two, three] = [["a", "b"], ["a", "c"], ["d", "c"]].map(|names| Table::new(&names, 1_021));
+        let mut memories = Memories::default();
+        memories.change_tables(&one.named(), &two.named(), WINDOW);
+        let first = remembered(&memories, &["a", "b", "c", "d"]);
+        memories.change_tables(&two.named(), &three.named(), WINDOW + 300);
+        let then = remembered(&memories, &["a", "b", "c", "d"]);
+        for ((first, then), hash) in first.iter().zip(&then).zip(hashes()) {
+            match first {
+                Some(_) => assert_eq!(first, then),
+                None => assert_eq!(*then, two.name(hash).filter(|had| three.name(hash) != Some(had))),
+            }
+        }
+        assert!(memories.expire(WINDOW) && !memories.is_empty());
+        assert!(remembered(&memories, &["a", "b", "c", "d"]).iter().flatten().all(|memory| *memory == "a"));
+    }
+
+    #[test]
+    fn a_table_of_another_size_is_remembered_whole() {
+        let (before, after) = (Table::new(&["a", "b", "c"], 1_021), Table::new(&["a", "b", "c"], 4_093));
+        let mut memories = Memories::default();
+        memories.change_tables(&before.named(), &after.named(), WINDOW);
+        for (hash, memory) in hashes().zip(remembered(&memories, &["a", "b", "c"])) {
+            assert_eq!(memory, before.name(hash));
+        }
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_an_empty_table_and_all_of_one_that_becomes_empty() {
+        let (empty, full) = (Table::new(&[], 1_021), Table::new(&["a"], 1_021));
+        let mut memories = Memories::default();
+        memories.change_tables(&empty.named(), &full.named(), WINDOW);
+        assert!(memories.is_empty());
+        memories.change_tables(&full.named(), &full.named(), WINDOW);
+        assert!(memories.is_empty(), "the same again");
+        memories.change_tables(&full.named(), &empty.named(), WINDOW);
+        assert_eq!(memories.count(), 1_021);
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_nonsense_is_known() {
+        let mut memories = Memories::default();
+        let (before, after) = (Table::new(&["a", "b"], 13), Table::new(&["a", "c"], 13));
+        memories.change_tables(&before.named(), &after.named(), WINDOW);
+        let text = serde_json::to_string(&memories).expect("plain data");
+        let read: Memories = serde_json::from_str(&text).expect("its own form");
+        assert!(read == memories && read.is_sound());
+        let broken: Memories = serde_json::from_str(&text.replace("\"size\":13", "\"size\":17")).expect("its form");
+        assert!(!broken.is_sound());
+    }
+
+    #[test]
+    fn what_was_before_shows_in_states_and_moments() {
+        let set = r#"{"services":[{"name":"s","vip":"203.0.113.1","endpoints":[
+            {"name":"old","address":"192.0.2.1","since":"1970-01-01T00:00:00Z"},
+            {"name":"older","address":"192.0.2.2"},
+            {"name":"new","address":"192.0.2.3","since":"1970-01-01T00:10:00Z"},
+            {"name":"leaving","address":"192.0.2.4","state":"draining"},
+            {"name":"down","address":"192.0.2.5","state":"down"}]}]}"#;
+        let set = crate::endpoint_set::parse(set).expect("valid");
+        let names = |version: Version| version.endpoints.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(Version::before(&set.services[0], WINDOW, 700)), ["leaving", "old", "older"]);
+        assert_eq!(names(Version::of(&set.services[0])), ["new", "old", "older"]);
+    }
+}
