@@ -1,10 +1,10 @@
 //! The endpoint set as a syncer writes it → [`EndpointSet`], checked whole: every problem at once.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::Value;
 
 use crate::document::{Collector, Node, Problems};
@@ -182,14 +182,39 @@ pub fn read_prefix(node: &Node<'_>) -> Option<IpNet> {
     }
 }
 
-/// A VIP is what clients can send to; and IPv6 prefixes short enough to hold all of IPv4 would.
+/// Addresses that nobody can be reached at from elsewhere, and those of IPv4 in IPv6 form, which would be all of IPv4's.
+const NO_VIPS: [IpNet; 6] = [
+    v4_net([127, 0, 0, 0], 8),
+    v4_net([255, 255, 255, 255], 32),
+    v6_net([0, 0, 0, 0, 0, 0, 0, 1], 128),
+    v6_net([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),
+    v6_net([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+    v6_net([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),
+];
+
+const fn v4_net([a, b, c, d]: [u8; 4], len: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), len))
+}
+
+const fn v6_net([a, b, c, d, e, f, g, h]: [u16; 8], len: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), len))
+}
+
+fn overlaps(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
+}
+
+/// A VIP is what clients can send to.
 fn read_vip(node: &Node<'_>) -> Option<IpNet> {
     let vip = read_prefix(node)?;
     let first = vip.network();
-    let link_local = matches!(first, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    if vip.prefix_len() < 8 || first.is_unspecified() || first.is_loopback() || first.is_multicast() || link_local {
+    if vip.prefix_len() < 8
+        || first.is_unspecified()
+        || first.is_multicast()
+        || NO_VIPS.iter().any(|no| overlaps(&vip, no))
+    {
         node.refuse(format!(
-            "{vip} cannot be a VIP: not loopback, multicast, link-local, unspecified, nor shorter than /8"
+            "{vip} cannot be a VIP: not loopback, multicast, link-local, broadcast, unspecified, nor shorter than /8"
         ));
         return None;
     }
@@ -309,7 +334,8 @@ fn read_endpoint_address(node: &Node<'_>) -> Option<IpAddr> {
         return None;
     };
     let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    if address.is_unspecified() || address.is_multicast() || address.is_loopback() || link_local {
+    let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() || link_local || broadcast {
         node.refuse(format!("\"{text}\" is not an address that packets can be routed to"));
         return None;
     }
@@ -405,8 +431,21 @@ mod tests {
 
     #[test]
     fn a_vip_is_what_clients_can_send_to() {
-        for vip in ["::/0", "0.0.0.0/0", "127.0.0.1", "::1", "fe80::1", "ff02::1", "224.0.0.0/8", "::ffff:203.0.113.1"]
-        {
+        for vip in [
+            "::/0",
+            "0.0.0.0/0",
+            "127.0.0.1",
+            "::1",
+            "fe80::1",
+            "ff02::1",
+            "224.0.0.0/8",
+            "::ffff:203.0.113.1",
+            "::fffe:0:0/95",
+            "::8000:0:0/81",
+            "fe00::/8",
+            "fe80::/9",
+            "255.255.255.255",
+        ] {
             let json = format!(r#"{{"services":[{{"name":"s","vip":"{vip}"}}]}}"#);
             let problems = parse(&json).expect_err(vip);
             assert_eq!(problems.0[0].path, "services[0].vip", "{vip}");

@@ -111,8 +111,8 @@ impl VipMap {
         found
     }
 
-    /// The service for packets of a protocol whose port is not known, if there is only one that can take them.
-    pub fn only_service(&self, destination: u128, protocol: u8) -> Option<ServiceIndex> {
+    /// The service for packets whose port is not known, nor perhaps their protocol, if there is only one that can take them.
+    pub fn only_service(&self, destination: u128, protocol: Option<u8>) -> Option<ServiceIndex> {
         let vips = self.levels.iter().filter_map(|level| level.vips.get(&(destination & level.mask)));
         let mut services = vips.flat_map(|vip| vip.services(protocol));
         let first = services.next()?;
@@ -149,11 +149,11 @@ impl Vip {
         }
     }
 
-    /// The services that take some of a protocol's packets.
-    fn services(&self, protocol: u8) -> impl Iterator<Item = ServiceIndex> {
-        let first = self.segments.partition_point(|segment| segment.last < point(protocol, 0));
-        let own =
-            self.segments.iter().skip(first).take_while(move |segment| segment.first >> 16 == u32::from(protocol));
+    /// The services that take some of a protocol's packets, or of any one's.
+    fn services(&self, protocol: Option<u8>) -> impl Iterator<Item = ServiceIndex> {
+        let (first, last) = protocol.map_or((0, u32::MAX), |number| (point(number, 0), point(number, u16::MAX)));
+        let before = self.segments.partition_point(|segment| segment.last < first);
+        let own = self.segments.iter().skip(before).take_while(move |segment| segment.first <= last);
         own.map(|segment| segment.service).chain(self.every)
     }
 
@@ -290,9 +290,13 @@ mod tests {
     }
 
     #[test]
-    fn the_default_route_can_be_a_vip() {
-        let map = numbered(vec![claim("::/0", None, None)]);
-        assert_eq!(map.find(address("192.0.2.1"), TCP, 1), Service(0));
+    fn the_only_service_is_that_of_a_protocol_or_of_all() {
+        let map =
+            numbered(vec![claim("192.0.2.1/32", Some(TCP), None), claim("192.0.2.1/32", Some(UDP), Some((1, 9)))]);
+        let only = |protocol| map.only_service(address("192.0.2.1"), protocol);
+        assert_eq!((only(Some(TCP)), only(Some(UDP)), only(Some(ICMP)), only(None)), (Some(0), Some(1), None, None));
+        let map = numbered(vec![claim("192.0.2.0/24", Some(UDP), Some((53, 53)))]);
+        assert_eq!(map.only_service(address("192.0.2.1"), None), Some(0));
     }
 
     proptest::proptest! {

@@ -107,7 +107,7 @@ pub fn run(args: &Replay) -> Result<()> {
     let mut start = None;
     while let Some(time) = worker.io().next_time()? {
         let start = *start.get_or_insert(time);
-        while then.last().is_some_and(|(after, _)| start + *after <= time) {
+        while then.last().is_some_and(|(after, _)| start.checked_add(*after).is_some_and(|at| at <= time)) {
             if let Some((after, set)) = then.pop() {
                 // By the time it was to be applied at, which is not that of the next packet.
                 let publications = node.build(&set, Moment((start + after).as_nanos() as u64))?;

@@ -67,7 +67,8 @@ impl Surroundings {
     fn source_within(&self, vip: &IpNet) -> Option<IpAddr> {
         let v4 = self.sources.v4.map(|source| IpAddr::V4(source.address));
         let v6 = self.sources.v6.map(|source| IpAddr::V6(source.address));
-        [v4, v6].into_iter().flatten().find(|source| vip.contains(source))
+        let within = self.sources.hold(vip.network()).then(|| vip.network());
+        [v4, v6].into_iter().flatten().find(|source| vip.contains(source)).or(within)
     }
 
     /// What a tunnel for IPv6 leaves of the underlay's MTU, where that is too little.
@@ -155,6 +156,8 @@ mod tests {
     fn no_vip_is_what_the_node_sends_from() {
         let said = refusal(&service("2001:db8:51b::/48", r#"{"type":"gre"}"#, "2001:db8::1"), 1500).expect("refused");
         assert!(said.starts_with("services[0].vip: "), "{said}");
+        let said = refusal(&service("2001:db8:51b::5", r#"{"type":"gre"}"#, "2001:db8::1"), 1500).expect("refused");
+        assert!(said.starts_with("services[0].vip: "), "one of many sources: {said}");
     }
 
     #[test]

@@ -66,7 +66,10 @@ impl Builder {
         let mut before = std::mem::take(&mut self.entries);
         let mut changed = 0;
         let mut services = Vec::with_capacity(set.services.len());
-        for service in &set.services {
+        // The map of VIPs knows services by their numbers, so these come from the names and not from the set's order.
+        let mut in_order: Vec<&Service> = set.services.iter().collect();
+        in_order.sort_by(|a, b| a.name.cmp(&b.name));
+        for service in in_order {
             let entry = match before.remove(&service.name) {
                 Some(entry) if entry.service == *service => entry,
                 old => {
@@ -280,4 +283,31 @@ fn gue_ports(services: &[Arc<ServiceEntry>]) -> Vec<u16> {
         _ => None,
     };
     services.iter().filter_map(port).collect::<BTreeSet<u16>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{Seed, address_bits};
+    use crate::snapshot::Dscp;
+    use crate::vip_map::Found;
+
+    /// The map of VIPs and the list of services, which share numbers, may be of different updates.
+    #[test]
+    fn services_have_the_same_numbers_in_whatever_order_they_come() {
+        let sources = crate::forward::encap::Sources::default();
+        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+        let mut builder = Builder::new(settings, 600, 1);
+        let set = r#"{"services":[{"name":"b","vip":"203.0.113.2"},{"name":"a","vip":"203.0.113.1"}]}"#;
+        let mut set = crate::endpoint_set::parse(set).expect("valid");
+        assert_eq!(builder.update(&set, (0, 0), 0), 2);
+        set.services.reverse();
+        assert_eq!(builder.update(&set, (1, 1), 0), 0, "the same set");
+        let snapshot = builder.snapshot();
+        for (name, vip) in [("a", [203, 0, 113, 1]), ("b", [203, 0, 113, 2])] {
+            let found = snapshot.vips.find(address_bits(vip.into()), 6, 80);
+            let Found::Service(number) = found else { panic!("{vip:?} is {found:?}") };
+            assert_eq!(snapshot.services[number as usize].service.name, name);
+        }
+    }
 }

@@ -1,10 +1,10 @@
 //! Answers that the node itself gives for a VIP: to pings, and to packets that are too big.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::parse::Packet;
 use super::verdict::DropReason;
-use crate::flow::address_bits;
+use crate::flow::address_of;
 use crate::frame::Frame;
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::{Family, icmp, ipv4, ipv6};
@@ -112,18 +112,19 @@ fn check(frame: &Frame<'_>, packet: &Packet) -> Result<(), DropReason> {
 /// Whether a packet may be answered by an error: not another error, nor what no single sender can have sent (RFC 1122
 /// section 3.2.2, RFC 4443 section 2.4 e), and of IPv4 no later fragment.
 pub fn can_be_answered_by_error(packet: &Packet) -> bool {
-    let is_error = packet.icmp == Some(icmp::Kind::Error);
+    use icmp::Kind::{Error, NeighbourDiscovery, OtherError};
+    // A redirect of IPv6 is one of neighbour discovery.
+    let is_error = matches!(packet.icmp, Some(Error | OtherError | NeighbourDiscovery));
     let is_later_part = packet.family == Family::V4 && packet.is_later_fragment();
     !is_error && !is_later_part && can_be_answered(packet)
 }
 
-/// Whether a packet comes from one sender and came to this node alone: its source is not unspecified, multicast or the
-/// limited broadcast address, and its frame no broadcast.
+/// Whether a packet comes from one sender elsewhere and came to this node alone: its source is not unspecified, loopback,
+/// multicast, of IPv4's reserved blocks, nor the VIP itself, and its frame no broadcast.
 fn can_be_answered(packet: &Packet) -> bool {
-    let v4 = |octets: [u8; 4]| address_bits(std::net::IpAddr::from(octets));
-    let source = packet.source;
-    let multicast_v6 = source >> 120 == 0xff;
-    let multicast_v4 = (v4([224, 0, 0, 0])..=v4([239, 255, 255, 255])).contains(&source);
-    let unspecified = source == 0 || source == v4([0; 4]);
-    !(multicast_v6 || multicast_v4 || unspecified || source == v4([255; 4]) || packet.ethernet.is_group())
+    let is_one = match address_of(packet.source) {
+        IpAddr::V4(v4) => (1..224).contains(&v4.octets()[0]) && !v4.is_loopback(),
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_loopback() && !v6.is_multicast(),
+    };
+    is_one && packet.source != packet.flow.destination && !packet.ethernet.is_group()
 }

@@ -17,13 +17,13 @@ pub use icmp::SMALLEST_IPV6_MTU;
 use crate::flow::address_of;
 use crate::frame::Frame;
 use crate::moment::Moment;
-use crate::snapshot::{ServiceEntry, Snapshot};
+use crate::snapshot::{ServiceEntry, Settings, Snapshot};
 use crate::vip_map::ServiceIndex;
 use crate::wire::Family;
 use crate::wire::icmp::Kind;
 use crate::wire::l4::protocol;
 
-use encap::Way;
+use encap::{Outer, Way};
 use fragment::Fragments;
 use limit::Limit;
 use parse::{Addressed, Packet};
@@ -142,7 +142,7 @@ fn serve(
     let next_hop = path.next_hop.as_ref().ok_or(DropReason::NoNextHop)?;
     let way = Way { outer, next_hop, hash: selection.hash };
     let room = (path.mtu as usize).saturating_sub(outer.overhead());
-    if packet.total_len <= room {
+    if packet.total_len <= room || must_be_carried(packet, outer, settings) {
         way.encapsulate(frame, packet, settings)?;
     } else if !packet.dont_fragment {
         cut::cut(frame, packet, (&way, room), settings, &mut flows.parts)?;
@@ -151,6 +151,13 @@ fn serve(
         return Ok(Verdict::Answered(service));
     }
     Ok(Verdict::Forwarded(service, index))
+}
+
+/// Whether a packet goes out although a router has said that it is too big for the way: no IPv6 client can be told to
+/// send less than 1,280 bytes (RFC 8201 section 4), and no forged word of a router may cost him those.
+fn must_be_carried(packet: &Packet, outer: &Outer, settings: &Settings) -> bool {
+    let smallest = packet.family == Family::V6 && packet.total_len <= SMALLEST_IPV6_MTU;
+    smallest && packet.total_len + outer.overhead() <= settings.underlay_mtu as usize
 }
 
 /// Tells the client that no more than `room` bytes fit.

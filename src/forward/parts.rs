@@ -1,7 +1,8 @@
 //! The frames that a packet is cut into, beyond the first.
 
-/// The most frames that one packet is cut into, the first aside: a packet of 64 KiB over a path of 1280 bytes.
-pub const MOST_PARTS: usize = 63;
+/// The most frames that one packet is cut into, the first aside: a packet of 64 KiB over a path of 552 bytes, the narrowest
+/// that a router is believed.
+pub const MOST_PARTS: usize = 140;
 /// Room for them, in bytes: the largest IP packet, and what is put in front of each.
 const ROOM: usize = 65_536 + MOST_PARTS * 192;
 

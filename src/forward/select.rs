@@ -9,7 +9,7 @@ use crate::maglev;
 use crate::moment::Moment;
 use crate::snapshot::{EndpointEntry, Handover, ServiceEntry, Snapshot};
 use crate::vip_map::{Found, ServiceIndex};
-use crate::wire::icmp;
+use crate::wire::{Family, icmp, ipv6};
 
 /// The service of a packet. `Ok(None)`: the packet is not for a VIP.
 pub fn find_service(packet: &Packet, snapshot: &Snapshot) -> Result<Option<ServiceIndex>, DropReason> {
@@ -23,6 +23,12 @@ pub fn find_service(packet: &Packet, snapshot: &Snapshot) -> Result<Option<Servi
         Found::NoService if packet.icmp == Some(icmp::Kind::EchoRequest) => {
             Ok(snapshot.vips.first_service(flow.destination))
         }
+        // An error about the reply to a ping, which went to an endpoint though no service takes ICMP.
+        Found::NoService if packet.icmp == Some(icmp::Kind::Error) && flow.protocol == packet.family.icmp() => {
+            let service = snapshot.vips.first_service(flow.destination);
+            let entry = service.and_then(|service| snapshot.services.get(service as usize));
+            if entry.is_some_and(|entry| entry.forwards_echo()) { Ok(service) } else { Err(DropReason::NoService) }
+        }
         Found::NoService => Err(DropReason::NoService),
     }
 }
@@ -34,7 +40,9 @@ fn find_by_client(packet: &Packet, snapshot: &Snapshot) -> Result<Option<Service
     if !snapshot.vips.holds(flow.destination) {
         return Ok(None);
     }
-    let only = snapshot.vips.only_service(flow.destination, flow.protocol);
+    // Behind an extension header even the protocol is hidden.
+    let protocol = Some(flow.protocol).filter(|number| packet.family == Family::V4 || !ipv6::is_extension(*number));
+    let only = snapshot.vips.only_service(flow.destination, protocol);
     let entry = only.and_then(|service| snapshot.services.get(service as usize));
     match (entry.map(|entry| entry.service.affinity), packet.icmp) {
         (Some(Affinity::Client), _) => Ok(only),

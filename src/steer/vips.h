@@ -88,6 +88,14 @@ static __always_inline int is_neighbour_discovery(struct ipv6hdr *ip, void *end)
 	return icmp->icmp6_type >= ND_FIRST && icmp->icmp6_type <= ND_LAST;
 }
 
+/* An IPv4 address in IPv6 form is no VIP, though the maps hold IPv4 VIPs by these bytes. */
+static __always_inline int is_mapped(struct ipv6hdr *ip)
+{
+	__be32 *words = ip->daddr.in6_u.u6_addr32;
+
+	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
+}
+
 static __always_inline int ipv6_is_for_vip(void *header, void *end)
 {
 	struct ipv6hdr *ip = header;
@@ -96,7 +104,7 @@ static __always_inline int ipv6_is_for_vip(void *header, void *end)
 	if ((void *)(ip + 1) > end)
 		return 0;
 	__builtin_memcpy(&destination.address, &ip->daddr, sizeof(destination.address));
-	return is_vip(&destination) && !is_neighbour_discovery(ip, end);
+	return !is_mapped(ip) && is_vip(&destination) && !is_neighbour_discovery(ip, end);
 }
 
 /* Ethernet, at most one 802.1Q tag, then IPv4 or IPv6. Whatever does not parse is the kernel's. */

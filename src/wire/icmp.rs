@@ -15,6 +15,8 @@ pub enum Kind {
     EchoRequest,
     /// Speaks of another packet, which it quotes.
     Error,
+    /// An error of a kind that no flow is found by: a redirect, or one that is not known here.
+    OtherError,
     /// Neighbour discovery (RFC 4861), which is between the client's router and the kernel.
     NeighbourDiscovery,
     /// Everything else.
@@ -26,6 +28,7 @@ pub fn kind(protocol: u8, message: &[u8]) -> Kind {
     match (protocol, message.first(), message.get(1)) {
         (protocol::ICMP, Some(8), Some(0)) | (protocol::ICMPV6, Some(128), Some(0)) => Kind::EchoRequest,
         (protocol::ICMP, Some(3 | 4 | 11 | 12), _) | (protocol::ICMPV6, Some(1..=4), _) => Kind::Error,
+        (protocol::ICMP, Some(5), _) | (protocol::ICMPV6, Some(0 | 5..=127), _) => Kind::OtherError,
         (protocol::ICMPV6, Some(133..=137), _) => Kind::NeighbourDiscovery,
         _ => Kind::Other,
     }
@@ -80,7 +83,8 @@ mod tests {
         assert_eq!(kind(protocol::ICMP, &[8, 0]), Kind::EchoRequest);
         assert_eq!(kind(protocol::ICMPV6, &[128, 0]), Kind::EchoRequest);
         assert_eq!(kind(protocol::ICMPV6, &[135, 0]), Kind::NeighbourDiscovery);
-        assert_eq!(kind(protocol::ICMP, &[5, 0]), Kind::Other, "redirect");
+        assert_eq!(kind(protocol::ICMP, &[5, 0]), Kind::OtherError, "redirect");
+        assert_eq!(kind(protocol::ICMPV6, &[100, 0]), Kind::OtherError, "RFC 4443 section 2.1");
         assert_eq!(kind(protocol::ICMPV6, &[]), Kind::Other);
     }
 }

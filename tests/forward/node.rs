@@ -15,7 +15,7 @@ use pointsman::wire::ethernet::MacAddress;
 use super::plan::Plan;
 
 /// The MTU of `everything.toml`.
-const UNDERLAY_MTU: u32 = 1400;
+pub const UNDERLAY_MTU: u32 = 1400;
 /// Endpoints with a smaller MTU on the way: cut short for IPv6 inside, and too short for it.
 const LOWERED: [(&str, u32); 2] = [("2001:db8:10::b", 1330), ("198.51.100.11", 600)];
 

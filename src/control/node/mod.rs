@@ -23,7 +23,7 @@ use crate::underlay::{self, Changes, Underlay, UnderlayError};
 use super::lookup::{Query, explain};
 use super::protocol::{Fault, Method, PROTOCOL};
 use super::reach::{self, Surroundings};
-use super::set::{check_emptied, check_vips, join};
+use super::set::{Refusal, check_emptied, check_vips, join};
 use super::slot_memories::wall_clock;
 use super::store::Store;
 use super::update::Builder;
@@ -158,18 +158,27 @@ impl Node {
             Ok(memories) => self.builder.restore_slot_memories(memories),
             Err(error) => self.note_store_problem(error.to_string()),
         }
-        let joined = check_vips(&self.config, &stored).and_then(|()| join(&self.config, &stored));
-        let (set, joined) = match joined {
+        // What the config itself has wrong is no reason to refuse what a syncer has pushed: it is said, and nothing starts.
+        let own = self.check(&EndpointSet::default())?;
+        let (set, joined) = match self.check(&stored) {
             Ok(joined) => (stored, joined),
             Err(refusal) => {
                 self.note_store_problem(format!("the set on disk is not used: {}", Problems::from(refusal)));
-                let empty = EndpointSet::default();
-                let own = EndpointSet { services: self.config.services.clone(), ..EndpointSet::default() };
-                (empty, own)
+                (EndpointSet::default(), own)
             }
         };
         self.put_in_force(set, &joined)?;
         Ok(())
+    }
+
+    /// What would be in force by this set, which was in force before: a node that has got the address of an endpoint since
+    /// must not lose all the others.
+    fn check(&self, set: &EndpointSet) -> Result<EndpointSet, Refusal> {
+        check_vips(&self.config, set)?;
+        let joined = join(&self.config, set)?;
+        let surroundings = Surroundings { addresses: BTreeSet::new(), ..self.surroundings() };
+        reach::check(&self.config, set, &joined, &surroundings)?;
+        Ok(joined)
     }
 
     fn note_store_problem(&mut self, problem: String) {

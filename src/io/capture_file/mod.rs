@@ -150,7 +150,7 @@ impl PacketIo for CaptureFile {
     }
 
     fn now(&mut self) -> Moment {
-        Moment(self.time.as_nanos() as u64)
+        Moment(u64::try_from(self.time.as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn allocate(&mut self, len: usize) -> Option<Held> {

@@ -5,7 +5,7 @@ from scapy.all import GRE, ICMP, IP, UDP, ICMPv6DestUnreach, ICMPv6PacketTooBig,
 from chapters.too_big import does_not_fit, whole
 from encapsulation import overhead
 from frames import CLIENT4, CLIENT6, ether, of_length, tcp
-from table import dropped, forwarded, in_parts, passed
+from table import forwarded, in_parts, passed
 
 NODE6, NODE4 = "2001:db8:51b::1", "192.0.2.1"
 UNDERLAY6, UNDERLAY4 = "2001:db8:99::1", "198.51.100.254"
@@ -69,9 +69,8 @@ def learned_over_ipv6():
     passed("the smallest value of IPv6", report6(1280, outer6()))
     holds(1280, "the smallest value of IPv6 counts", "path")
     does_not_fit("1281 bytes of IPv6 are answered with 1280", of_length(1281, "path6"), 1280 - 44)
-    dropped("1280 bytes of IPv6 that do not fit", of_length(1280, "path6"), "too_big")
-    dropped("1237 bytes of IPv6 that do not fit", of_length(1237, "path6"), "too_big")
-    forwarded("1236 bytes of IPv6 do", of_length(1236, "path6"), "path6")
+    forwarded("1280 bytes of IPv6 go all the same", of_length(1280, "path6"), "path6")
+    forwarded("1236 bytes of IPv6 fit", of_length(1236, "path6"), "path6")
     in_parts("IPv4 without DF goes in parts that fit the path", of_length(1500, "path"), "path", mtu=1280)
 
 
@@ -112,9 +111,8 @@ def learned_over_ipv4():
     in_parts("IPv4 without DF in three parts", of_length(1500, "path-by-v4"), "path-by-v4", mtu=552)
     in_parts("IPv4 without DF in three parts, GUE", of_length(1500, "path-gue-by-v4"), "path-gue-by-v4", mtu=552)
     does_not_fit("1281 bytes of IPv6 over 552 are answered with 1280", of_length(1281, "path6-by-v4"), 552 - 24)
-    dropped("1280 bytes of IPv6 that do not fit 552", of_length(1280, "path6-by-v4"), "too_big")
-    dropped("529 bytes of IPv6 that do not fit 552", of_length(529, "path6-by-v4"), "too_big")
-    forwarded("528 bytes of IPv6 do", of_length(528, "path6-by-v4"), "path6-by-v4")
+    forwarded("1280 bytes of IPv6 over 552 go all the same", of_length(1280, "path6-by-v4"), "path6-by-v4")
+    forwarded("528 bytes of IPv6 fit", of_length(528, "path6-by-v4"), "path6-by-v4")
 
 
 def without_a_value():
