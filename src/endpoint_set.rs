@@ -454,7 +454,7 @@ mod tests {
 
     #[test]
     fn sets_too_large_for_the_node_are_refused_whole() {
-        let service = |i: u32| format!(r#"{{"name":"{i}","vip":"{}"}}"#, std::net::Ipv4Addr::from(0x0a00_0000 + i));
+        let service = |i: u32| format!(r#"{{"name":"{i}","vip":"{}"}}"#, Ipv4Addr::from(0x0a00_0000 + i));
         let services: Vec<String> = (0..=MOST_VIPS as u32).map(service).collect();
         let problems = parse(&format!(r#"{{"services":[{}]}}"#, services.join(","))).expect_err("too many");
         assert_eq!(problems.to_string(), "services: 65537 VIPs that are addresses; at most 65536 are allowed");

@@ -150,6 +150,7 @@ fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result<()>
         ways: Ways::Fixed(hop),
         routers: None,
         gate: Box::new(OpenGate(vips)),
+        routes: None,
         underlay_mtu: 1500,
         config,
         workers,
@@ -342,6 +343,23 @@ fn there_is_room_for_a_bounded_number_of_clients() {
 }
 
 #[test]
+fn a_node_without_routes_drains_all_the_same_and_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    daemon.ask("apply", set(&[service("web", "203.0.113.10", 1)])).expect("valid");
+    for (method, draining) in [("drain", true), ("drain", true), ("resume", false), ("resume", false)] {
+        let answer = daemon.ask(method, json!({})).expect("it may always be asked");
+        assert_eq!((&answer["draining"], &answer["announced"]), (&json!(draining), &json!([])));
+        let warning = answer["warnings"][0].as_str().expect("a warning");
+        assert!(warning.starts_with("announce.routes is false"), "{warning}");
+        let status = daemon.ask("status", json!({})).expect("it answers");
+        assert_eq!((&status["draining"], &status["announced"]), (&json!(draining), &json!([])));
+        assert_eq!(daemon.vips.lock().expect("no panic").len(), 1, "forwarding goes on");
+    }
+    daemon.end();
+}
+
+#[test]
 fn the_commands_talk_to_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let daemon = Daemon::start(dir.path());
@@ -365,6 +383,9 @@ fn the_commands_talk_to_it() {
     assert_eq!(serde_json::from_str::<Value>(&status).expect("JSON")["revision"], "r1");
     assert!(run(&["get"]).1.contains("2001:db8:10::2"));
     assert!(run(&["stats"]).0);
+    let (well, said) = run(&["drain"]);
+    assert!(well && said.contains("draining") && said.contains("warning: announce.routes is false"), "{said}");
+    assert!(run(&["resume"]).1.contains("not draining: 0 VIPs are announced"));
     let flow = ["lookup", "--src", "198.51.100.7", "--dst", "203.0.113.10", "--protocol", "tcp", "--dport", "80"];
     assert!(run(&flow).1.contains("endpoint  web-"));
     let config = dir.path().join("config.toml");

@@ -22,7 +22,7 @@ fn frames_leave_with_the_tag_they_came_with(driver: Driver, queues: u32) {
     let mut tap = Tap::new(topology.fabric());
     let mac = topology.edge.run(&["cat", "/sys/class/net/eth0/address"]);
     let mac: Vec<u8> = mac.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect();
-    let edge = Edge::start_with(&topology.edge, driver, &format!("next_hop = \"{OWN_MAC_TEXT}\""));
+    let edge = Edge::start_over(&topology.edge, driver, &format!("next_hop = \"{OWN_MAC_TEXT}\""));
     edge.apply(json!([{ "name": "web", "vip": "203.0.113.10", "protocol": "tcp", "ports": [80],
         "endpoints": [{ "name": "a", "address": ENDPOINT }] }]));
     for tag in [&TAG[..], &[]] {

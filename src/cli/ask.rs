@@ -66,6 +66,8 @@ pub fn status(connection: &Connection) -> Result<()> {
             ("uptime", "uptime"),
             ("revision", "revision"),
             ("generation", "generation"),
+            ("draining", "draining"),
+            ("announced", "announced"),
             ("interface", "interface"),
             ("up", "interface_up"),
             ("driver", "driver"),
@@ -77,6 +79,9 @@ pub fn status(connection: &Connection) -> Result<()> {
         }
         if let Some(problem) = status["store_problem"].as_str() {
             say!("{:<13} {problem}", "ON DISK");
+        }
+        if let Some(problem) = status["announce_problem"].as_str() {
+            say!("{:<13} {problem}", "VIP ROUTES");
         }
         say!("\n{}", workers(status).text());
         out::write(format_args!("{}", services(status).text()));

@@ -3,6 +3,7 @@
 mod ask;
 mod check;
 mod client;
+mod drain;
 mod files;
 mod lookup;
 mod node;
@@ -39,6 +40,10 @@ enum Command {
     Stats(client::Connection),
     /// Print which service, slot and endpoint a flow gets, and why
     Lookup(lookup::Lookup),
+    /// Withdraw the VIP routes, so that traffic goes to other nodes; keep forwarding what still comes
+    Drain(client::Connection),
+    /// Undo drain
+    Resume(client::Connection),
     /// Run the same forwarding over a capture, with no privileges and no network
     Replay(replay::Replay),
     /// The pod's side: make a namespace accept tunnelled packets for VIPs
@@ -57,6 +62,8 @@ pub fn run() -> ExitCode {
         Command::Status(connection) => ask::status(&connection),
         Command::Stats(connection) => ask::stats(&connection),
         Command::Lookup(args) => lookup::run(&args),
+        Command::Drain(connection) => drain::drain(&connection),
+        Command::Resume(connection) => drain::resume(&connection),
         Command::Replay(args) => replay::run(&args),
         Command::Endpoint(args) => node::endpoint(&args),
         Command::Cleanup(args) => node::cleanup(&args),

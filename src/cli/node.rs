@@ -40,7 +40,7 @@ pub struct Cleanup {
     detach: bool,
 }
 
-/// Tidies up after a crash.
+/// Withdraws the VIP routes that a crash has left, and more where it is asked to.
 pub fn cleanup(args: &Cleanup) -> Result<()> {
     Ok(daemon::cleanup(&load_config(&args.config)?, args.detach)?)
 }

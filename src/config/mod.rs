@@ -38,8 +38,8 @@ pub struct Config {
     pub handover: HandoverConfig,
     /// `[control]`
     pub control: ControlConfig,
-    /// `announce.routes`
-    pub announce_routes: bool,
+    /// `[announce]`
+    pub announce: AnnounceConfig,
     /// `metrics.listen`
     pub metrics_listen: SocketAddr,
     /// `[[service]]`: those that need no syncer.
@@ -172,6 +172,15 @@ pub struct ControlConfig {
     pub vip_allow: Option<Vec<IpNet>>,
 }
 
+/// `[announce]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnnounceConfig {
+    /// Whether VIPs that have an endpoint get a blackhole route.
+    pub routes: bool,
+    /// How long forwarding goes on after SIGTERM, once the routes are withdrawn.
+    pub drain_time: Duration,
+}
+
 /// Reads and checks a config file.
 pub fn load(path: &Path) -> Result<Config, Problems> {
     let text = std::fs::read_to_string(path).map_err(|error| {
@@ -200,6 +209,7 @@ mod tests {
         assert_eq!(config.handover.window, Duration::from_secs(600));
         assert_eq!(config.control.allow_users, ["root"]);
         assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9750");
+        assert_eq!(config.announce, AnnounceConfig { routes: false, drain_time: Duration::ZERO });
         assert!(config.services.is_empty());
     }
 
@@ -217,6 +227,7 @@ mod tests {
         assert_eq!(config.seed.0[15], 15);
         assert_eq!(config.control.mode, 0o600);
         assert_eq!(config.control.vip_allow.map(|list| list.len()), Some(2));
+        assert_eq!(config.announce, AnnounceConfig { routes: true, drain_time: Duration::from_secs(15) });
         assert_eq!(config.services[0].endpoints[0].name, "a");
     }
 
@@ -250,6 +261,7 @@ mod tests {
             ("[control]\nallow_users = [1]", "control.allow_users[0]: 1 is not a string"),
             ("[control]\nvip_allow = [\"x\"]", "control.vip_allow[0]: \"x\" is not an IP address or a prefix"),
             ("[announce]\nroutes = 1", "announce.routes: 1 is not true or false"),
+            ("[announce]\ndrain_time = \"5\"", "announce.drain_time: \"5\" is not a time from 0s to 24h"),
             ("[metrics]\nlisten = \"9750\"", "metrics.listen: \"9750\" is not an address and port"),
             ("[[service]]\nname = \"a\"", "service[0].vip: missing"),
             ("[node]\nname = \"\"", "node.name: \"\" is not a name"),

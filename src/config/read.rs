@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
-    Config, ControlConfig, Driver, HandoverConfig, InterfaceConfig, NodeConfig, Poll, SMALLEST_MTU, UnderlayConfig,
-    XdpMode, ZeroCopy,
+    AnnounceConfig, Config, ControlConfig, Driver, HandoverConfig, InterfaceConfig, NodeConfig, Poll, SMALLEST_MTU,
+    UnderlayConfig, XdpMode, ZeroCopy,
 };
 use crate::document::{Node, Table};
 use crate::endpoint_set::{read_prefix, read_services};
@@ -34,7 +34,7 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     let handover = read_handover(&Section::open(&table, "handover", &["window", "tracked_flows"]));
     let control =
         read_control(&Section::open(&table, "control", &["socket", "mode", "group", "allow_users", "vip_allow"]));
-    let announce_routes = Section::open(&table, "announce", &["routes"]).or("routes", false, Node::boolean);
+    let announce = read_announce(&Section::open(&table, "announce", &["routes", "drain_time"]));
     let metrics = Section::open(&table, "metrics", &["listen"]);
     let metrics_listen = metrics.or("listen", SocketAddr::from(([127, 0, 0, 1], 9750)), socket_address);
     let services = table.get("service").map_or(Some(Vec::new()), |list| read_services(&list));
@@ -45,7 +45,7 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
         seed: seed?,
         handover: handover?,
         control: control?,
-        announce_routes: announce_routes?,
+        announce: announce?,
         metrics_listen: metrics_listen?,
         services: services?,
     })
@@ -256,13 +256,19 @@ fn read_seed(node: &Node<'_>) -> Option<Seed> {
 }
 
 fn read_handover(section: &Section<'_>) -> Option<HandoverConfig> {
-    let window = section.or("window", Duration::from_secs(600), read_duration);
+    let window = section.or("window", Duration::from_secs(600), |node| read_duration(node, 1));
     let tracked_flows = section.or("tracked_flows", 262_144, |node| node.integer(1024..=1 << 26).map(|n| n as u32));
     Some(HandoverConfig { window: window?, tracked_flows: tracked_flows? })
 }
 
-/// A number and a unit, such as `90s`, `10m`, `1h`.
-fn read_duration(node: &Node<'_>) -> Option<Duration> {
+fn read_announce(section: &Section<'_>) -> Option<AnnounceConfig> {
+    let routes = section.or("routes", false, Node::boolean);
+    let drain_time = section.or("drain_time", Duration::ZERO, |node| read_duration(node, 0));
+    Some(AnnounceConfig { routes: routes?, drain_time: drain_time? })
+}
+
+/// A number and a unit, such as `90s`, `10m`, `1h`; at least so many seconds.
+fn read_duration(node: &Node<'_>, least: u64) -> Option<Duration> {
     let text = node.text()?;
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -274,9 +280,9 @@ fn read_duration(node: &Node<'_>) -> Option<Duration> {
     };
     let duration = seconds.zip(number.parse::<u64>().ok()).and_then(|(unit, number)| number.checked_mul(unit));
     match duration {
-        Some(seconds @ 1..=86_400) => Some(Duration::from_secs(seconds)),
+        Some(seconds) if (least..=86_400).contains(&seconds) => Some(Duration::from_secs(seconds)),
         _ => {
-            node.refuse(format!("\"{text}\" is not a time from 1s to 24h, such as \"90s\", \"10m\", \"1h\""));
+            node.refuse(format!("\"{text}\" is not a time from {least}s to 24h, such as \"90s\", \"10m\", \"1h\""));
             None
         }
     }

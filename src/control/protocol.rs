@@ -27,22 +27,28 @@ pub enum Method {
     Lookup,
     /// What have you counted?
     Stats,
+    /// Draw no more traffic, but forward what comes.
+    Drain,
+    /// Draw traffic again.
+    Resume,
 }
 
 impl Method {
     /// Every method with its name.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("hello", Self::Hello),
         ("apply", Self::Apply),
         ("get", Self::Get),
         ("status", Self::Status),
         ("lookup", Self::Lookup),
         ("stats", Self::Stats),
+        ("drain", Self::Drain),
+        ("resume", Self::Resume),
     ];
 
     /// Whether it changes something, so that only those who may write can ask it.
     pub fn writes(self) -> bool {
-        self == Self::Apply
+        matches!(self, Self::Apply | Self::Drain | Self::Resume)
     }
 }
 
@@ -232,6 +238,12 @@ mod tests {
         for line in [b"\xff\xfe", deep.as_bytes()] {
             assert_eq!(read(line).call.map_err(|fault| fault.code), Err(-32700));
         }
+    }
+
+    #[test]
+    fn only_some_methods_write() {
+        let writing: Vec<&str> = Method::ALL.iter().filter(|(_, it)| it.writes()).map(|(name, _)| *name).collect();
+        assert_eq!(writing, ["apply", "drain", "resume"]);
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub enum End {
     Asked,
     /// The caller's own check said so.
     Failed,
+    /// The time was over.
+    TimeOver,
 }
 
 /// The loop.
@@ -126,8 +128,24 @@ impl Server {
         })
     }
 
-    /// Serves until a signal asks to end or `is_well` says no. `on_tick` is called about once a second.
-    pub fn run(&mut self, node: &mut Node, mut is_well: impl FnMut() -> bool) -> Result<End, ServerError> {
+    /// Serves until a signal asks to end or `is_well`, which is called about once a second, says no.
+    pub fn run(&mut self, node: &mut Node, is_well: impl FnMut() -> bool) -> Result<End, ServerError> {
+        self.watch(node)?;
+        self.serve(node, None, is_well)
+    }
+
+    /// After [`run`](Self::run): goes on serving for a time, unless another signal asks to end.
+    pub fn linger(
+        &mut self,
+        node: &mut Node,
+        time: Duration,
+        is_well: impl FnMut() -> bool,
+    ) -> Result<End, ServerError> {
+        self.serve(node, Some(Instant::now() + time), is_well)
+    }
+
+    /// Waits for what the kernel and routers have to tell the node, too.
+    fn watch(&mut self, node: &Node) -> Result<(), ServerError> {
         let underlay = node.underlay().map(|underlay| (UNDERLAY, underlay.as_raw_fd()));
         let routers = node.routers().into_iter().flat_map(|routers| routers.descriptors());
         let routers = routers.map(|descriptor| (ROUTERS, descriptor.as_raw_fd()));
@@ -135,14 +153,24 @@ impl Server {
             let registered = self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE);
             registered.map_err(at("epoll"))?;
         }
+        Ok(())
+    }
+
+    fn serve(
+        &mut self,
+        node: &mut Node,
+        until: Option<Instant>,
+        mut is_well: impl FnMut() -> bool,
+    ) -> Result<End, ServerError> {
         let mut events = Events::with_capacity(128);
         let mut next_tick = Instant::now() + TICK;
         loop {
             let wait = if self.unfinished.is_empty() {
-                next_tick.saturating_duration_since(Instant::now())
+                until.map_or(next_tick, |until| until.min(next_tick)).saturating_duration_since(Instant::now())
             } else {
                 Duration::ZERO
             };
+            let mut asked_to_end = false;
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(at("epoll")(error)),
                 _ => {}
@@ -150,8 +178,7 @@ impl Server {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept(),
-                    SIGNALS if self.is_asked_to_end() => return Ok(End::Asked),
-                    SIGNALS => {}
+                    SIGNALS => asked_to_end |= self.is_asked_to_end(),
                     UNDERLAY => node.on_underlay_readable(),
                     ROUTERS => node.on_routers_readable(),
                     client => _ = self.unfinished.insert(client),
@@ -159,6 +186,13 @@ impl Server {
             }
             for token in std::mem::take(&mut self.unfinished) {
                 self.attend(token, node);
+            }
+            // Not before: an event that is not looked at does not come again.
+            if asked_to_end {
+                return Ok(End::Asked);
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(End::TimeOver);
             }
             if Instant::now() >= next_tick {
                 next_tick = Instant::now() + TICK;

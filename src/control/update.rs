@@ -295,7 +295,7 @@ mod tests {
     /// The map of VIPs and the list of services, which share numbers, may be of different updates.
     #[test]
     fn services_have_the_same_numbers_in_whatever_order_they_come() {
-        let sources = crate::forward::encap::Sources::default();
+        let sources = Sources::default();
         let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
         let mut builder = Builder::new(settings, 600, 1);
         let set = r#"{"services":[{"name":"b","vip":"203.0.113.2"},{"name":"a","vip":"203.0.113.1"}]}"#;

@@ -1,7 +1,8 @@
 //! `pointsman run`: puts the parts together in order, and takes them apart in reverse.
 //!
 //! Start: steering program with its gate shut, sockets and fill rings, workers, control socket, the set from disk in
-//! force at every worker, then the VIPs: the gate opens last. A crash at any point leaves VIP packets dropped quietly.
+//! force at every worker, then the VIPs: the gate opens last, and the VIP routes draw traffic to it. A crash at any
+//! point leaves VIP packets dropped quietly.
 
 mod driver;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use sd_notify::NotifyState;
@@ -25,6 +27,7 @@ use crate::publish::{Inbox, Publication, Publisher};
 use crate::snapshot::{NextHop, Settings, Snapshot, Tag};
 use crate::stats::{Board, Cells};
 use crate::steer::{self, SteerError};
+use crate::underlay::announce::VipRoutes;
 use crate::underlay::path_mtu::{IcmpSocket, IcmpSocketError};
 use crate::underlay::{self, Link, Underlay, UnderlayError};
 use crate::worker::{Pace, Worker};
@@ -61,6 +64,9 @@ pub enum DaemonError {
     Io(#[from] io::Error),
 }
 
+/// How much longer than its own TimeoutStopSec a service manager shall wait, told anew every second while it drains.
+const STOP_EXTENSION: Duration = Duration::from_secs(15);
+
 type Thread = JoinHandle<io::Result<()>>;
 
 /// Runs until SIGTERM or SIGINT.
@@ -71,15 +77,25 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
         return Err(DaemonError::SmallMtu(underlay_mtu));
     }
     // The socket first: a second daemon must fail before it touches the first one's steering.
-    let mut server = Server::bind(&config.control)?;
-    let opened = driver::open(&config, &link)?;
+    let server = Server::bind(&config.control)?;
+    let announces = config.announce.routes;
+    let result = run_bound(config, &link, underlay_mtu, server);
+    if announces && result.is_err() {
+        // Nobody forwards any more, so nobody must be drawn here, were it by a route that an earlier run left.
+        withdraw_all().unwrap_or_else(|error| tracing::error!("{error}"));
+    }
+    result
+}
+
+fn run_bound(config: Config, link: &Link, underlay_mtu: u32, mut server: Server) -> Result<(), DaemonError> {
+    let opened = driver::open(&config, link)?;
     let cores = choose_cores(&config, opened.queues.len())?;
     let settings = Settings {
         seed: config.seed,
         dscp: config.underlay.dscp,
         underlay_mtu,
         hop_limit: config.underlay.hop_limit,
-        sources: sources(&config, &link),
+        sources: sources(&config, link),
     };
     let Opened { driver, mode, gate, queues } = opened;
     let mode = mode.map(|mode| mode.to_string());
@@ -95,23 +111,23 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     }
     let facts = Facts { name: node_name(&config), driver, mode: mode.clone() };
     let builder = Builder::new(settings, config.handover.window_seconds(), workers.len());
-    let ways = ways(&config, &link)?;
+    let ways = ways(&config, link)?;
+    let drain_time = config.announce.drain_time;
+    let routes = config.announce.routes.then(VipRoutes::open).transpose()?;
     let routers = Some(IcmpSocket::open()?);
     let gate = std::rc::Rc::new(std::cell::RefCell::new(Some(gate)));
     let shared_gate = Box::new(SharedGate(gate.clone()));
-    let parts = Parts { config, facts, workers, builder, publisher, ways, routers, gate: shared_gate, underlay_mtu };
+    let parts =
+        Parts { config, facts, workers, builder, publisher, ways, routers, gate: shared_gate, routes, underlay_mtu };
     let mut node = Node::new(parts);
     node.restore().map_err(DaemonError::Restore)?;
     notify(&[NotifyState::Ready]);
     tracing::info!(interface = node.config().interface.name, driver, mode, workers = threads.len(), "ready");
 
-    let end = server.run(&mut node, || {
+    serve(&mut server, &mut node, drain_time, || {
         notify(&[NotifyState::Watchdog]);
         threads.iter().all(|thread| !thread.is_finished())
     })?;
-    if end == End::Asked {
-        notify(&[NotifyState::Stopping]);
-    }
     node.stop();
     let ends = threads.into_iter().enumerate().map(|(number, thread)| ended(number, thread));
     // Every worker is waited for, whatever the first one says.
@@ -124,11 +140,43 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// After a crash: removes what steering has left behind. Refuses while the daemon lives.
+/// Serves until it is asked to stop; then withdraws the VIP routes, and goes on for as long as routers and clients may
+/// need to take another way. A second signal ends that.
+fn serve(
+    server: &mut Server,
+    node: &mut Node,
+    drain_time: Duration,
+    mut is_well: impl FnMut() -> bool,
+) -> Result<(), DaemonError> {
+    let end = server.run(node, &mut is_well)?;
+    if end == End::Asked {
+        notify(&[NotifyState::Stopping]);
+    }
+    let announced = node.withdraw();
+    if end == End::Asked && announced && !drain_time.is_zero() {
+        tracing::info!(?drain_time, "the VIP routes are withdrawn; forwarding goes on for a while");
+        let extend = || notify(&[NotifyState::ExtendTimeoutUsec(STOP_EXTENSION.as_micros() as u32)]);
+        extend();
+        server.linger(node, drain_time, || {
+            extend();
+            is_well()
+        })?;
+    }
+    Ok(())
+}
+
+/// Removes every VIP route.
+fn withdraw_all() -> Result<(), UnderlayError> {
+    VipRoutes::open()?.set(&BTreeSet::new())
+}
+
+/// After a crash: withdraws the VIP routes and, if asked to, removes what steering has left behind. Refuses while the
+/// daemon lives.
 pub fn cleanup(config: &Config, detach: bool) -> Result<(), DaemonError> {
     if std::os::unix::net::UnixStream::connect(&config.control.socket).is_ok() {
         return Err(DaemonError::Alive(config.control.socket.clone()));
     }
+    withdraw_all()?;
     if detach {
         steer::cleanup(&config.interface.pin, &config.interface.name)?;
     }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use ipnet::IpNet;
+
 /// Why the kernel's routes and neighbours cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum UnderlayError {
@@ -30,6 +32,19 @@ pub enum UnderlayError {
     /// The kernel lets only CAP_NET_ADMIN ask for neighbours to be resolved.
     #[error("not permitted to have neighbours resolved; give pointsman the capability CAP_NET_ADMIN")]
     NotPermitted,
+    /// The kernel lets only CAP_NET_ADMIN change routes.
+    #[error("not permitted to change the VIP routes; give pointsman the capability CAP_NET_ADMIN")]
+    RoutesNotPermitted,
+    /// A VIP's route was refused; "File exists": somebody else has one of the same prefix and metric.
+    #[error("the blackhole route of the VIP {vip} cannot be {what}: {source}")]
+    VipRoute {
+        /// The VIP.
+        vip: IpNet,
+        /// "added" or "removed".
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// An answer did not come, or could not be read.
     #[error("the kernel's answer is incomplete while trying to {doing}")]
     Incomplete {

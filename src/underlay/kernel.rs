@@ -43,11 +43,20 @@ impl Kernel {
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
+    /// The same, for dumps out of which the kernel leaves what the request's header does not name.
+    pub fn open_filtering() -> Result<Self, UnderlayError> {
+        let kernel = Self::open()?;
+        let strict = kernel.socket.set_netlink_get_strict_chk(true);
+        strict.map_err(UnderlayError::netlink("ask for some routes only"))?;
+        Ok(kernel)
+    }
+
     /// All interfaces, then their addresses.
     pub fn links(&mut self) -> Result<Vec<Event>, UnderlayError> {
-        let mut events = self.dump("list interfaces", RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        let mut events =
+            self.dump("list interfaces", RouteNetlinkMessage::GetLink(LinkMessage::default()), message::event)?;
         let addresses = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        events.extend(self.dump("list addresses", addresses)?);
+        events.extend(self.dump("list addresses", addresses, message::event)?);
         Ok(events)
     }
 
@@ -55,7 +64,7 @@ impl Kernel {
     pub fn everything(&mut self) -> Result<Vec<Event>, UnderlayError> {
         let mut events = self.links()?;
         let neighbours = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
-        events.extend(self.dump("list neighbours", neighbours)?);
+        events.extend(self.dump("list neighbours", neighbours, message::event)?);
         Ok(events)
     }
 
@@ -82,7 +91,7 @@ impl Kernel {
     }
 
     /// Sends a request about each subject, many at a time, and hands each answer to `take`.
-    fn ask_each<T: Copy>(
+    pub fn ask_each<T: Copy>(
         &mut self,
         doing: &'static str,
         subjects: &[T],
@@ -113,26 +122,33 @@ impl Kernel {
         Ok(())
     }
 
-    fn dump(&mut self, doing: &'static str, request: RouteNetlinkMessage) -> Result<Vec<Event>, UnderlayError> {
+    /// All that `read` understands of a dump.
+    pub fn dump<T>(
+        &mut self,
+        doing: &'static str,
+        request: RouteNetlinkMessage,
+        read: impl Fn(&RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Vec<T>, UnderlayError> {
         for _ in 0..DUMP_TRIES {
-            if let Some(events) = self.try_dump(doing, request.clone())? {
-                return Ok(events);
+            if let Some(items) = self.try_dump(doing, request.clone(), &read)? {
+                return Ok(items);
             }
         }
         Err(UnderlayError::Incomplete { doing })
     }
 
     /// A dump; `None` where the table changed meanwhile.
-    fn try_dump(
+    fn try_dump<T>(
         &mut self,
         doing: &'static str,
         request: RouteNetlinkMessage,
-    ) -> Result<Option<Vec<Event>>, UnderlayError> {
+        read: impl Fn(&RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, UnderlayError> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut bytes = Vec::new();
         message::append(request, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, &mut bytes);
         self.send(doing, &bytes)?;
-        let (mut events, mut consistent) = (Vec::new(), true);
+        let (mut items, mut consistent) = (Vec::new(), true);
         loop {
             self.receive(doing)?;
             for received in message::split(&self.buffer) {
@@ -141,8 +157,8 @@ impl Kernel {
                 }
                 consistent &= !received.interrupted;
                 match received.content {
-                    Content::Message(inner) => events.extend(message::event(&inner)),
-                    Content::Done => return Ok(consistent.then_some(events)),
+                    Content::Message(inner) => items.extend(read(&inner)),
+                    Content::Done => return Ok(consistent.then_some(items)),
                     Content::Refused(source) => return Err(UnderlayError::Netlink { doing, source }),
                     Content::Acknowledged | Content::NextHopObject | Content::Unreadable => {}
                 }
@@ -166,7 +182,7 @@ impl Kernel {
 }
 
 /// An answer to a question about one subject; `None` for a bare acknowledgement.
-type Answer = io::Result<Option<RouteNetlinkMessage>>;
+pub type Answer = io::Result<Option<RouteNetlinkMessage>>;
 
 fn answer(content: Content) -> Answer {
     match content {

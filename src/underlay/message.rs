@@ -249,7 +249,8 @@ fn neighbour(message: &NeighbourMessage) -> Option<(Gateway, Neighbour)> {
     Some((Gateway { interface: message.header.ifindex, address: address? }, neighbour))
 }
 
-fn prefix(message: &RouteMessage) -> Option<IpNet> {
+/// Where a route leads to.
+pub fn prefix(message: &RouteMessage) -> Option<IpNet> {
     let everything = match message.header.address_family {
         AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

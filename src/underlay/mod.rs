@@ -5,9 +5,12 @@
 //! neighbours that it uses, since the kernel does not see its traffic. A route that leaves by an 802.1Q device on top of
 //! the interface is one by the interface, with a tag.
 //!
+//! `announce` is the one part that changes anything: it owns the routes to the VIPs.
+//!
 //! `message` and `kernel` speak netlink; `event` is what they hear; `state`, `neighbours`, `next_hop`, `link` and `links`
 //! know nothing of it.
 
+pub mod announce;
 mod error;
 mod event;
 mod kernel;

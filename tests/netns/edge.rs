@@ -1,14 +1,15 @@
 //! The daemon in an edge node's namespace.
 
 use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
 
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::notify::Notify;
+use super::notify::{Heard, Notify};
 use super::process::output_of;
 use super::{EDGE_V4, EDGE_V6, Metrics, Namespace, Process, SOON, wait_until};
 
@@ -64,6 +65,7 @@ pub(crate) use on_every_driver;
 pub struct Edge<'a> {
     namespace: &'a Namespace,
     process: Option<Process>,
+    heard: Heard,
     bpffs: PathBuf,
     directory: TempDir,
     /// A command that runs the daemon's, such as setpriv with its flags.
@@ -76,27 +78,43 @@ impl<'a> Edge<'a> {
         Self::start_by(&[], namespace, driver)
     }
 
+    /// The same on a node with these addresses, with more sections in its configuration.
+    pub fn start_with(
+        namespace: &'a Namespace,
+        driver: Driver,
+        addresses: (Ipv4Addr, Ipv6Addr),
+        sections: &str,
+    ) -> Self {
+        let mut edge = Self::prepare(&[], namespace);
+        edge.write_config(driver, addresses, ("", sections));
+        edge.run();
+        edge
+    }
+
     /// The same by another command, which is given the daemon's.
     pub fn start_by(wrapper: &[&str], namespace: &'a Namespace, driver: Driver) -> Self {
-        Self::configure(wrapper, namespace, driver, "")
+        let mut edge = Self::prepare(wrapper, namespace);
+        edge.write_config(driver, (EDGE_V4, EDGE_V6), ("", ""));
+        edge.run();
+        edge
     }
 
-    /// The same with more keys in the section `[underlay]`.
-    pub fn start_with(namespace: &'a Namespace, driver: Driver, underlay: &str) -> Self {
-        Self::configure(&[], namespace, driver, underlay)
+    /// Starts it with more keys in the section `[underlay]`.
+    pub fn start_over(namespace: &'a Namespace, driver: Driver, underlay: &str) -> Self {
+        let mut edge = Self::prepare(&[], namespace);
+        edge.write_config(driver, (EDGE_V4, EDGE_V6), (underlay, ""));
+        edge.run();
+        edge
     }
 
-    fn configure(wrapper: &[&str], namespace: &'a Namespace, driver: Driver, underlay: &str) -> Self {
+    fn prepare(wrapper: &[&str], namespace: &'a Namespace) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         // `ip netns exec` hides the host's /sys, and with it the usual bpffs; a mount elsewhere stays in sight.
         let bpffs = directory.path().join("bpf");
         fs::create_dir(&bpffs).expect("the directory is the test's own");
         output_of(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpffs));
         let wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
-        let mut edge = Self { namespace, process: None, bpffs, directory, wrapper };
-        edge.write_config(driver, underlay);
-        edge.run();
-        edge
+        Self { namespace, process: None, heard: Heard::default(), bpffs, directory, wrapper }
     }
 
     /// Starts the daemon (again) with the configuration as it is, and waits until it is ready.
@@ -108,6 +126,12 @@ impl<'a> Edge<'a> {
         command.arg(self.path("pointsman.toml")).env("NOTIFY_SOCKET", notify.path());
         let process = self.process.insert(Process::start(command));
         notify.wait(process, SOON).unwrap_or_else(|reason| panic!("pointsman run: {reason}"));
+        self.heard = notify.keep_hearing();
+    }
+
+    /// What it has told the service manager since it was ready.
+    pub fn notified(&self) -> Vec<String> {
+        self.heard.lines()
     }
 
     /// Applies an endpoint set, and waits until every endpoint can be reached.
@@ -137,6 +161,33 @@ impl<'a> Edge<'a> {
         Metrics::new(self.json("stats"))
     }
 
+    /// Runs a command that talks to the daemon, and answers what it said.
+    pub fn ask(&self, command: &str) -> Output {
+        output_of(&mut self.control(command))
+    }
+
+    /// Runs `pointsman cleanup`, which may fail.
+    pub fn cleanup(&self) -> Output {
+        let config = self.path("pointsman.toml");
+        let config = config.to_str().expect("a temporary path is text");
+        self.namespace.try_run(&[env!("CARGO_BIN_EXE_pointsman"), "cleanup", "--config", config])
+    }
+
+    /// SIGTERM alone; [`wait`](Self::wait) for how it ends.
+    pub fn ask_to_stop(&self) {
+        self.process.as_ref().expect("the daemon runs").signal(Signal::TERM);
+    }
+
+    /// Whether the daemon runs.
+    pub fn lives(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.ended().is_none())
+    }
+
+    /// Waits for its end, and answers how it ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.take().expect("the daemon runs").wait(SOON)
+    }
+
     /// SIGTERM, and how it ended.
     pub fn stop(&mut self) -> ExitStatus {
         self.end(Signal::TERM)
@@ -163,7 +214,7 @@ impl<'a> Edge<'a> {
         self.directory.path().join(name)
     }
 
-    fn write_config(&self, driver: Driver, underlay: &str) {
+    fn write_config(&self, driver: Driver, (v4, v6): (Ipv4Addr, Ipv6Addr), (underlay, sections): (&str, &str)) {
         let (driver, mode) = driver.keys();
         let directory = self.directory.path().display();
         let config = format!(
@@ -178,14 +229,15 @@ xdp_mode = "{mode}"
 pin = "{directory}/bpf/pointsman"
 
 [underlay]
-source_v4 = "{EDGE_V4}"
-source_v6 = "{EDGE_V6}"
+source_v4 = "{v4}"
+source_v6 = "{v6}"
 {underlay}
 
 [control]
 socket = "{directory}/control.sock"
 group = "root"
-"#
+
+{sections}"#
         );
         fs::create_dir(self.path("state")).expect("the directory is the test's own");
         fs::write(self.path("pointsman.toml"), config).expect("the directory is the test's own");

@@ -9,6 +9,7 @@
     reason = "every test binary includes this module and uses its own part of it"
 )]
 
+pub mod bird;
 mod edge;
 mod endpoint;
 mod heartbeat;
@@ -19,6 +20,7 @@ mod namespace;
 mod narrow_way;
 mod notify;
 mod process;
+mod sessions;
 mod tap;
 mod topology;
 pub mod udp;
@@ -35,6 +37,7 @@ pub use load::Load;
 pub use metrics::Metrics;
 pub use namespace::{Namespace, veth};
 pub use process::{Process, output_of};
+pub use sessions::{Asked, Sessions};
 pub use tap::Tap;
 pub use topology::{CLIENT_V4, CLIENT_V6, EDGE_V4, EDGE_V6, Topology};
 

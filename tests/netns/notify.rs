@@ -1,7 +1,10 @@
-//! The test's side of sd_notify: hears `READY=1`.
+//! The test's side of sd_notify: hears `READY=1`, and what comes after it.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::process::Process;
@@ -41,5 +44,40 @@ impl Notify {
             }
         }
         Err(format!("it was not ready within {limit:?}:\n{}", process.log()))
+    }
+
+    /// Goes on hearing, in a thread, until the answer is dropped.
+    pub fn keep_hearing(self) -> Heard {
+        let heard = Heard::default();
+        let (lines, stop) = (Arc::clone(&heard.lines), Arc::clone(&heard.stop));
+        thread::spawn(move || {
+            let mut message = [0; 4096];
+            while !stop.load(Ordering::Relaxed) {
+                let Ok(length) = self.socket.recv(&mut message) else { continue };
+                let text = String::from_utf8_lossy(&message[..length]).into_owned();
+                lines.lock().expect("no holder panics").extend(text.lines().map(str::to_owned));
+            }
+        });
+        heard
+    }
+}
+
+/// What a process has said since it was ready.
+#[derive(Default)]
+pub struct Heard {
+    lines: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Heard {
+    /// Line by line.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().expect("no holder panics").clone()
+    }
+}
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }

@@ -116,6 +116,13 @@ impl Topology {
         addresses
     }
 
+    /// A further namespace on the bridge, whose end of the link is called `role`.
+    pub fn add_neighbour(&self, role: &str, addresses: (Ipv4Addr, Ipv6Addr)) -> Namespace {
+        let namespace = Namespace::new(role);
+        self.connect(&namespace, role, addresses, 1);
+        namespace
+    }
+
     /// The namespace of the bridge, `br0`.
     pub fn fabric(&self) -> &Namespace {
         &self.fabric

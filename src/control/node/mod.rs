@@ -1,5 +1,6 @@
 //! What this node is and does, and the answers to what it is asked. Sockets and threads are elsewhere.
 
+mod announce;
 mod status;
 
 use std::collections::BTreeSet;
@@ -17,8 +18,11 @@ use crate::moment::Moment;
 use crate::publish::Publisher;
 use crate::snapshot::NextHop;
 use crate::stats::Board;
+use crate::underlay::announce::VipRoutes;
 use crate::underlay::path_mtu::{self, IcmpSocket};
 use crate::underlay::{self, Changes, Underlay, UnderlayError};
+
+use announce::Announcement;
 
 use super::lookup::{Query, explain};
 use super::protocol::{Fault, Method, PROTOCOL};
@@ -86,6 +90,7 @@ pub struct Node {
     ways: Ways,
     routers: Option<IcmpSocket>,
     gate: Box<dyn Gate>,
+    announcement: Announcement,
     store: Store,
     /// What the syncer pushed.
     set: EndpointSet,
@@ -113,6 +118,8 @@ pub struct Parts {
     pub routers: Option<IcmpSocket>,
     /// What lets packets in.
     pub gate: Box<dyn Gate>,
+    /// What announces the VIPs; none: nothing does.
+    pub routes: Option<VipRoutes>,
     /// The underlay's MTU, in bytes.
     pub underlay_mtu: u32,
 }
@@ -120,7 +127,7 @@ pub struct Parts {
 impl Node {
     /// A node with an empty set; [`restore`](Self::restore) comes next.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, facts, workers, builder, publisher, ways, routers, gate, underlay_mtu } = parts;
+        let Parts { config, facts, workers, builder, publisher, ways, routers, gate, routes, underlay_mtu } = parts;
         let store = Store::new(&config.node.state_dir);
         Self {
             config,
@@ -131,6 +138,7 @@ impl Node {
             ways,
             routers,
             gate,
+            announcement: Announcement::new(routes),
             store,
             set: EndpointSet::default(),
             underlay_mtu,
@@ -198,6 +206,8 @@ impl Node {
                 Ok(json!(explain(&query, &self.builder.snapshot())))
             }
             Method::Stats => Ok(json!(self.report())),
+            Method::Drain => self.drain(),
+            Method::Resume => self.resume(),
         }
     }
 
@@ -226,6 +236,7 @@ impl Node {
         let (services, endpoints) = (set.services.len(), set.endpoint_count());
         let changed = self.put_in_force(set, &joined)?;
         let mut warnings = self.warnings();
+        warnings.extend(self.announcement.problem().map(str::to_owned));
         // First what the set needs: with a newer set than its memories, flows would move that need not.
         let saved = self.store.save_memories(self.builder.slot_memories()).and_then(|()| self.store.save(&self.set));
         self.store_problem = saved.err().map(|error| error.to_string());
@@ -257,7 +268,7 @@ impl Node {
         Surroundings { sources, addresses: underlay::own_addresses(), underlay_mtu }
     }
 
-    /// Builds, publishes, waits for every worker, then opens the gate. Answers how many services have changed.
+    /// Builds, publishes, waits for every worker, then opens the gate and announces. Answers how many services have changed.
     fn put_in_force(&mut self, mut set: EndpointSet, joined: &EndpointSet) -> Result<usize, Fault> {
         set.services.sort_by(|a, b| a.name.cmp(&b.name));
         let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.forgotten()), wall_clock());
@@ -275,6 +286,7 @@ impl Node {
         self.publisher.sweep();
         let vips = joined.services.iter().map(|service| service.vip).collect();
         self.gate.set_vips(&vips).map_err(|reason| Fault::internal(format!("VIPs are not let in: {reason}")))?;
+        self.announcement.follow(joined);
         Ok(changed)
     }
 
@@ -345,6 +357,7 @@ impl Node {
     /// Called about once a second: keeps next hops fresh, frees what nobody reads any more.
     pub fn tick(&mut self) {
         self.follow(|underlay| underlay.tick());
+        self.announcement.tick();
         self.on_routers_readable();
         let ways_changed = self.builder.forget_old_mtus(self.now()) && self.resolve();
         let settled = self.publisher.adopted() == self.publisher.edition();
