@@ -113,10 +113,20 @@ impl VipMap {
 
     /// The service for packets whose port is not known, nor perhaps their protocol, if there is only one that can take them.
     pub fn only_service(&self, destination: u128, protocol: Option<u8>) -> Option<ServiceIndex> {
-        let vips = self.levels.iter().filter_map(|level| level.vips.get(&(destination & level.mask)));
-        let mut services = vips.flat_map(|vip| vip.services(protocol));
-        let first = services.next()?;
-        services.all(|service| service == first).then_some(first)
+        let mut only = None;
+        for vip in self.levels.iter().filter_map(|level| level.vips.get(&(destination & level.mask))) {
+            for service in vip.services(protocol) {
+                if only.is_some_and(|only| only != service) {
+                    return None;
+                }
+                only = Some(service);
+            }
+            // What is less specific gets nothing of it.
+            if vip.every.is_some() || protocol.is_some_and(|number| vip.takes_all(number)) {
+                break;
+            }
+        }
+        only
     }
 
     /// The service that a ping of the VIP belongs to where none takes ICMP: the first of the most specific VIP.
@@ -154,7 +164,16 @@ impl Vip {
         let (first, last) = protocol.map_or((0, u32::MAX), |number| (point(number, 0), point(number, u16::MAX)));
         let before = self.segments.partition_point(|segment| segment.last < first);
         let own = self.segments.iter().skip(before).take_while(move |segment| segment.first <= last);
-        own.map(|segment| segment.service).chain(self.every)
+        let left = self.every.filter(|_| protocol.is_none_or(|number| !self.takes_all(number)));
+        own.map(|segment| segment.service).chain(left)
+    }
+
+    /// Whether the segments of a protocol leave none of its ports over.
+    fn takes_all(&self, protocol: u8) -> bool {
+        let (first, last) = (point(protocol, 0), point(protocol, u16::MAX));
+        let before = self.segments.partition_point(|segment| segment.last < first);
+        let own = self.segments.iter().skip(before).take_while(|segment| segment.first <= last);
+        own.map(|segment| segment.last - segment.first + 1).sum::<u32>() == last - first + 1
     }
 
     fn find(&self, protocol: u8, port: u16) -> Option<ServiceIndex> {
@@ -297,6 +316,11 @@ mod tests {
         assert_eq!((only(Some(TCP)), only(Some(UDP)), only(Some(ICMP)), only(None)), (Some(0), Some(1), None, None));
         let map = numbered(vec![claim("192.0.2.0/24", Some(UDP), Some((53, 53)))]);
         assert_eq!(map.only_service(address("192.0.2.1"), None), Some(0));
+        let every = ("192.0.2.1/32", None, None);
+        let map = numbered(vec![claim(every.0, every.1, every.2), claim("192.0.2.0/24", None, None)]);
+        assert_eq!(map.only_service(address("192.0.2.1"), Some(UDP)), Some(0), "the address hides the prefix");
+        let map = numbered(vec![claim(every.0, Some(UDP), None), claim(every.0, every.1, every.2)]);
+        assert_eq!(map.only_service(address("192.0.2.1"), Some(UDP)), Some(0), "all of UDP hides the rest");
     }
 
     proptest::proptest! {

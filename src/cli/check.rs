@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use super::files::{listed, load_config, load_set};
 use super::offline::join_checked;
 use pointsman::control::set::check_vips;
-use pointsman::document::Problems;
+use pointsman::document::{Problem, Problems};
 use pointsman::model::EndpointSet;
 
 /// `pointsman check`
@@ -34,8 +34,12 @@ pub fn run(args: &Check) -> Result<()> {
     join_checked(&config, &EndpointSet::default())
         .map_err(|refusal| anyhow!("{}", listed(&args.config, &Problems::from(refusal))))?;
     if let (Some(path), Some(set)) = (&args.set, &set) {
-        let joined = check_vips(&config, set).and_then(|()| join_checked(&config, set));
-        joined.map_err(|refusal| anyhow!("{}", listed(path, &Problems::from(refusal))))?;
+        let refusals = [check_vips(&config, set).err(), join_checked(&config, set).err()];
+        let problems: Vec<Problem> =
+            refusals.into_iter().flatten().flat_map(|refusal| Problems::from(refusal).0).collect();
+        if !problems.is_empty() {
+            return Err(anyhow!("{}", listed(path, &Problems(problems))));
+        }
     }
     say!("{}: valid", args.config.display());
     if let (Some(path), Some(set)) = (&args.set, &set) {

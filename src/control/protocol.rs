@@ -87,10 +87,6 @@ impl Fault {
         Self { code, message: message.into(), data: None }
     }
 
-    fn at(code: i64, name: &str, problem: Problem) -> Self {
-        Self { code, message: format!("{name}: {problem}"), data: Some(problem) }
-    }
-
     /// The parameters are not what the method takes.
     pub fn invalid_params(problems: Problems) -> Self {
         Self::of(-32602, "invalid params", problems)
@@ -119,7 +115,7 @@ impl Fault {
     fn of(code: i64, name: &str, problems: Problems) -> Self {
         let more = problems.0.len().saturating_sub(1);
         let Some(first) = problems.0.into_iter().next() else { return Self::new(code, name) };
-        let mut fault = Self::at(code, name, first);
+        let mut fault = Self { code, message: format!("{name}: {first}"), data: Some(first) };
         if more > 0 {
             fault.message += &format!(" (and {more} more)");
         }
@@ -130,10 +126,10 @@ impl Fault {
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::WouldEmpty(problem) => Self::at(2, "would_empty", problem),
-            Refusal::VipNotAllowed(problem) => Self::at(3, "vip_not_allowed", problem),
-            Refusal::OwnedByConfig(problem) => Self::at(5, "owned_by_config", problem),
-            Refusal::InvalidSet(problem) => Self::at(6, "invalid_set", problem),
+            Refusal::WouldEmpty(problems) => Self::of(2, "would_empty", problems),
+            Refusal::VipNotAllowed(problems) => Self::of(3, "vip_not_allowed", problems),
+            Refusal::OwnedByConfig(problems) => Self::of(5, "owned_by_config", problems),
+            Refusal::InvalidSet(problems) => Self::of(6, "invalid_set", problems),
         }
     }
 }

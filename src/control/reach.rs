@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::set::Refusal;
 use crate::config::Config;
-use crate::document::Problem;
+use crate::document::{Problem, Problems};
 use crate::forward::SMALLEST_IPV6_MTU;
 use crate::forward::encap::{Outer, Sources};
 use crate::model::{Endpoint, EndpointSet, Service};
@@ -34,29 +34,24 @@ pub fn check(
     surroundings: &Surroundings,
 ) -> Result<(), Refusal> {
     let vips = Vips::of(joined);
+    let mut problems = Vec::new();
     for service in &joined.services {
-        let refuse = |key: &str, reason: String| Err(Refusal::InvalidSet(problem(config, set, service, key, reason)));
+        let mut refuse = |key: &str, reason: String| problems.push(problem(config, set, service, key, reason));
         if let Some(source) = surroundings.source_within(&service.vip) {
-            return refuse("vip", format!("{} holds {source}, from which this node sends", service.vip));
+            refuse("vip", format!("{} holds {source}, from which this node sends", service.vip));
         }
-        for endpoint in &service.endpoints {
-            let Endpoint { name, address, .. } = endpoint;
+        for Endpoint { name, address, .. } in &service.endpoints {
             if vips.hold(*address) {
-                return refuse(
-                    "endpoints",
-                    format!("\"{name}\" is at {address}, which is a VIP: packets would come back"),
-                );
-            }
-            if surroundings.is_own(*address) {
-                return refuse("endpoints", format!("\"{name}\" is at {address}, which is this node itself"));
-            }
-            if let Some(mtu) = surroundings.too_small_for_ipv6(service, *address) {
+                refuse("endpoints", format!("\"{name}\" is at {address}, which is a VIP: packets would come back"));
+            } else if surroundings.is_own(*address) {
+                refuse("endpoints", format!("\"{name}\" is at {address}, which is this node itself"));
+            } else if let Some(mtu) = surroundings.too_small_for_ipv6(service, *address) {
                 let what = format!("leaves {mtu} of {} bytes", surroundings.underlay_mtu);
-                return refuse("encap", format!("{what} to \"{name}\"; IPv6 needs {SMALLEST_IPV6_MTU} (RFC 7676)"));
+                refuse("encap", format!("{what} to \"{name}\"; IPv6 needs {SMALLEST_IPV6_MTU} (RFC 7676)"));
             }
         }
     }
-    Ok(())
+    if problems.is_empty() { Ok(()) } else { Err(Refusal::InvalidSet(Problems(problems))) }
 }
 
 impl Surroundings {
@@ -127,7 +122,7 @@ mod tests {
         let addresses = BTreeSet::from([IpAddr::from([192, 0, 2, 99])]);
         let surroundings = Surroundings { sources: Sources { v4: None, v6: Some(v6) }, addresses, underlay_mtu };
         check(&config, &set, &joined, &surroundings).err().map(|refusal| match refusal {
-            Refusal::InvalidSet(problem) => format!("{}: {}", problem.path, problem.reason),
+            Refusal::InvalidSet(Problems(all)) => format!("{}: {}", all[0].path, all[0].reason),
             other => panic!("another refusal: {other:?}"),
         })
     }

@@ -3,20 +3,20 @@
 use crate::config::Config;
 use crate::document::{Problem, Problems};
 use crate::endpoint_set::claims_of;
-use crate::model::{EndpointSet, Service};
+use crate::model::{EndpointSet, Service, VipText};
 use std::collections::HashMap;
 
 /// Why a valid set is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// A service would lose its last endpoint.
-    WouldEmpty(Problem),
+    WouldEmpty(Problems),
     /// A VIP is not within `control.vip_allow`.
-    VipNotAllowed(Problem),
+    VipNotAllowed(Problems),
     /// A service of the config has this name or matches the same packets.
-    OwnedByConfig(Problem),
+    OwnedByConfig(Problems),
     /// Packets cannot get where the set sends them.
-    InvalidSet(Problem),
+    InvalidSet(Problems),
 }
 
 fn problem(index: usize, key: &str, reason: String) -> Problem {
@@ -31,15 +31,19 @@ pub fn join(config: &Config, set: &EndpointSet) -> Result<EndpointSet, Refusal> 
         .iter()
         .flat_map(|own| claims_of(own).into_iter().map(|claim| (claim, own.name.as_str())))
         .collect();
+    let mut problems = Vec::new();
     for (index, service) in set.services.iter().enumerate() {
         if names.contains_key(service.name.as_str()) {
             let reason = format!("\"{}\" is a service of the config", service.name);
-            return Err(Refusal::OwnedByConfig(problem(index, "name", reason)));
+            problems.push(problem(index, "name", reason));
         }
         if let Some(owner) = claims_of(service).iter().find_map(|claim| claims.get(claim)) {
             let reason = format!("\"{}\" matches the same packets as \"{owner}\" of the config", service.name);
-            return Err(Refusal::OwnedByConfig(problem(index, "vip", reason)));
+            problems.push(problem(index, "vip", reason));
         }
+    }
+    if !problems.is_empty() {
+        return Err(Refusal::OwnedByConfig(Problems(problems)));
     }
     let mut services: Vec<Service> = config.services.iter().chain(&set.services).cloned().collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));
@@ -50,14 +54,12 @@ pub fn join(config: &Config, set: &EndpointSet) -> Result<EndpointSet, Refusal> 
 pub fn check_vips(config: &Config, set: &EndpointSet) -> Result<(), Refusal> {
     let Some(allowed) = &config.control.vip_allow else { return Ok(()) };
     let outside = |service: &Service| !allowed.iter().any(|prefix| prefix.contains(&service.vip));
-    match set.services.iter().position(outside) {
-        None => Ok(()),
-        Some(index) => {
-            let vip = crate::model::VipText(&set.services[index].vip).to_string();
-            let reason = format!("{vip} is not within control.vip_allow of this node");
-            Err(Refusal::VipNotAllowed(problem(index, "vip", reason)))
-        }
-    }
+    let services = set.services.iter().enumerate().filter(|(_, service)| outside(service));
+    let problems = services.map(|(index, service)| {
+        problem(index, "vip", format!("{} is not within control.vip_allow of this node", VipText(&service.vip)))
+    });
+    let problems: Vec<Problem> = problems.collect();
+    if problems.is_empty() { Ok(()) } else { Err(Refusal::VipNotAllowed(Problems(problems))) }
 }
 
 /// Refuses a set that takes a service from some endpoints to none.
@@ -73,7 +75,7 @@ pub fn check_emptied(before: &EndpointSet, set: &EndpointSet) -> Result<(), Refu
             let name = &set.services[index].name;
             let reason =
                 format!("\"{name}\" would lose all {} endpoints; allow_empty: true permits it", had[name.as_str()]);
-            Err(Refusal::WouldEmpty(problem(index, "endpoints", reason)))
+            Err(Refusal::WouldEmpty(Problems(vec![problem(index, "endpoints", reason)])))
         }
     }
 }
@@ -82,10 +84,10 @@ pub fn check_emptied(before: &EndpointSet, set: &EndpointSet) -> Result<(), Refu
 impl From<Refusal> for Problems {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::WouldEmpty(problem)
-            | Refusal::VipNotAllowed(problem)
-            | Refusal::OwnedByConfig(problem)
-            | Refusal::InvalidSet(problem) => Self(vec![problem]),
+            Refusal::WouldEmpty(problems)
+            | Refusal::VipNotAllowed(problems)
+            | Refusal::OwnedByConfig(problems)
+            | Refusal::InvalidSet(problems) => problems,
         }
     }
 }
@@ -108,15 +110,17 @@ mod tests {
         let names = join(&config, &set).map(|set| set.services.into_iter().map(|s| s.name).collect::<Vec<_>>());
         assert_eq!(names, Ok(vec!["dns".to_owned(), "web".to_owned()]));
         let (config, set) = parts(r#"{"name":"dns","vip":"203.0.113.1"}"#);
-        assert!(matches!(join(&config, &set), Err(Refusal::OwnedByConfig(p)) if p.path == "services[0].name"));
+        assert!(matches!(join(&config, &set), Err(Refusal::OwnedByConfig(p)) if p.0[0].path == "services[0].name"));
         let (config, set) = parts(r#"{"name":"x","vip":"203.0.113.53","protocol":"udp"}"#);
-        assert!(matches!(join(&config, &set), Err(Refusal::OwnedByConfig(p)) if p.path == "services[0].vip"));
+        assert!(matches!(join(&config, &set), Err(Refusal::OwnedByConfig(p)) if p.0[0].path == "services[0].vip"));
     }
 
     #[test]
     fn a_syncer_claims_only_what_it_may() {
         let (config, set) = parts(r#"{"name":"a","vip":"203.0.113.1"},{"name":"b","vip":"203.0.112.0/23"}"#);
-        assert!(matches!(check_vips(&config, &set), Err(Refusal::VipNotAllowed(p)) if p.path == "services[1].vip"));
+        assert!(
+            matches!(check_vips(&config, &set), Err(Refusal::VipNotAllowed(p)) if p.0[0].path == "services[1].vip")
+        );
     }
 
     #[test]

@@ -89,6 +89,7 @@ pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Flows, no
     }
     let service = match select::find_service(&packet, snapshot) {
         Ok(Some(service)) => service,
+        Ok(None) if has_come_back(&packet, snapshot) => return Verdict::Dropped(DropReason::Loop, None),
         Ok(None) => return Verdict::Passed,
         Err(reason) => return Verdict::Dropped(reason, None),
     };

@@ -83,6 +83,7 @@ impl Packet {
         let ip = addressed.family.read(bytes)?;
         let mut packet = Self::new(&ip, addressed);
         let upper = bytes.get(packet.header_len..packet.total_len).ok_or(DropReason::Truncated)?;
+        packet.check_fragment()?;
         if packet.is_later_fragment() {
             packet.is_flow_known = !hides_flow(packet.family, ip.protocol);
         } else {
@@ -151,6 +152,17 @@ impl Packet {
     pub fn upper<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         let start = self.ethernet.header_len();
         frame.get(start + self.header_len..start + self.total_len).unwrap_or_default()
+    }
+
+    /// Refuses a part that can be put together with no other: one that is not the last has whole units of eight bytes, and
+    /// none reaches beyond the longest packet (RFC 791 section 3.2, RFC 8200 section 4.5).
+    fn check_fragment(&self) -> Result<(), DropReason> {
+        let Some(fragment) = self.fragment else { return Ok(()) };
+        // Extension headers have whole units of eight, too.
+        let unit_len = if self.family == Family::V4 { self.total_len - self.header_len } else { self.total_len };
+        let end = usize::from(fragment.offset) + self.total_len - self.header_len;
+        let contradicts = fragment.more && !unit_len.is_multiple_of(8) || end > usize::from(u16::MAX);
+        if contradicts { Err(DropReason::Malformed) } else { Ok(()) }
     }
 
     /// Whether it is a part of a larger packet, and not the first.

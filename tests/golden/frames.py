@@ -27,7 +27,9 @@ MAC, ROUTER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:fd"
 BROADCAST_MAC, MULTICAST_MAC = "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"
 CLIENT4, CLIENT6 = "198.18.0.7", "2001:db8:c::7"
 ROUTER4, ROUTER6 = "198.19.9.9", "2001:db8:d::9"
-CANNOT_SEND4, CANNOT_SEND6 = ("0.0.0.0", "224.0.0.1", "255.255.255.255"), ("::", "ff02::1")
+# Nobody elsewhere has these (RFC 1122, section 3.2.1.3).
+CANNOT_SEND4 = ("0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255")
+CANNOT_SEND6 = ("::", "::1", "ff02::1")
 
 
 def ether(inner, vlan=None, src=ROUTER_MAC, dst=MAC, ethertype=None):

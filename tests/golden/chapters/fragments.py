@@ -154,7 +154,19 @@ def headers_of_the_first():
     forwarded("a later one without", ip4(vip("dns"), proto=17, id=165, frag=5) / Raw(bytes(9)), "dns", DNS)
 
 
+def that_fit_no_other():
+    """Parts but the last have whole units of eight bytes, and no packet is longer than 65,535 (RFC 791, RFC 8200)."""
+    odd = ip4(vip("dns"), proto=17, id=170, frag=5, flags="MF") / Raw(bytes(33))
+    dropped("a part in the middle of 33 bytes", odd, "malformed")
+    odd = to("dns6") / IPv6ExtHdrFragment(offset=5, m=1, id=170, nh=17) / Raw(bytes(33))
+    dropped("a part in the middle of 33 bytes, IPv6", odd, "malformed")
+    dropped("a part behind byte 65,535", ip4(vip("dns"), proto=17, id=171, frag=8190) / Raw(bytes(16)), "malformed")
+    late = to("dns6") / IPv6ExtHdrFragment(offset=8190, m=0, id=171, nh=17) / Raw(bytes(16))
+    dropped("a part behind byte 65,535, IPv6", late, "malformed")
+
+
 CHAPTER = (
+    that_fit_no_other,
     later_ones_follow,
     of_the_same_packet_only,
     for_ten_seconds,

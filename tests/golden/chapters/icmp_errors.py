@@ -70,6 +70,17 @@ def follows(description, service, quote, flow=(6, 40001, 80), client=None, **mor
     forwarded(description, packet, service, flow, client or (CLIENT6 if is6(service) else CLIENT4), **more)
 
 
+def about_an_endpoints_ping_reply():
+    """Also where no service takes ICMP, and `echo` has sent the ping to an endpoint."""
+    for service, answer, number in (
+        ("echo-forward", ICMP(type=0, id=77, seq=3), 1),
+        ("echo-forward6", ICMPv6EchoReply(id=77, seq=3), 58),
+    ):
+        quote = from_vip(service) / answer / Raw(bytes(40))
+        follows(f"an error about an endpoint's ping reply: {service}", service, quote, flow=(number, 0, 0))
+    no_service("an error about the node's own ping reply", error("web", from_vip("web") / ICMP(type=0, id=77, seq=3)))
+
+
 def by_the_quoted_flow():
     for number, code in KINDS4:
         follows(f"an ICMP error of type {number}, code {code}", "web", reply("web"), kind=(number, code))
@@ -199,6 +210,7 @@ def quotes_that_do_not_fit():
 
 
 CHAPTER = (
+    about_an_endpoints_ping_reply,
     by_the_quoted_flow,
     by_whoever_is_allowed,
     by_little_that_is_quoted,

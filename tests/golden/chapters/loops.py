@@ -3,7 +3,7 @@
 from scapy.all import GRE, IP, UDP, IPv6, Raw
 
 from frames import CLIENT4, CLIENT6, is6, ping, tcp, to, udp
-from table import dropped, forwarded
+from table import dropped, forwarded, passed
 
 NODE4, NODE6 = "192.0.2.1", "2001:db8:51b::1"
 INSIDE = IP(src=CLIENT4, dst="203.0.113.9") / UDP(sport=1, dport=2)
@@ -38,4 +38,13 @@ def loops():
         dropped(f"GRE from an outer source of a prefix: {service}", packet, "loop", config="entropy.toml")
 
 
-CHAPTER = (loops,)
+def outer_packets_themselves():
+    """What the network sends back is addressed to the endpoint, not to a VIP."""
+    six = IPv6(src=NODE6, dst="2001:db8:10::a") / GRE() / INSIDE
+    four = IP(src=NODE4, dst="198.51.100.10") / GRE() / INSIDE
+    for packet, family in ((six, "IPv6"), (four, "IPv4")):
+        dropped(f"an outer packet that comes back, {family}", packet, "loop", service=None)
+    passed("the host's own TCP that comes back is the kernel's", IP(src=NODE4, dst="198.51.100.10") / tcp())
+
+
+CHAPTER = (loops, outer_packets_themselves)

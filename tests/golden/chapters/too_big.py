@@ -1,6 +1,6 @@
 """Packets that do not fit: who gets an answer, which, how many; and IPv4 in parts."""
 
-from scapy.all import ICMP, IP, TCP, ICMPv6DestUnreach, ICMPv6PacketTooBig, IPOption_NOP, IPOption_RR, IPv6, Raw
+from scapy.all import ICMP, IP, TCP, ICMPv6DestUnreach, ICMPv6Unknown, ICMPv6PacketTooBig, IPOption_NOP, IPOption_RR, IPv6, Raw
 from scapy.utils import checksum
 
 from encapsulation import overhead
@@ -122,6 +122,11 @@ def who_gets_no_answer():
         silent(f"no answer to an ICMP error: {service}", to(service, src=router, **whole(service)) / kind / Raw(quoted))
         for source in CANNOT_SEND6 if six else CANNOT_SEND4:
             silent(f"no answer to {source}: {service}", of_length(1500, service, src=source, **whole(service)))
+    for kind in (5, 100, 127, 137):
+        error = to("any6", src=ROUTER6) / ICMPv6Unknown(type=kind) / Raw(bytes(1460))
+        silent(f"no answer to an ICMPv6 error or redirect of type {kind}", error)
+    redirect = to("any", src=ROUTER4, flags="DF") / ICMP(type=5, code=1, gw=ROUTER4) / Raw(bytes(1460))
+    silent("no answer to an ICMP redirect", redirect)
     for mac in (BROADCAST_MAC, "01:00:5e:00:00:01"):
         silent(f"no answer to IPv4 in a frame to {mac}", of_length(1500, "any", flags="DF"), mac)
     later = ip4(vip("by-client"), proto=17, id=313, frag=100) / Raw(bytes(1460))
