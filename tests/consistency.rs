@@ -1,0 +1,54 @@
+//! The promises of section 7 of the contract, by the simulator of `bench/consistency` with few flows: what a change of
+//! endpoints breaks, and what is tracked for it.
+
+#[path = "../bench/consistency/simulator/mod.rs"]
+mod simulator;
+
+use simulator::run::{Outcome, run};
+use simulator::scenarios::all;
+
+const FLOWS: usize = 20_000;
+
+/// Runs one and has it keep its promises.
+fn check(name: &str) -> Outcome {
+    let scenario = all().into_iter().find(|scenario| scenario.name == name).expect("a scenario of this name");
+    let outcome = run(&scenario, FLOWS, |_| ());
+    let missed: Vec<String> = scenario.musts.iter().filter_map(|must| must.missed(&outcome)).collect();
+    assert!(missed.is_empty(), "{name}: {}", missed.join(", "));
+    outcome
+}
+
+macro_rules! scenarios {
+    ($($test:ident: $name:literal,)+) => { $(
+        #[test]
+        fn $test() {
+            check($name);
+        }
+    )+ };
+}
+
+scenarios! {
+    a_rolling_update_breaks_no_flow: "rolling",
+    nor_does_it_under_a_flood: "rolling-flood",
+    nor_where_tables_change_their_size: "rolling-resized",
+    one_endpoint_replaced_tracks_few: "replace-one",
+    more_endpoints_break_no_flow: "scale-up",
+    nor_in_default_tables: "scale-up-default",
+    nor_in_larger_ones: "scale-up-resized",
+    the_loss_of_an_endpoint_breaks_no_flow_of_others: "loss",
+    changes_within_a_window_break_no_flow: "twice",
+    a_node_with_the_same_history_keeps_older_flows: "takeover",
+    a_node_without_history_does_too: "takeover-new",
+    also_where_the_table_has_grown: "takeover-resized",
+}
+
+#[test]
+fn the_simulator_sees_what_maglev_alone_breaks_and_what_rare_speakers_lose() {
+    let outcome = check("rolling-rare");
+    let [own, maglev, full] = outcome.fates.map(|fates| fates.broken);
+    assert!(own < maglev / 10 && full == 0, "{own} broken, {maglev} by Maglev alone, {full} by full tracking");
+    assert_eq!(
+        outcome.fates,
+        run(&all().into_iter().find(|s| s.name == "rolling-rare").expect("there"), FLOWS, |_| ()).fates
+    );
+}
