@@ -40,23 +40,26 @@ pub struct Version {
 impl Version {
     /// The version of a service as it is.
     pub fn of(service: &Service) -> Self {
-        Self::with(service, Endpoint::table_weight)
+        let size = table_size(service, service.endpoints.len());
+        Self::with(service, size, Endpoint::table_weight)
     }
 
     /// The version that was in force before, as far as the service itself shows it: with endpoints that drain now, and
-    /// without those that have come within a window (section 7 of the contract).
+    /// without those that have come within a window (section 7 of the contract). A default size was that of the endpoints
+    /// that there were.
     pub fn before(service: &Service, window: Second, now: Second) -> Self {
         let is_old =
             |endpoint: &Endpoint| endpoint.since.is_none_or(|since| since.0 + i64::from(window) < i64::from(now));
-        Self::with(service, |endpoint| match endpoint.effective_state() {
+        let is_new = |endpoint: &&Endpoint| endpoint.effective_state() == State::Active && !is_old(endpoint);
+        let count = service.endpoints.len() - service.endpoints.iter().filter(is_new).count();
+        Self::with(service, table_size(service, count), |endpoint| match endpoint.effective_state() {
             State::Active if is_old(endpoint) => endpoint.weight,
             State::Draining => endpoint.weight.max(1),
             _ => 0,
         })
     }
 
-    fn with(service: &Service, weight: impl Fn(&Endpoint) -> u16) -> Self {
-        let size = service.table_size.unwrap_or_else(|| maglev::default_size(service.endpoints.len()));
+    fn with(service: &Service, size: u32, weight: impl Fn(&Endpoint) -> u16) -> Self {
         let endpoints = service.endpoints.iter().map(|endpoint| (endpoint.name.clone(), weight(endpoint)));
         Self { size, endpoints: endpoints.filter(|(_, weight)| *weight > 0).collect() }
     }
@@ -70,6 +73,11 @@ impl Version {
     fn names(&self) -> Vec<&str> {
         self.endpoints.iter().map(|(name, _)| name.as_str()).collect()
     }
+}
+
+/// Slots of a service's table while it has so many endpoints.
+fn table_size(service: &Service, endpoints: usize) -> u32 {
+    service.table_size.unwrap_or_else(|| maglev::default_size(endpoints))
 }
 
 /// The slot memories of one service.
@@ -369,5 +377,18 @@ mod tests {
         let names = |version: Version| version.endpoints.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names(Version::before(&set.services[0], WINDOW, 700)), ["leaving", "old", "older"]);
         assert_eq!(names(Version::of(&set.services[0])), ["new", "old", "older"]);
+    }
+
+    #[test]
+    fn a_default_table_had_the_size_for_the_endpoints_that_there_were() {
+        let old = (0..10).map(|n| format!(r#"{{"name":"old-{n}","address":"192.0.2.{n}","state":"draining"}}"#));
+        let new =
+            (0..10).map(|n| format!(r#"{{"name":"new-{n}","address":"192.0.2.1{n}","since":"1970-01-01T00:10:00Z"}}"#));
+        let endpoints = old.chain(new).collect::<Vec<_>>().join(",");
+        let set = format!(r#"{{"services":[{{"name":"s","vip":"203.0.113.1","endpoints":[{endpoints}]}}]}}"#);
+        let set = crate::endpoint_set::parse(&set).expect("valid");
+        assert_eq!(Version::of(&set.services[0]).size, maglev::default_size(20));
+        assert_eq!(Version::before(&set.services[0], WINDOW, 700).size, maglev::default_size(10));
+        assert_ne!(maglev::default_size(20), maglev::default_size(10));
     }
 }
