@@ -46,7 +46,7 @@ scenarios! {
 fn the_simulator_sees_what_maglev_alone_breaks_and_what_rare_speakers_lose() {
     let outcome = check("rolling-rare");
     let [own, maglev, full] = outcome.fates.map(|fates| fates.broken);
-    assert!(own < maglev / 10 && full == 0, "{own} broken, {maglev} by Maglev alone, {full} by full tracking");
+    assert!(own > 0 && own < maglev / 10, "{own} broken, {maglev} by Maglev alone, {full} by full tracking");
     assert_eq!(
         outcome.fates,
         run(&all().into_iter().find(|s| s.name == "rolling-rare").expect("there"), FLOWS, |_| ()).fates

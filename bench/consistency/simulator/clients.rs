@@ -89,7 +89,8 @@ impl Clients {
         self.flows.len()
     }
 
-    /// The places of the flows that speak in this second. Each is to [`speak`](Self::speak).
+    /// The places of the flows that speak in this second. Each is to [`speak`](Self::speak); then there may be more that
+    /// speak again in the same second.
     pub fn due(&mut self, second: u32) -> Vec<u32> {
         std::mem::take(&mut self.schedule[second as usize % HORIZON])
     }
@@ -118,7 +119,7 @@ impl Clients {
     fn next_packet(&mut self, flow: &Flow, second: u32) -> u32 {
         // The handshake ends, or an answer is confirmed, at once.
         if flow.is_new {
-            return second + 1;
+            return second;
         }
         let (least, most) = if flow.speaks_rarely { LONG_SILENCE } else { SILENCE };
         (second + least + self.random.below(most - least)).min(flow.ends.max(second + 1))

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::clients::{Flow, Part};
 use super::endpoints::{Endpoints, Number};
+use super::node::WINDOW;
 
 /// How many there are.
 pub const METHODS: usize = 3;
@@ -88,7 +89,8 @@ impl FullTracking {
 pub struct Fates {
     /// Sent to another endpoint although their own was still there.
     pub broken: u64,
-    /// Those of the broken ones that had begun before the first change.
+    /// Those of the broken ones that had begun before the first change, and that the node in force had heard before a
+    /// window had passed since: what slots remember lasts no longer.
     pub older_broken: u64,
     /// Sent to another endpoint since their own was not there any more.
     pub lost: u64,
@@ -97,6 +99,8 @@ pub struct Fates {
 #[derive(Clone, Copy, Default)]
 struct Record {
     flow: u64,
+    /// When the last packet came, in seconds.
+    seen: u32,
     first: [Option<Number>; METHODS],
     is_over: [bool; METHODS],
 }
@@ -105,6 +109,8 @@ struct Record {
 pub struct Judge {
     /// When the first change comes, in seconds.
     change: u32,
+    /// Since when the node in force hears the flows.
+    hears_since: u32,
     /// By place among the clients' flows.
     records: Vec<Record>,
     /// By method.
@@ -114,16 +120,29 @@ pub struct Judge {
 impl Judge {
     /// Watches so many flows at a time.
     pub fn new(flows: usize, change: u32) -> Self {
-        Self { change, records: vec![Record::default(); flows], fates: Default::default() }
+        Self { change, hears_since: 0, records: vec![Record::default(); flows], fates: Default::default() }
     }
 
-    /// A packet of a flow has gone to these endpoints, by method.
-    pub fn saw(&mut self, (place, flow): (u32, &Flow), went: [Option<Number>; METHODS], endpoints: &Endpoints) {
+    /// Another node is in force.
+    pub fn take_over(&mut self, second: u32) {
+        self.hears_since = second;
+    }
+
+    /// At this second a packet of a flow has gone to these endpoints, by method.
+    pub fn saw(
+        &mut self,
+        second: u32,
+        (place, flow): (u32, &Flow),
+        went: [Option<Number>; METHODS],
+        endpoints: &Endpoints,
+    ) {
         let record = &mut self.records[place as usize];
         if record.flow != flow.number {
-            *record = Record { flow: flow.number, first: went, is_over: [false; METHODS] };
+            *record = Record { flow: flow.number, seen: second, first: went, is_over: [false; METHODS] };
             return;
         }
+        let heard = std::mem::replace(&mut record.seen, second) >= self.hears_since;
+        let is_older = flow.begins < self.change && (heard || second < self.change + WINDOW);
         for (method, fates) in self.fates.iter_mut().enumerate() {
             if record.is_over[method] || went[method] == record.first[method] {
                 continue;
@@ -131,7 +150,7 @@ impl Judge {
             record.is_over[method] = true;
             if record.first[method].is_some_and(|first| endpoints.lives(first)) {
                 fates.broken += 1;
-                fates.older_broken += u64::from(flow.begins < self.change);
+                fates.older_broken += u64::from(is_older);
             } else {
                 fates.lost += 1;
             }
