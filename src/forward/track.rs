@@ -15,6 +15,9 @@ use crate::wire::{quic, tcp};
 /// Entries of a bucket: one cache line.
 const WAYS: usize = 4;
 
+/// Seconds within which a client's second packet follows its SYN.
+const HANDSHAKE: u32 = 1;
+
 /// What is known of a flow: that decides how long it may be silent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -224,10 +227,14 @@ impl Tracked {
         let places = self.places(hash);
         let lifetimes = self.lifetimes;
         let is_free = move |entry: Entry| !lifetimes.is_alive(entry, now);
-        // What a flood of SYNs fills is as good as free, so it ends here without a longer search.
-        let is_spare = move |entry: Entry| is_free(entry) || entry.stage() == Stage::New && !entry.is_confirmed();
+        // What a flood of SYNs fills is as good as free, but first what no handshake can be waiting for.
+        let is_spare = move |entry: Entry| is_free(entry) || entry.stage() == Stage::New;
+        let is_stale = move |entry: Entry| is_spare(entry) && entry.seen + HANDSHAKE < now;
+        // All but the last but one look at the same ten cache lines.
         self.way_in(places, is_free)
             .or_else(|| self.make_way_in(places, is_free))
+            .or_else(|| self.way_in(places, is_stale))
+            .or_else(|| self.make_way_in(places, is_stale))
             .or_else(|| self.way_in(places, is_spare))
             .or_else(|| self.make_way_in(places, is_spare))
             .or_else(|| self.make_way_twice(places[0], is_spare))
