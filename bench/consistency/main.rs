@@ -5,8 +5,8 @@ mod report;
 mod simulator;
 
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Parser;
@@ -53,20 +53,25 @@ fn run_all(scenarios: &[Scenario], flows: usize) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let outcomes: Vec<Mutex<Option<Outcome>>> = scenarios.iter().map(|_| Mutex::default()).collect();
     let work = || {
-        while let Some(scenario) = scenarios.get(next.load(Ordering::Relaxed)) {
+        loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(scenario) = scenarios.get(at) else { return };
-            let start = Instant::now();
-            let outcome = run(scenario, flows, |second| {
-                if second % 300 == 0 {
-                    eprintln!("{:>16}: second {second} of {}", scenario.name, scenario.end);
-                }
-            });
-            eprintln!("{:>16}: done in {:.1} s", scenario.name, start.elapsed().as_secs_f64());
-            *outcomes[at].lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
+            let outcome = run_one(scenario, flows);
+            *outcomes[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     std::thread::scope(|scope| (0..cores).for_each(|_| _ = scope.spawn(work)));
-    outcomes.into_iter().filter_map(|outcome| outcome.into_inner().unwrap_or_else(|p| p.into_inner())).collect()
+    outcomes.into_iter().filter_map(|outcome| outcome.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+}
+
+fn run_one(scenario: &Scenario, flows: usize) -> Outcome {
+    let start = Instant::now();
+    let outcome = run(scenario, flows, |second| {
+        if second % 300 == 0 {
+            eprintln!("{:>16}: second {second} of {}", scenario.name, scenario.end);
+        }
+    });
+    eprintln!("{:>16}: done in {:.1} s", scenario.name, start.elapsed().as_secs_f64());
+    outcome
 }

@@ -28,9 +28,6 @@ pub fn print(scenario: &Scenario, outcome: &Outcome) -> usize {
             fates.broken, fates.lost
         );
     }
-    if let Some(quiet) = outcome.quiet {
-        println!("  pointsman asked nothing but its table again {quiet} s after the first change");
-    }
     let missed: Vec<String> = scenario.musts.iter().filter_map(|must| must.missed(outcome)).collect();
     missed.iter().for_each(|what| println!("  MISSED: {what}"));
     missed.len()

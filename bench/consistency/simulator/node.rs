@@ -120,9 +120,4 @@ impl Node {
     pub fn tracked(&self) -> u64 {
         self.builder.tracked_flows(self.entry())
     }
-
-    /// Whether it asks more than its table for some flows.
-    pub fn hands_over(&self) -> bool {
-        self.entry().handover.is_some()
-    }
 }

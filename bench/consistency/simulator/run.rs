@@ -1,6 +1,6 @@
 //! One scenario from its start to its end.
 
-use super::clients::{Clients, Flow, Part};
+use super::clients::{ARRIVAL, Clients, Flow, Part};
 use super::endpoints::Endpoints;
 use super::methods::{Fates, FullTracking, Judge, METHODS};
 use super::node::{BATCH, Node};
@@ -27,8 +27,6 @@ pub struct Outcome {
     pub tracked: [[u64; 3]; METHODS],
     /// Flows that pointsman has room for.
     pub room: u64,
-    /// When pointsman asked nothing but its table again, in seconds, if it did.
-    pub quiet: Option<u32>,
 }
 
 /// A scenario while it runs.
@@ -80,7 +78,6 @@ impl<'a> Run<'a> {
             fates: Default::default(),
             tracked: Default::default(),
             room: (room(flows).div_ceil(4).next_power_of_two() * 4) as u64,
-            quiet: None,
         };
         Self {
             scenario,
@@ -116,8 +113,13 @@ impl<'a> Run<'a> {
             spoken += self.speak(&again, second);
         }
         self.forward(now);
-        self.full.flood(spoken * u64::from(self.scenario.flood), now);
-        self.note_peak(second);
+        self.full.flood(spoken * u64::from(self.flood(second)), now);
+        self.note_peak();
+    }
+
+    /// Forged SYNs for each packet of a client: none while all flows begin at once, which would be a flood of its own.
+    fn flood(&self, second: u32) -> u32 {
+        if second < ARRIVAL { 0 } else { self.scenario.flood }
     }
 
     /// Sends the packets of these flows, and the flood between them; answers how many packets the flows had.
@@ -125,7 +127,7 @@ impl<'a> Run<'a> {
         for place in places {
             let (flow, part) = self.clients.speak(*place, second);
             self.send(Client::of(flow.number).frame(part), Some((*place, flow, part)), START + second);
-            for _ in 0..self.scenario.flood {
+            for _ in 0..self.flood(second) {
                 let frame = Client::forged(&mut self.forged).frame(Part::Syn);
                 self.send(frame, None, START + second);
             }
@@ -184,12 +186,9 @@ impl<'a> Run<'a> {
         self.outcome.tracked[2][at] = self.full.tracked();
     }
 
-    fn note_peak(&mut self, second: u32) {
+    fn note_peak(&mut self) {
         let peak = &mut self.outcome.tracked[0][1];
         *peak = self.node.tracked().max(*peak);
-        if second >= self.scenario.first_change() && self.outcome.quiet.is_none() && !self.node.hands_over() {
-            self.outcome.quiet = Some(second - self.scenario.first_change());
-        }
     }
 
     fn finish(mut self) -> Outcome {

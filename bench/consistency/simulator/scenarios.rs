@@ -130,6 +130,7 @@ pub fn all() -> Vec<Scenario> {
     vec![
         Scenario {
             flood: 10,
+            end: UPDATE + ROLLING + DRAINING - 60,
             ..Scenario::rolling("rolling-flood", "all of 50 endpoints replaced, under a SYN flood", 50)
         },
         Scenario::rolling("rolling", "all of 50 endpoints replaced within 5 minutes", 50),
