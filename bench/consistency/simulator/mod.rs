@@ -6,5 +6,6 @@ pub mod methods;
 pub mod node;
 pub mod packets;
 pub mod random;
+pub mod report;
 pub mod run;
 pub mod scenarios;

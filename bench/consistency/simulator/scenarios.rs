@@ -38,7 +38,7 @@ pub enum Must {
 
 impl Must {
     /// Why it is missed, if it is.
-    pub fn missed(self, outcome: &Outcome) -> Option<String> {
+    fn missed(self, outcome: &Outcome) -> Option<String> {
         let [own, _, full] = outcome.fates;
         let [before, peak, _] = outcome.tracked[0];
         let share = peak as f64 / outcome.at_once as f64;
@@ -104,6 +104,11 @@ impl Scenario {
         let takeover = Some((UPDATE + ROLLING / 2, history));
         let musts = vec![Must::TrackNothingBefore, Must::BreakNoneOlder, Must::BreakFewerThanFullTracking];
         Self { takeover, musts, ..Self::rolling(name, story, endpoints) }
+    }
+
+    /// What must have come of it and has not.
+    pub fn missed(&self, outcome: &Outcome) -> Vec<String> {
+        self.musts.iter().filter_map(|must| must.missed(outcome)).collect()
     }
 
     /// When the first change comes, in seconds.
