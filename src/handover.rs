@@ -2,7 +2,7 @@
 //! control side, for a window from each change; pure: the time comes from outside.
 //!
 //! A memory belongs to a part of all flow hashes, not to a slot of the table in force: a table of another size has other
-//! slots. So it is kept in the slots of the table that was in force before the change, in a layer for each size.
+//! slots. So it is kept in the slots of the table that was in force before the change, in layers of one size each.
 
 use std::collections::HashMap;
 
@@ -84,7 +84,7 @@ fn table_size(service: &Service, endpoints: usize) -> u32 {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memories {
-    /// Those of earlier changes first: the first memory of a flow is kept.
+    /// Those of earlier changes first: the first memory of a flow is kept. A slot is remembered in one layer of its size.
     layers: Vec<Layer>,
 }
 
@@ -138,31 +138,32 @@ impl Memories {
         let stays = |slot: usize, had: Index| {
             same_size && place[usize::from(had)].is_some_and(|now| after.slots.get(slot) == Some(&now))
         };
-        let changed = before.slots.iter().copied().enumerate().filter(|(slot, had)| !stays(*slot, *had));
+        let alike: Vec<&Layer> = self.layers.iter().filter(|layer| layer.size == before.size).collect();
+        let remembers = |slot: usize| alike.iter().any(|layer| layer.slots[slot] != NONE);
+        let changed = before.slots.iter().copied().enumerate();
+        let changed = changed.filter(|(slot, had)| !stays(*slot, *had) && !remembers(*slot));
         let changed: Vec<(usize, Index)> = changed.collect();
         if changed.is_empty() {
             return;
         }
-        let layer = self.layer(before.size);
+        let layer = self.newest_layer(before.size);
         let mut numbers: Vec<Option<Index>> = vec![None; before.names.len()];
         for (slot, had) in changed {
             let had = usize::from(had);
-            if layer.slots[slot] == NONE {
-                let number = numbers[had].or_else(|| layer.number(before.names[had]));
-                numbers[had] = number;
-                layer.slots[slot] = number.unwrap_or(NONE);
-                layer.until[slot] = until;
-            }
+            let number = numbers[had].or_else(|| layer.number(before.names[had]));
+            numbers[had] = number;
+            layer.slots[slot] = number.unwrap_or(NONE);
+            layer.until[slot] = until;
         }
     }
 
-    fn layer(&mut self, size: u32) -> &mut Layer {
-        let known = self.layers.iter().position(|layer| layer.size == size);
-        let at = known.unwrap_or_else(|| {
+    /// The layer for a change that comes after all others. What another size remembers is older, and stays before it.
+    fn newest_layer(&mut self, size: u32) -> &mut Layer {
+        if self.layers.last().is_none_or(|layer| layer.size != size) {
             self.layers.push(Layer::new(size));
-            self.layers.len() - 1
-        });
-        &mut self.layers[at]
+        }
+        let newest = self.layers.len() - 1;
+        &mut self.layers[newest]
     }
 
     /// Forgets what has been remembered until now; answers whether there was any.
@@ -339,6 +340,21 @@ mod tests {
         for (hash, memory) in hashes().zip(remembered(&memories, &["a", "b", "c"])) {
             assert_eq!(memory, before.name(hash));
         }
+    }
+
+    #[test]
+    fn what_a_table_of_another_size_remembers_is_kept_when_the_first_size_changes_again() {
+        let [one, two, three] = [["a", "b"], ["a", "c"], ["d", "c"]].map(|names| Table::new(&names, 1_021));
+        let larger = Table::new(&["a", "c"], 4_093);
+        let mut memories = Memories::default();
+        memories.change_tables(&one.named(), &two.named(), WINDOW);
+        memories.change_tables(&two.named(), &larger.named(), WINDOW + 10);
+        memories.expire(WINDOW);
+        memories.change_tables(&larger.named(), &two.named(), WINDOW + 605);
+        let first = remembered(&memories, &["a", "b", "c", "d"]);
+        assert!(first.iter().all(Option::is_some));
+        memories.change_tables(&two.named(), &three.named(), WINDOW + 608);
+        assert_eq!(remembered(&memories, &["a", "b", "c", "d"]), first);
     }
 
     #[test]
