@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::Value;
 
-use crate::document::{Collector, Node, Problems};
+use crate::document::{Collector, Node, Problems, Table};
 use crate::maglev;
 use crate::model::{
     Affinity, Echo, Encap, Endpoint, EndpointSet, MOST_SERVICES, MplsOver, PortRange, Protocol, Revision, Service,
@@ -53,13 +54,18 @@ pub fn read(tree: &Value) -> Result<EndpointSet, Problems> {
 
 fn read_set(root: &Node<'_>) -> Option<EndpointSet> {
     let table = root.table(&["revision", "services"])?;
-    let revision = table.get("revision").map_or(Some(String::new()), |node| node.text().map(str::to_owned));
+    let revision = read_revision(&table);
     let services = read_services(&table.require("services")?);
-    Some(EndpointSet { revision: Revision(revision?), services: services? })
+    Some(EndpointSet { revision: revision?, services: services? })
+}
+
+/// Reads the label of a set; without one it is empty.
+pub fn read_revision(table: &Table<'_>) -> Option<Revision> {
+    table.get("revision").map_or(Some(String::new()), |node| node.text().map(str::to_owned)).map(Revision)
 }
 
 /// Reads a list of services, in the contract's form, and checks them against each other.
-pub fn read_services(list: &Node<'_>) -> Option<Vec<Service>> {
+pub fn read_services(list: &Node<'_>) -> Option<Vec<Arc<Service>>> {
     let nodes = list.list()?;
     if nodes.len() > MOST_SERVICES {
         list.refuse(format!("{} services; at most {MOST_SERVICES} are allowed", nodes.len()));
@@ -79,29 +85,28 @@ pub fn read_services(list: &Node<'_>) -> Option<Vec<Service>> {
             }
         }
     }
-    let services = read.into_iter().map(|(_, service)| service).collect::<Option<Vec<Service>>>()?;
-    check_limits(list, &services)?;
+    let services = read.into_iter().map(|(_, service)| service.map(Arc::new)).collect::<Option<Vec<Arc<Service>>>>()?;
+    check_limits(&services).map_err(|reason| list.refuse(reason)).ok()?;
     Some(services)
 }
 
-/// Refuses what the steering program's maps, or memory, cannot hold.
-fn check_limits(list: &Node<'_>, services: &[Service]) -> Option<()> {
+/// Refuses what the steering program's maps, or memory, cannot hold; answers why.
+pub fn check_limits(services: &[Arc<Service>]) -> Result<(), String> {
     let vips: HashSet<IpNet> = services.iter().map(|service| service.vip).collect();
     let addresses = vips.iter().filter(|vip| vip.prefix_len() == vip.max_prefix_len()).count();
     let prefixes = vips.len() - addresses;
-    let size = |service: &Service| service.table_size.unwrap_or_else(|| maglev::default_size(service.endpoints.len()));
-    let slots: u64 = services.iter().map(|service| u64::from(size(service))).sum();
+    let slots: u64 = services.iter().map(|service| u64::from(service.table_size())).sum();
     for (count, most, what) in [
+        (services.len() as u64, MOST_SERVICES as u64, "services"),
         (addresses as u64, MOST_VIPS, "VIPs that are addresses"),
         (prefixes as u64, MOST_VIP_PREFIXES, "VIPs that are prefixes"),
         (slots, MOST_SLOTS, "slots in all tables together"),
     ] {
         if count > most {
-            list.refuse(format!("{count} {what}; at most {most} are allowed"));
-            return None;
+            return Err(format!("{count} {what}; at most {most} are allowed"));
         }
     }
-    Some(())
+    Ok(())
 }
 
 /// What a service claims of its VIP, one claim a port range.

@@ -40,7 +40,7 @@ pub struct Version {
 impl Version {
     /// The version of a service as it is.
     pub fn of(service: &Service) -> Self {
-        let size = table_size(service, service.endpoints.len());
+        let size = service.table_size();
         Self::with(service, size, Endpoint::table_weight)
     }
 
@@ -52,7 +52,7 @@ impl Version {
             |endpoint: &Endpoint| endpoint.since.is_none_or(|since| since.0 + i64::from(window) < i64::from(now));
         let is_new = |endpoint: &&Endpoint| endpoint.effective_state() == State::Active && !is_old(endpoint);
         let count = service.endpoints.len() - service.endpoints.iter().filter(is_new).count();
-        Self::with(service, table_size(service, count), |endpoint| match endpoint.effective_state() {
+        Self::with(service, service.table_size_with(count), |endpoint| match endpoint.effective_state() {
             State::Active if is_old(endpoint) => endpoint.weight,
             State::Draining => endpoint.weight.max(1),
             _ => 0,
@@ -73,11 +73,6 @@ impl Version {
     fn names(&self) -> Vec<&str> {
         self.endpoints.iter().map(|(name, _)| name.as_str()).collect()
     }
-}
-
-/// Slots of a service's table while it has so many endpoints.
-fn table_size(service: &Service, endpoints: usize) -> u32 {
-    service.table_size.unwrap_or_else(|| maglev::default_size(endpoints))
 }
 
 /// The slot memories of one service.
@@ -253,6 +248,17 @@ impl Remembered {
     /// Whether no slot remembers anything.
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
+    }
+
+    /// How many slots remember each of so many endpoints.
+    pub fn slots(&self, endpoints: usize) -> Vec<u32> {
+        let mut slots = vec![0; endpoints];
+        for index in self.layers.iter().flat_map(|(_, layer)| layer.iter()) {
+            if let Some(count) = slots.get_mut(usize::from(*index)) {
+                *count += 1;
+            }
+        }
+        slots
     }
 }
 

@@ -4,11 +4,13 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 pub use crate::flow::Affinity;
+use crate::maglev;
 use crate::wire::gue;
 use crate::wire::l4::protocol;
 
@@ -29,7 +31,7 @@ pub struct EndpointSet {
     /// The syncer's own label.
     pub revision: Revision,
     /// In the order of the document, which means nothing; problems are named by their place in it.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
 }
 
 impl EndpointSet {
@@ -67,6 +69,18 @@ pub struct Service {
     pub table_size: Option<u32>,
     /// In the order of their names.
     pub endpoints: Vec<Endpoint>,
+}
+
+impl Service {
+    /// Slots of its table.
+    pub fn table_size(&self) -> u32 {
+        self.table_size_with(self.endpoints.len())
+    }
+
+    /// Slots of its table while it has so many endpoints.
+    pub fn table_size_with(&self, endpoints: usize) -> u32 {
+        self.table_size.unwrap_or_else(|| maglev::default_size(endpoints))
+    }
 }
 
 /// Where a service's packets can go, usually a pod.

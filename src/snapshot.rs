@@ -81,7 +81,7 @@ pub type Cell = u32;
 #[derive(Debug)]
 pub struct ServiceEntry {
     /// As the syncer gave it.
-    pub service: Service,
+    pub service: Arc<Service>,
     /// Slots of the table; also where it is empty.
     pub table_size: u32,
     /// The endpoint of each slot, as a number in `endpoints`; empty where none takes new flows.
@@ -161,9 +161,9 @@ fn ranges(prefixes: &[IpNet]) -> Arc<[Range]> {
 
 impl ServiceEntry {
     /// Builds a service's table. `endpoints` are in the order of `service.endpoints`.
-    pub fn new(service: Service, endpoints: Arc<[EndpointEntry]>, cell: Cell) -> Self {
+    pub fn new(service: Arc<Service>, endpoints: Arc<[EndpointEntry]>, cell: Cell) -> Self {
         debug_assert_eq!(service.endpoints.len(), endpoints.len());
-        let table_size = service.table_size.unwrap_or_else(|| maglev::default_size(service.endpoints.len()));
+        let table_size = service.table_size();
         let candidates: Vec<Candidate<'_>> = (service.endpoints.iter())
             .map(|endpoint| Candidate { name: &endpoint.name, weight: endpoint.table_weight() })
             .collect();
@@ -198,6 +198,20 @@ impl ServiceEntry {
         }
     }
 
+    /// The same with other outer headers.
+    #[must_use]
+    pub fn with_endpoints(&self, endpoints: Arc<[EndpointEntry]>) -> Self {
+        Self {
+            service: self.service.clone(),
+            table: self.table.clone(),
+            endpoints,
+            fingerprint: self.fingerprint.clone(),
+            allow: self.allow.clone(),
+            handover: self.handover.clone(),
+            ..*self
+        }
+    }
+
     /// Whether a client may use the service.
     pub fn allows(&self, client: u128) -> bool {
         let Some(ranges) = &self.allow else { return true };
@@ -214,6 +228,12 @@ impl ServiceEntry {
             Echo::Reply => false,
             Echo::Forward => true,
         }
+    }
+
+    /// How many slots remember each endpoint, in the order of `endpoints`.
+    pub fn remembered_slots(&self) -> Vec<u32> {
+        let endpoints = self.endpoints.len();
+        self.handover.as_ref().map_or_else(|| vec![0; endpoints], |handover| handover.remembered.slots(endpoints))
     }
 
     /// How many slots each endpoint has, in the order of `endpoints`.
@@ -282,8 +302,8 @@ mod tests {
     fn entry(allow: Vec<IpNet>) -> ServiceEntry {
         let service = r#"{"services":[{"name":"s","vip":"203.0.113.1"}]}"#;
         let set = crate::endpoint_set::parse(service).expect("valid");
-        let service = Service { allow: Some(allow), ..set.services[0].clone() };
-        ServiceEntry::new(service, Arc::new([]), 0)
+        let service = Service { allow: Some(allow), ..(*set.services[0]).clone() };
+        ServiceEntry::new(service.into(), Arc::new([]), 0)
     }
 
     /// Prefixes and addresses of a small corner, so that they meet.

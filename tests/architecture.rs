@@ -10,7 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("frame", &[]),
     ("flow", &["wire"]),
     ("maglev", &[]),
-    ("model", &["flow", "wire"]),
+    ("model", &["flow", "maglev", "wire"]),
     ("vip_map", &["flow", "wire"]),
     ("handover", &["flow", "maglev", "model"]),
     ("document", &[]),

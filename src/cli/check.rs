@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 
 use super::files::{listed, load_config, load_set};
 use super::offline::join_checked;
+use pointsman::control::proposal::Proposal;
 use pointsman::control::set::check_vips;
 use pointsman::document::{Problem, Problems};
 use pointsman::model::EndpointSet;
@@ -31,10 +32,11 @@ pub fn run(args: &Check) -> Result<()> {
         (Err(first), Err(second)) => return Err(anyhow!("{first}\n{second}")),
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
-    join_checked(&config, &EndpointSet::default())
+    join_checked(&config, &Proposal::whole(EndpointSet::default()))
         .map_err(|refusal| anyhow!("{}", listed(&args.config, &Problems::from(refusal))))?;
     if let (Some(path), Some(set)) = (&args.set, &set) {
-        let refusals = [check_vips(&config, set).err(), join_checked(&config, set).err()];
+        let proposal = Proposal::whole(set.clone());
+        let refusals = [check_vips(&config, &proposal).err(), join_checked(&config, &proposal).err()];
         let problems: Vec<Problem> =
             refusals.into_iter().flatten().flat_map(|refusal| Problems::from(refusal).0).collect();
         if !problems.is_empty() {

@@ -26,7 +26,7 @@ pub fn run(args: &Run) -> Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-    Ok(daemon::run(load_config(&args.config)?)?)
+    Ok(daemon::run(load_config(&args.config)?, std::path::absolute(&args.config)?)?)
 }
 
 /// `pointsman cleanup`

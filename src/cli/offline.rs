@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use anyhow::{Result, anyhow, bail};
 
 use pointsman::config::{self, Config};
+use pointsman::control::proposal::Proposal;
 use pointsman::control::reach::{self, Surroundings};
 use pointsman::control::set::{Refusal, join};
+use pointsman::control::settings::settings;
 use pointsman::control::update::Builder;
 use pointsman::document::Problems;
 use pointsman::forward::Flows;
-use pointsman::forward::encap::Sources;
 use pointsman::handover::Second;
 use pointsman::model::EndpointSet;
 use pointsman::moment::{Moment, SECOND};
@@ -19,15 +20,11 @@ use pointsman::snapshot::{NextHop, Settings, Tag};
 
 /// What would be in force by this config and set, as far as it can be checked without the node: an unknown MTU is taken
 /// to be the usual one.
-pub fn join_checked(config: &Config, set: &EndpointSet) -> Result<EndpointSet, Refusal> {
-    let joined = join(config, set)?;
-    let underlay = &config.underlay;
-    let surroundings = Surroundings {
-        sources: Sources { v4: underlay.source_v4, v6: underlay.source_v6 },
-        addresses: BTreeSet::new(),
-        underlay_mtu: underlay.mtu.unwrap_or(config::DEFAULT_MTU),
-    };
-    reach::check(config, set, &joined, &surroundings)?;
+pub fn join_checked(config: &Config, proposal: &Proposal) -> Result<EndpointSet, Refusal> {
+    let joined = join(config, proposal)?;
+    let Settings { sources, underlay_mtu, .. } = settings(config, None);
+    let surroundings = Surroundings { sources, addresses: BTreeSet::new(), underlay_mtu };
+    reach::check(config, proposal, &joined, &EndpointSet::default(), &surroundings)?;
     Ok(joined)
 }
 
@@ -50,16 +47,9 @@ impl OfflineNode {
     /// A node by this config. What it does not say of the network is unknown: such packets have no way out.
     pub fn new(config: Config) -> Result<Self> {
         let underlay = &config.underlay;
-        let settings = Settings {
-            seed: config.seed,
-            dscp: underlay.dscp,
-            underlay_mtu: underlay.mtu.unwrap_or(config::DEFAULT_MTU),
-            hop_limit: underlay.hop_limit,
-            sources: Sources { v4: underlay.source_v4, v6: underlay.source_v6 },
-        };
         let source = config.interface.mac.unwrap_or(config::DEFAULT_MAC);
         let next_hop = underlay.next_hop.map(|destination| NextHop { destination, source, tag: Tag::AsReceived });
-        let builder = Builder::new(settings, config.handover.window_seconds(), 1);
+        let builder = Builder::new(settings(&config, None), config.handover.window_seconds(), 1);
         Ok(Self { config, builder, publisher: Publisher::new()?, next_hop })
     }
 
@@ -77,7 +67,8 @@ impl OfflineNode {
 
     /// The publications by this set, for as many workers as there are.
     pub fn build(&mut self, set: &EndpointSet, now: Moment) -> Result<Vec<Publication>> {
-        let joined = join_checked(&self.config, set).map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
+        let joined = join_checked(&self.config, &Proposal::whole(set.clone()))
+            .map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
         self.builder.update(&joined, (self.publisher.edition(), self.publisher.forgotten()), second(now));
         self.builder.resolve(|_| self.next_hop);
         Ok(self.builder.publish())

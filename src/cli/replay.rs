@@ -121,7 +121,7 @@ pub fn run(args: &Replay) -> Result<()> {
         worker.step(|seen| verdict = seen)?;
         packets.push(describe(packets.len(), verdict, &node.builder.snapshot()));
         // What passes is the kernel's, which would tell what a router has to say of this node's own packets.
-        let said = path_mtu::read_frame(worker.io().packet(), &node.builder.sources());
+        let said = path_mtu::read_frame(worker.io().packet(), &node.builder.settings().sources);
         if verdict == Verdict::Passed && said.is_some_and(|said| node.builder.lower_mtu(said, now)) {
             node.resolve();
         }

@@ -4,6 +4,7 @@ mod read;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -43,7 +44,7 @@ pub struct Config {
     /// `metrics.listen`
     pub metrics_listen: SocketAddr,
     /// `[[service]]`: those that need no syncer.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
 }
 
 /// `[node]`

@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::document::{Problem, Problems};
+use crate::model::Revision;
 
+use super::event::Event;
 use super::set::Refusal;
 
 /// The longest line, in bytes.
@@ -19,14 +21,20 @@ pub enum Method {
     Hello,
     /// Take this set.
     Apply,
+    /// Take these services in, and those out.
+    Patch,
     /// Which set is in force?
     Get,
     /// How are you?
     Status,
     /// Where would this flow go?
     Lookup,
+    /// How is each endpoint?
+    Endpoints,
     /// What have you counted?
     Stats,
+    /// Tell me what happens from now on.
+    Subscribe,
     /// Draw no more traffic, but forward what comes.
     Drain,
     /// Draw traffic again.
@@ -35,20 +43,28 @@ pub enum Method {
 
 impl Method {
     /// Every method with its name.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("hello", Self::Hello),
         ("apply", Self::Apply),
+        ("patch", Self::Patch),
         ("get", Self::Get),
         ("status", Self::Status),
         ("lookup", Self::Lookup),
+        ("endpoints", Self::Endpoints),
         ("stats", Self::Stats),
+        ("subscribe", Self::Subscribe),
         ("drain", Self::Drain),
         ("resume", Self::Resume),
     ];
 
     /// Whether it changes something, so that only those who may write can ask it.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Apply | Self::Drain | Self::Resume)
+        matches!(self, Self::Apply | Self::Patch | Self::Drain | Self::Resume)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
     }
 }
 
@@ -102,14 +118,31 @@ impl Fault {
         Self::new(-32603, message)
     }
 
+    /// A patch is meant for another revision than the current one.
+    pub fn stale_base(base: &Revision, current: &Revision) -> Self {
+        let reason = format!("the current revision is \"{}\", not \"{}\"", current.0, base.0);
+        Self::of(1, "stale_base", Problems(vec![Problem { path: "base".to_owned(), line: None, reason }]))
+    }
+
+    /// One parameter names what there is not.
+    pub fn not_there(path: &str, reason: String) -> Self {
+        Self::invalid_params(Problems(vec![Problem { path: path.to_owned(), line: None, reason }]))
+    }
+
+    /// There is no room for what is asked now.
+    pub fn busy(reason: impl Into<String>) -> Self {
+        Self::internal(reason)
+    }
+
     /// The peer may only read.
     pub fn not_permitted(method: &str) -> Self {
         Self::new(4, format!("not_permitted: \"{method}\" needs a user of control.allow_users"))
     }
 
-    /// A line that is longer than any may be.
-    pub fn line_too_long() -> Self {
-        Self::new(-32600, format!("a line is longer than {} MiB", LONGEST_LINE >> 20))
+    /// A line that is longer than any of this client may be, in bytes.
+    pub fn line_too_long(longest: usize) -> Self {
+        let size = if longest >= 1 << 20 { format!("{} MiB", longest >> 20) } else { format!("{} KiB", longest >> 10) };
+        Self::new(-32600, format!("a line is longer than {size}"))
     }
 
     fn of(code: i64, name: &str, problems: Problems) -> Self {
@@ -177,15 +210,31 @@ pub fn write(id: &Value, result: &Result<Value, Fault>) -> String {
     format!("{answer}\n")
 }
 
+/// One event as a line, with its end.
+pub fn notify(event: &Event) -> String {
+    format!("{}\n", json!({ "jsonrpc": "2.0", "method": "event", "params": event }))
+}
+
 /// Cuts a stream of bytes into lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lines {
+    longest: usize,
     buffer: Vec<u8>,
     /// How much of the buffer is known to hold no line end.
     searched: usize,
 }
 
 impl Lines {
+    /// For lines of at most so many bytes.
+    pub fn new(longest: usize) -> Self {
+        Self { longest, buffer: Vec::new(), searched: 0 }
+    }
+
+    /// How many bytes have come of which no whole line has been made.
+    pub fn pending(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Adds what has come.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
@@ -195,18 +244,18 @@ impl Lines {
     pub fn next_line(&mut self) -> Option<Result<Vec<u8>, Fault>> {
         let end = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
         match end.map(|end| self.searched + end) {
-            Some(end) if end <= LONGEST_LINE => {
+            Some(end) if end <= self.longest => {
                 let rest = self.buffer.split_off(end + 1);
                 let mut line = std::mem::replace(&mut self.buffer, rest);
                 line.pop();
                 self.searched = 0;
                 Some(Ok(line))
             }
-            None if self.buffer.len() <= LONGEST_LINE => {
+            None if self.buffer.len() <= self.longest => {
                 self.searched = self.buffer.len();
                 None
             }
-            _ => Some(Err(Fault::line_too_long())),
+            _ => Some(Err(Fault::line_too_long(self.longest))),
         }
     }
 }
@@ -239,7 +288,7 @@ mod tests {
     #[test]
     fn only_some_methods_write() {
         let writing: Vec<&str> = Method::ALL.iter().filter(|(_, it)| it.writes()).map(|(name, _)| *name).collect();
-        assert_eq!(writing, ["apply", "drain", "resume"]);
+        assert_eq!(writing, ["apply", "patch", "drain", "resume"]);
     }
 
     #[test]
@@ -256,7 +305,7 @@ mod tests {
             lines in prop::collection::vec("[a-z]{0,20}", 0..10), cuts in prop::collection::vec(1usize..7, 1..40),
         ) {
             let stream: Vec<u8> = lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect();
-            let (mut splitter, mut seen, mut at) = (Lines::default(), Vec::new(), 0);
+            let (mut splitter, mut seen, mut at) = (Lines::new(LONGEST_LINE), Vec::new(), 0);
             for cut in cuts.iter().cycle() {
                 let end = (at + cut).min(stream.len());
                 splitter.push(&stream[at..end]);
@@ -274,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_refused_in_time() {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(LONGEST_LINE);
         lines.push(&vec![b'x'; LONGEST_LINE]);
         assert!(lines.next_line().is_none());
         lines.push(b"x");

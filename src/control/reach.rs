@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::proposal::Proposal;
 use super::set::Refusal;
 use crate::config::Config;
 use crate::document::{Problem, Problems};
@@ -26,35 +27,66 @@ pub struct Surroundings {
 
 /// Refuses endpoints that are a VIP, or the node itself: what is sent to them comes back (RFC 2473 section 4.1.2). Refuses
 /// VIPs that the node's own packets come from. Refuses tunnels that cannot carry the smallest IPv6 MTU (RFC 7676
-/// section 5.1). `joined` is what is to be in force, of which `set` is the syncer's part.
+/// section 5.1). `joined` is what is to be in force of the proposal, and `before` what was.
 pub fn check(
     config: &Config,
-    set: &EndpointSet,
+    proposal: &Proposal,
     joined: &EndpointSet,
+    before: &EndpointSet,
     surroundings: &Surroundings,
 ) -> Result<(), Refusal> {
-    let vips = Vips::of(joined);
+    let vips = Vips::of(joined.services.iter().map(|service| service.vip));
     let mut problems = Vec::new();
-    for service in &joined.services {
-        let mut refuse = |key: &str, reason: String| problems.push(problem(config, set, service, key, reason));
-        if let Some(source) = surroundings.source_within(&service.vip) {
+    for service in &proposal.named {
+        surroundings.check(service, &vips, |key, reason| problems.push(proposal.problem(service, key, reason)));
+    }
+    for (index, service) in config.services.iter().enumerate() {
+        surroundings.check(service, &vips, |key, reason| {
+            problems.push(Problem { path: format!("service[{index}].{key}"), line: None, reason });
+        });
+    }
+    problems.extend(taken_endpoints(proposal, joined, before));
+    if problems.is_empty() { Ok(()) } else { Err(Refusal::InvalidSet(Problems(problems))) }
+}
+
+/// The new VIPs that are an endpoint of a service which the proposal does not name, and which has none of these problems
+/// otherwise.
+fn taken_endpoints(proposal: &Proposal, joined: &EndpointSet, before: &EndpointSet) -> Vec<Problem> {
+    let new = proposal.new_vips(before);
+    if new.is_empty() || proposal.named.len() == proposal.set.services.len() {
+        return Vec::new();
+    }
+    let vips = Vips::of(new.into_iter());
+    let named: HashSet<&str> = proposal.named.iter().map(|service| service.name.as_str()).collect();
+    let others = joined.services.iter().filter(|service| !named.contains(service.name.as_str()));
+    let endpoints = others.flat_map(|service| service.endpoints.iter().map(move |endpoint| (service, endpoint)));
+    let taken = endpoints.filter(|(_, endpoint)| vips.hold(endpoint.address)).filter_map(|(other, endpoint)| {
+        let service = proposal.named.iter().find(|service| service.vip.contains(&endpoint.address))?;
+        let (vip, Endpoint { name, address, .. }) = (service.vip, endpoint);
+        let reason =
+            format!("{vip} holds {address}, where \"{name}\" of \"{}\" is: packets would come back", other.name);
+        Some(proposal.problem(service, "vip", reason))
+    });
+    taken.collect()
+}
+
+impl Surroundings {
+    fn check(&self, service: &Service, vips: &Vips, mut refuse: impl FnMut(&str, String)) {
+        if let Some(source) = self.source_within(&service.vip) {
             refuse("vip", format!("{} holds {source}, from which this node sends", service.vip));
         }
         for Endpoint { name, address, .. } in &service.endpoints {
             if vips.hold(*address) {
                 refuse("endpoints", format!("\"{name}\" is at {address}, which is a VIP: packets would come back"));
-            } else if surroundings.is_own(*address) {
+            } else if self.is_own(*address) {
                 refuse("endpoints", format!("\"{name}\" is at {address}, which is this node itself"));
-            } else if let Some(mtu) = surroundings.too_small_for_ipv6(service, *address) {
-                let what = format!("leaves {mtu} of {} bytes", surroundings.underlay_mtu);
+            } else if let Some(mtu) = self.too_small_for_ipv6(service, *address) {
+                let what = format!("leaves {mtu} of {} bytes", self.underlay_mtu);
                 refuse("encap", format!("{what} to \"{name}\"; IPv6 needs {SMALLEST_IPV6_MTU} (RFC 7676)"));
             }
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(Refusal::InvalidSet(Problems(problems))) }
-}
 
-impl Surroundings {
     fn is_own(&self, address: IpAddr) -> bool {
         self.sources.hold(address) || self.addresses.contains(&address)
     }
@@ -82,8 +114,8 @@ struct Vips {
 }
 
 impl Vips {
-    fn of(set: &EndpointSet) -> Self {
-        let prefixes: HashSet<IpNet> = set.services.iter().map(|service| service.vip).collect();
+    fn of(vips: impl Iterator<Item = IpNet>) -> Self {
+        let prefixes: HashSet<IpNet> = vips.collect();
         let lengths = prefixes.iter().map(|vip| (vip.addr().is_ipv4(), vip.prefix_len())).collect();
         Self { lengths, prefixes }
     }
@@ -93,16 +125,6 @@ impl Vips {
         let mut prefixes = lengths.filter_map(|(_, len)| IpNet::new(address, *len).ok());
         prefixes.any(|prefix| self.prefixes.contains(&prefix.trunc()))
     }
-}
-
-/// A problem of a service, which is the syncer's or the config's.
-fn problem(config: &Config, set: &EndpointSet, service: &Service, key: &str, reason: String) -> Problem {
-    let place = |services: &[Service]| services.iter().position(|other| other.name == service.name);
-    let path = match (place(&set.services), place(&config.services)) {
-        (Some(index), _) => format!("services[{index}].{key}"),
-        (None, index) => format!("service[{}].{key}", index.unwrap_or_default()),
-    };
-    Problem { path, line: None, reason }
 }
 
 #[cfg(test)]
@@ -116,12 +138,12 @@ mod tests {
         let config = "[interface]\nname = \"eth0\"\n[[service]]\nname = \"own\"\nvip = \"203.0.113.53\"\n";
         let config = config::parse(config).expect("valid");
         let set = format!(r#"{{"revision":"r","services":[{services}]}}"#);
-        let set = endpoint_set::parse(&set).expect("valid");
-        let joined = join(&config, &set).expect("no conflict");
+        let proposal = Proposal::whole(endpoint_set::parse(&set).expect("valid"));
+        let joined = join(&config, &proposal).expect("no conflict");
         let v6 = Source { address: "2001:db8:51b::".parse().expect("v6"), entropy: 0xffff_ffff_u128.into() };
         let addresses = BTreeSet::from([IpAddr::from([192, 0, 2, 99])]);
         let surroundings = Surroundings { sources: Sources { v4: None, v6: Some(v6) }, addresses, underlay_mtu };
-        check(&config, &set, &joined, &surroundings).err().map(|refusal| match refusal {
+        check(&config, &proposal, &joined, &EndpointSet::default(), &surroundings).err().map(|refusal| match refusal {
             Refusal::InvalidSet(Problems(all)) => format!("{}: {}", all[0].path, all[0].reason),
             other => panic!("another refusal: {other:?}"),
         })

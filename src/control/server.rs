@@ -1,14 +1,14 @@
 //! The control socket and everything else that the control side waits for, in one loop of one thread. A slow, silent
 //! or broken client holds nobody up: nothing here blocks on a client, and each gets its turn.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::io::{self, Read, Write};
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mio::net::{UnixListener, UnixStream};
+use mio::net::UnixListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::Value;
@@ -18,8 +18,9 @@ use signal_hook_mio::v1_0::Signals;
 use crate::config::ControlConfig;
 
 use super::accounts;
+use super::client::Client;
 use super::node::Node;
-use super::protocol::{self, Call, Fault, Lines, Method, Request};
+use super::protocol::{self, Fault};
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -29,10 +30,12 @@ const FIRST_CLIENT: usize = 4;
 
 /// The most clients at once; a syncer and a few operators are usual.
 const MOST_CLIENTS: usize = 64;
-/// How much of one client is read before the others get their turn.
-const TURN: usize = 1 << 20;
-/// While a client has this much still to read, it is asked nothing more of.
-const MOST_UNREAD: usize = 1 << 20;
+/// Of them, the most that may only read, so that they cannot keep a syncer out.
+const MOST_READERS: usize = 48;
+/// Where there is no room, a client that has been silent for this long makes room for another.
+const SILENCE: Duration = Duration::from_secs(10);
+/// The most bytes of unfinished lines of all clients together.
+const MOST_HALF_OPEN: usize = 256 << 20;
 /// How often next hops are looked after and the watchdog is told.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -60,13 +63,11 @@ fn at(place: impl Into<String>) -> impl FnOnce(io::Error) -> ServerError {
     move |error| ServerError::Io { place, error }
 }
 
-struct Client {
-    stream: UnixStream,
-    lines: Lines,
-    unread: VecDeque<u8>,
-    may_write: bool,
-    /// No more is read; it goes when it has read what it was sent.
-    closing: bool,
+/// What signals have asked for.
+#[derive(Default)]
+struct Asked {
+    reload: bool,
+    end: bool,
 }
 
 /// What ends the loop.
@@ -98,24 +99,11 @@ impl Server {
     pub fn bind(config: &ControlConfig) -> Result<Self, ServerError> {
         let path = config.socket.clone();
         let mut listener = listen(&path)?;
-        let name = path.display().to_string();
-        if let Some(group) = &config.group {
-            let id = accounts::group_id(group).ok_or_else(|| ServerError::NoSuchGroup(group.clone()))?;
-            std::os::unix::fs::chown(&path, None, Some(id)).map_err(at(name.clone()))?;
-        }
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(config.mode)).map_err(at(name))?;
+        restrict(&path, config)?;
         let poll = Poll::new().map_err(at("epoll"))?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(at("signals"))?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).map_err(at("epoll"))?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(at("epoll"))?;
-        let known = |user: &String| {
-            let id = accounts::user_id(user);
-            if id.is_none() {
-                tracing::warn!("control.allow_users: there is no user \"{user}\"");
-            }
-            id
-        };
-        let writers = config.allow_users.iter().filter_map(known).collect();
         Ok(Self {
             poll,
             listener,
@@ -124,7 +112,7 @@ impl Server {
             clients: HashMap::new(),
             unfinished: HashSet::new(),
             next: FIRST_CLIENT,
-            writers,
+            writers: writers(config),
         })
     }
 
@@ -170,15 +158,15 @@ impl Server {
             } else {
                 Duration::ZERO
             };
-            let mut asked_to_end = false;
+            let mut signals = Asked::default();
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(at("epoll")(error)),
                 _ => {}
             }
             for event in &events {
                 match event.token() {
-                    LISTENER => self.accept(),
-                    SIGNALS => asked_to_end |= self.is_asked_to_end(),
+                    LISTENER => self.accept(node),
+                    SIGNALS => signals = self.take_signals(),
                     UNDERLAY => node.on_underlay_readable(),
                     ROUTERS => node.on_routers_readable(),
                     client => _ = self.unfinished.insert(client),
@@ -187,8 +175,12 @@ impl Server {
             for token in std::mem::take(&mut self.unfinished) {
                 self.attend(token, node);
             }
+            if signals.reload {
+                self.reload(node);
+            }
+            self.tell(node);
             // Not before: an event that is not looked at does not come again.
-            if asked_to_end {
+            if signals.end {
                 return Ok(End::Asked);
             }
             if until.is_some_and(|until| Instant::now() >= until) {
@@ -197,6 +189,8 @@ impl Server {
             if Instant::now() >= next_tick {
                 next_tick = Instant::now() + TICK;
                 node.tick();
+                self.close_overdue();
+                self.tell(node);
                 if !is_well() {
                     return Ok(End::Failed);
                 }
@@ -204,51 +198,114 @@ impl Server {
         }
     }
 
-    fn is_asked_to_end(&mut self) -> bool {
-        let mut end = false;
+    fn take_signals(&mut self) -> Asked {
+        let mut asked = Asked::default();
         for signal in self.signals.pending() {
             if signal == SIGHUP {
-                tracing::warn!("SIGHUP: this version reads its config at the start only; restart it to take a new one");
+                asked.reload = true;
             } else {
-                end = true;
+                asked.end = true;
             }
         }
-        end
+        asked
     }
 
-    fn accept(&mut self) {
+    /// Has the node read its config again, and follows what it says of the socket.
+    fn reload(&mut self, node: &mut Node) {
+        let before = node.config().control.clone();
+        if node.reload().is_err() || node.config().control == before {
+            return;
+        }
+        let control = &node.config().control;
+        self.writers = writers(control);
+        if let Err(error) = restrict(&self.path, control) {
+            node.fail(error.to_string());
+        }
+    }
+
+    fn accept(&mut self, node: &mut Node) {
         while let Ok((mut stream, _)) = self.listener.accept() {
-            if self.clients.len() >= MOST_CLIENTS {
-                let fault = Err(Fault::internal(format!("{MOST_CLIENTS} clients are connected already")));
+            let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
+            let may_write = peer.is_some_and(|peer| self.writers.contains(&peer.uid.as_raw()));
+            if let Err(fault) = self.make_room(may_write) {
                 // It has no answer to wait for, so one that cannot be written at once is lost.
-                _ = stream.write(protocol::write(&Value::Null, &fault).as_bytes());
+                _ = stream.write(protocol::write(&Value::Null, &Err(fault)).as_bytes());
                 continue;
             }
             let token = Token(self.next);
             self.next += 1;
             let interest = Interest::READABLE | Interest::WRITABLE;
-            if self.poll.registry().register(&mut stream, token, interest).is_err() {
-                continue;
+            match self.poll.registry().register(&mut stream, token, interest) {
+                Ok(()) => _ = self.clients.insert(token, Client::new(stream, may_write)),
+                Err(error) => node.fail(format!("a client cannot be served: {error}")),
             }
-            let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
-            let may_write = peer.is_some_and(|peer| self.writers.contains(&peer.uid.as_raw()));
-            let client = Client { stream, lines: Lines::default(), unread: VecDeque::new(), may_write, closing: false };
-            self.clients.insert(token, client);
+        }
+    }
+
+    /// Sees to it that one client more can be there, at the cost of the one that has been silent for longest.
+    fn make_room(&mut self, may_write: bool) -> Result<(), Fault> {
+        let readers = self.clients.values().filter(|client| !client.may_write()).count();
+        let is_full = |count, most| count >= most;
+        let all_are_many = is_full(self.clients.len(), MOST_CLIENTS);
+        if !all_are_many && (may_write || !is_full(readers, MOST_READERS)) {
+            return Ok(());
+        }
+        let candidates = self.clients.iter().filter(|(_, client)| all_are_many || !client.may_write());
+        let idle = candidates.filter_map(|(token, client)| Some((client.idle_since()?, *token)));
+        match idle.min_by_key(|(since, _)| *since) {
+            Some((since, token)) if since.elapsed() >= SILENCE => {
+                self.close(token);
+                Ok(())
+            }
+            _ => {
+                let (count, kind) = if all_are_many { (self.clients.len(), "clients") } else { (readers, "readers") };
+                Err(Fault::busy(format!("{count} {kind} are connected already")))
+            }
+        }
+    }
+
+    fn close(&mut self, token: Token) {
+        if let Some(mut client) = self.clients.remove(&token) {
+            _ = self.poll.registry().deregister(&mut client.stream);
+        }
+    }
+
+    fn close_overdue(&mut self) {
+        let overdue = self.clients.iter().filter(|(_, client)| client.is_overdue());
+        let overdue: Vec<Token> = overdue.map(|(token, _)| *token).collect();
+        for token in overdue {
+            tracing::warn!("a client of the control socket is too slow, and is let go");
+            self.close(token);
         }
     }
 
     /// Gives one client its turn.
     fn attend(&mut self, token: Token, node: &mut Node) {
+        let all: usize = self.clients.values().map(Client::half_open).sum();
         let Some(client) = self.clients.get_mut(&token) else { return };
-        match client.turn(node) {
+        match client.turn(node, all - client.half_open(), MOST_HALF_OPEN) {
             Ok(true) => _ = self.unfinished.insert(token),
             Ok(false) => {}
-            Err(_) => {
-                if let Some(mut client) = self.clients.remove(&token) {
-                    _ = self.poll.registry().deregister(&mut client.stream);
-                }
+            Err(_) => self.close(token),
+        }
+        // Before the next client's turn: what that one does is news to this one.
+        node.events.set_heard(self.clients.values().any(Client::is_subscribed));
+    }
+
+    /// Tells subscribers what has happened.
+    fn tell(&mut self, node: &mut Node) {
+        let lines: String = node.events.take().iter().map(protocol::notify).collect();
+        if lines.is_empty() {
+            return;
+        }
+        let mut lost = Vec::new();
+        for (token, client) in &mut self.clients {
+            lines.split_inclusive('\n').for_each(|line| client.tell(line));
+            if client.write().is_err() {
+                lost.push(*token);
             }
         }
+        lost.into_iter().for_each(|token| self.close(token));
     }
 }
 
@@ -274,80 +331,28 @@ fn listen(path: &Path) -> Result<UnixListener, ServerError> {
     UnixListener::bind(path).map_err(at(name))
 }
 
-fn is_socket(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+/// Who may open the socket, as the config says.
+fn restrict(path: &Path, config: &ControlConfig) -> Result<(), ServerError> {
+    let name = path.display().to_string();
+    if let Some(group) = &config.group {
+        let id = accounts::group_id(group).ok_or_else(|| ServerError::NoSuchGroup(group.clone()))?;
+        std::os::unix::fs::chown(path, None, Some(id)).map_err(at(name.clone()))?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(config.mode)).map_err(at(name))
 }
 
-impl Client {
-    /// Reads, answers and writes as far as it goes without waiting. Answers whether there is more to read at once; an
-    /// error ends the client.
-    fn turn(&mut self, node: &mut Node) -> io::Result<bool> {
-        let mut budget = TURN;
-        loop {
-            self.write()?;
-            if self.unread.len() > MOST_UNREAD {
-                return Ok(false);
-            }
-            if let Some(line) = self.lines.next_line().filter(|_| !self.closing) {
-                // One question a turn: the others, the watchdog and next hops are not to wait for a thousand.
-                self.take(line, node);
-                self.write()?;
-                return Ok(true);
-            }
-            if self.closing {
-                return if self.unread.is_empty() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(false) };
-            }
-            if budget == 0 {
-                return Ok(true);
-            }
-            let mut bytes = [0; 1 << 16];
-            match self.stream.read(&mut bytes) {
-                // It asks nothing more, but may still want the answers.
-                Ok(0) => self.closing = true,
-                Ok(len) => {
-                    budget = budget.saturating_sub(len);
-                    self.lines.push(&bytes[..len]);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+/// The users who may change something. One that does not exist is said, and is no reason not to serve the others.
+fn writers(config: &ControlConfig) -> HashSet<u32> {
+    let known = |user: &String| {
+        let id = accounts::user_id(user);
+        if id.is_none() {
+            tracing::warn!("control.allow_users: there is no user \"{user}\"");
         }
-    }
+        id
+    };
+    config.allow_users.iter().filter_map(known).collect()
+}
 
-    /// Answers one line.
-    fn take(&mut self, line: Result<Vec<u8>, Fault>, node: &mut Node) {
-        let request = match line {
-            Ok(line) => protocol::read(&line),
-            Err(fault) => {
-                self.closing = true;
-                Request { id: Some(Value::Null), call: Err(fault) }
-            }
-        };
-        let result = request.call.and_then(|call| self.ask(&call, node));
-        let Some(id) = request.id else { return };
-        self.unread.extend(protocol::write(&id, &result).as_bytes());
-    }
-
-    fn ask(&self, call: &Call, node: &mut Node) -> Result<Value, Fault> {
-        let method = call.method;
-        if method.writes() && !self.may_write {
-            let name = Method::ALL.iter().find(|(_, known)| *known == method).map_or("", |(name, _)| name);
-            return Err(Fault::not_permitted(name));
-        }
-        node.answer(method, &call.params)
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        while !self.unread.is_empty() {
-            match self.stream.write(self.unread.as_slices().0) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => _ = self.unread.drain(..len),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::slot_memories::SlotMemories;
 use crate::endpoint_set::claims_of;
-use crate::forward::encap::{Outer, Sources};
+use crate::forward::encap::Outer;
 use crate::handover::{Memories, Second};
 use crate::model::{Encap, Endpoint, EndpointSet, Generation, Revision, Service};
 use crate::moment::Moment;
 use crate::publish::Publication;
-use crate::snapshot::{EndpointEntry, NextHop, Path, ServiceEntry, Settings, Snapshot};
-use crate::stats::{Cells, Counted, Numbers};
+use crate::snapshot::{Cell, EndpointEntry, NextHop, Path, ServiceEntry, Settings, Snapshot};
+use crate::stats::{Cells, Counted, Numbers, Traffic};
 use crate::underlay::path_mtu::{Lowered, PathMtus};
 use crate::vip_map::VipMap;
 use crate::wire::Family;
@@ -67,11 +67,11 @@ impl Builder {
         let mut changed = 0;
         let mut services = Vec::with_capacity(set.services.len());
         // The map of VIPs knows services by their numbers, so these come from the names and not from the set's order.
-        let mut in_order: Vec<&Service> = set.services.iter().collect();
+        let mut in_order: Vec<&Arc<Service>> = set.services.iter().collect();
         in_order.sort_by(|a, b| a.name.cmp(&b.name));
         for service in in_order {
             let entry = match before.remove(&service.name) {
-                Some(entry) if entry.service == *service => entry,
+                Some(entry) if Arc::ptr_eq(&entry.service, service) || entry.service == *service => entry,
                 old => {
                     changed += 1;
                     let entry = self.build(service);
@@ -152,7 +152,7 @@ impl Builder {
         self.slot_memories.restore(kept);
     }
 
-    fn build(&mut self, service: &Service) -> ServiceEntry {
+    fn build(&mut self, service: &Arc<Service>) -> ServiceEntry {
         let cell = self.cell_ids.acquire(Counted::Service(service.name.clone()));
         let endpoints = service.endpoints.iter().map(|endpoint| self.build_endpoint(service, endpoint)).collect();
         ServiceEntry::new(service.clone(), endpoints, cell)
@@ -170,6 +170,10 @@ impl Builder {
 
     fn retire(&mut self, entry: &ServiceEntry, edition: u64) {
         self.cell_ids.release(&Counted::Service(entry.service.name.clone()), edition);
+        self.retire_endpoints(entry, edition);
+    }
+
+    fn retire_endpoints(&mut self, entry: &ServiceEntry, edition: u64) {
         for endpoint in &entry.service.endpoints {
             let counted = Counted::Endpoint(entry.service.name.clone(), endpoint.name.clone());
             self.cell_ids.release(&counted, edition);
@@ -205,9 +209,29 @@ impl Builder {
         changed
     }
 
-    /// Changes what all services share; entries are kept, and the ways are to be [resolved](Self::resolve) again.
-    pub fn set_underlay_mtu(&mut self, mtu: u32) {
-        self.settings.underlay_mtu = mtu;
+    /// What all services share.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Changes what all services share; the ways are to be [resolved](Self::resolve) again. `edition` is the newest that
+    /// has been posted.
+    pub fn set_settings(&mut self, settings: Settings, edition: u64) {
+        let before = std::mem::replace(&mut self.settings, settings);
+        if (before.sources, before.hop_limit) == (settings.sources, settings.hop_limit) {
+            return;
+        }
+        // Outer headers are made of these. Tables and memories stay.
+        let services = self.services.clone();
+        let entries = services.iter().map(|old| {
+            let endpoints: Vec<_> =
+                old.service.endpoints.iter().map(|e| self.build_endpoint(&old.service, e)).collect();
+            self.retire_endpoints(old, edition);
+            Arc::new(old.with_endpoints(endpoints.into()))
+        });
+        let entries: Vec<Arc<ServiceEntry>> = entries.collect();
+        self.entries = entries.iter().map(|entry| (entry.service.name.clone(), entry.clone())).collect();
+        self.services = entries.into();
     }
 
     /// The next snapshot, one publication a worker.
@@ -232,9 +256,9 @@ impl Builder {
         }
     }
 
-    /// The node's addresses in outer headers.
-    pub fn sources(&self) -> Sources {
-        self.settings.sources
+    /// What was sent to a service or an endpoint, by all workers together.
+    pub fn traffic(&self, cell: Cell) -> Traffic {
+        self.cells.iter().fold(Traffic::default(), |sum, cells| sum.plus(cells.read(cell)))
     }
 
     /// The number of the newest snapshot.
@@ -264,10 +288,7 @@ impl Builder {
             report.add_handover(&entry.service.name, self.tracked_flows(entry), is_open);
         }
         for (counted, cell) in self.cell_ids.iter() {
-            let traffic = self
-                .cells
-                .iter()
-                .fold(Default::default(), |sum: crate::stats::Traffic, cells| sum.plus(cells.read(cell)));
+            let traffic = self.traffic(cell);
             match counted {
                 Counted::Service(service) => report.add_service(service, traffic),
                 Counted::Endpoint(service, endpoint) => report.add_endpoint(service, endpoint, traffic),
@@ -289,6 +310,7 @@ fn gue_ports(services: &[Arc<ServiceEntry>]) -> Vec<u16> {
 mod tests {
     use super::*;
     use crate::flow::{Seed, address_bits};
+    use crate::forward::encap::Sources;
     use crate::snapshot::Dscp;
     use crate::vip_map::Found;
 

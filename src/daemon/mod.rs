@@ -8,6 +8,7 @@ mod driver;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,12 +17,12 @@ use ipnet::IpNet;
 use sd_notify::NotifyState;
 
 use crate::config::{Config, SMALLEST_MTU};
-use crate::control::node::{Facts, Gate, LARGEST_PACKET, Node, Parts, Ways, WorkerFacts};
+use crate::control::node::{Facts, Gate, Node, Parts, Ways, WorkerFacts};
 use crate::control::protocol::Fault;
 use crate::control::server::{End, Server, ServerError};
+use crate::control::settings::settings;
 use crate::control::update::Builder;
 use crate::forward::Flows;
-use crate::forward::encap::{Source, Sources};
 use crate::io::PacketIo;
 use crate::publish::{Inbox, Publication, Publisher};
 use crate::snapshot::{NextHop, Settings, Snapshot, Tag};
@@ -55,7 +56,7 @@ pub enum DaemonError {
     #[error("interface.cores has {cores} cores for {queues} queues; each queue has one worker on one core")]
     CoresForQueues { cores: usize, queues: usize },
     #[error("{}: the daemon is alive; stop it first, and it cleans up itself", .0.display())]
-    Alive(std::path::PathBuf),
+    Alive(PathBuf),
     #[error("{}", .0.message)]
     Restore(Fault),
     #[error("worker {0} has ended: {1}")]
@@ -70,16 +71,16 @@ const STOP_EXTENSION: Duration = Duration::from_secs(15);
 type Thread = JoinHandle<io::Result<()>>;
 
 /// Runs until SIGTERM or SIGINT.
-pub fn run(config: Config) -> Result<(), DaemonError> {
+pub fn run(config: Config, config_file: PathBuf) -> Result<(), DaemonError> {
     let link = underlay::link(&config.interface.name)?;
-    let underlay_mtu = config.underlay.mtu.unwrap_or(link.mtu).min(LARGEST_PACKET);
-    if underlay_mtu < SMALLEST_MTU {
-        return Err(DaemonError::SmallMtu(underlay_mtu));
+    let settings = settings(&config, Some(&link));
+    if settings.underlay_mtu < SMALLEST_MTU {
+        return Err(DaemonError::SmallMtu(settings.underlay_mtu));
     }
     // The socket first: a second daemon must fail before it touches the first one's steering.
     let server = Server::bind(&config.control)?;
     let announces = config.announce.routes;
-    let result = run_bound(config, &link, underlay_mtu, server);
+    let result = run_bound(config, config_file, &link, settings, server);
     if announces && result.is_err() {
         // Nobody forwards any more, so nobody must be drawn here, were it by a route that an earlier run left.
         withdraw_all().unwrap_or_else(|error| tracing::error!("{error}"));
@@ -87,16 +88,15 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     result
 }
 
-fn run_bound(config: Config, link: &Link, underlay_mtu: u32, mut server: Server) -> Result<(), DaemonError> {
+fn run_bound(
+    config: Config,
+    config_file: PathBuf,
+    link: &Link,
+    settings: Settings,
+    mut server: Server,
+) -> Result<(), DaemonError> {
     let opened = driver::open(&config, link)?;
     let cores = choose_cores(&config, opened.queues.len())?;
-    let settings = Settings {
-        seed: config.seed,
-        dscp: config.underlay.dscp,
-        underlay_mtu,
-        hop_limit: config.underlay.hop_limit,
-        sources: sources(&config, link),
-    };
     let Opened { driver, mode, gate, queues } = opened;
     let mode = mode.map(|mode| mode.to_string());
     let mut publisher = Publisher::new()?;
@@ -112,19 +112,19 @@ fn run_bound(config: Config, link: &Link, underlay_mtu: u32, mut server: Server)
     let facts = Facts { name: node_name(&config), driver, mode: mode.clone() };
     let builder = Builder::new(settings, config.handover.window_seconds(), workers.len());
     let ways = ways(&config, link)?;
-    let drain_time = config.announce.drain_time;
     let routes = config.announce.routes.then(VipRoutes::open).transpose()?;
     let routers = Some(IcmpSocket::open()?);
     let gate = std::rc::Rc::new(std::cell::RefCell::new(Some(gate)));
     let shared_gate = Box::new(SharedGate(gate.clone()));
+    let config_file = Some(config_file);
     let parts =
-        Parts { config, facts, workers, builder, publisher, ways, routers, gate: shared_gate, routes, underlay_mtu };
+        Parts { config, config_file, facts, workers, builder, publisher, ways, routers, gate: shared_gate, routes };
     let mut node = Node::new(parts);
     node.restore().map_err(DaemonError::Restore)?;
     notify(&[NotifyState::Ready]);
     tracing::info!(interface = node.config().interface.name, driver, mode, workers = threads.len(), "ready");
 
-    serve(&mut server, &mut node, drain_time, || {
+    serve(&mut server, &mut node, || {
         notify(&[NotifyState::Watchdog]);
         threads.iter().all(|thread| !thread.is_finished())
     })?;
@@ -142,17 +142,12 @@ fn run_bound(config: Config, link: &Link, underlay_mtu: u32, mut server: Server)
 
 /// Serves until it is asked to stop; then withdraws the VIP routes, and goes on for as long as routers and clients may
 /// need to take another way. A second signal ends that.
-fn serve(
-    server: &mut Server,
-    node: &mut Node,
-    drain_time: Duration,
-    mut is_well: impl FnMut() -> bool,
-) -> Result<(), DaemonError> {
+fn serve(server: &mut Server, node: &mut Node, mut is_well: impl FnMut() -> bool) -> Result<(), DaemonError> {
     let end = server.run(node, &mut is_well)?;
     if end == End::Asked {
         notify(&[NotifyState::Stopping]);
     }
-    let announced = node.withdraw();
+    let (announced, drain_time) = (node.withdraw(), node.config().announce.drain_time);
     if end == End::Asked && announced && !drain_time.is_zero() {
         tracing::info!(?drain_time, "the VIP routes are withdrawn; forwarding goes on for a while");
         let extend = || notify(&[NotifyState::ExtendTimeoutUsec(STOP_EXTENSION.as_micros() as u32)]);
@@ -254,13 +249,6 @@ fn choose_cores(config: &Config, queues: usize) -> Result<Vec<usize>, DaemonErro
 fn node_name(config: &Config) -> String {
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     config.node.name.clone().unwrap_or_else(host)
-}
-
-fn sources(config: &Config, link: &Link) -> Sources {
-    let own_v4 = || Some(Source { address: link.source_v4()?, entropy: std::net::Ipv4Addr::UNSPECIFIED });
-    let own_v6 = || Some(Source { address: link.source_v6()?, entropy: std::net::Ipv6Addr::UNSPECIFIED });
-    let underlay = &config.underlay;
-    Sources { v4: underlay.source_v4.or_else(own_v4), v6: underlay.source_v6.or_else(own_v6) }
 }
 
 fn ways(config: &Config, link: &Link) -> Result<Ways, DaemonError> {

@@ -38,6 +38,12 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// These, and of another the ones that are missing here.
+    #[must_use]
+    pub fn or(self, other: &Self) -> Self {
+        Self { v4: self.v4.or(other.v4), v6: self.v6.or(other.v6) }
+    }
+
     /// Whether outer packets of this node can have this source.
     pub fn hold(&self, address: IpAddr) -> bool {
         match address {

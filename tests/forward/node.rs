@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use pointsman::config;
+use pointsman::control::proposal::Proposal;
 use pointsman::control::set::join;
 use pointsman::control::update::Builder;
 use pointsman::endpoint_set;
@@ -38,7 +39,8 @@ impl Default for Node {
             sources: Sources { v4: underlay.source_v4, v6: underlay.source_v6 },
         };
         let mut builder = Builder::new(settings, 600, 1);
-        let joined = join(&config, &endpoint_set::parse(set).expect("a valid set")).expect("no service of the config");
+        let joined = join(&config, &Proposal::whole(endpoint_set::parse(set).expect("a valid set")))
+            .expect("no service of the config");
         builder.update(&joined, (0, 0), 0);
         for (endpoint, mtu) in LOWERED {
             let endpoint = endpoint.parse().expect("an address");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use pointsman::endpoint_set;
 use pointsman::model::{Endpoint, EndpointSet, State, Timestamp};
@@ -64,8 +65,9 @@ impl Endpoints {
     pub fn set(&self) -> EndpointSet {
         let service = r#"{"services":[{"name":"web","vip":"203.0.113.10"}]}"#;
         let mut set = endpoint_set::parse(service).expect("a valid set");
-        set.services[0].table_size = self.table_size;
-        set.services[0].endpoints = self.states.iter().map(|(number, state)| endpoint(*number, *state)).collect();
+        let service = Arc::make_mut(&mut set.services[0]);
+        service.table_size = self.table_size;
+        service.endpoints = self.states.iter().map(|(number, state)| endpoint(*number, *state)).collect();
         set
     }
 }

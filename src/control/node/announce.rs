@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::Node;
+use crate::control::event::Event;
 use crate::control::protocol::Fault;
 use crate::model::{EndpointSet, State, VipText};
 use crate::underlay::announce::VipRoutes;
@@ -55,6 +56,17 @@ impl Announcement {
         self.problem.as_deref()
     }
 
+    /// From now on VIPs are announced, by these routes, or are not.
+    pub(super) fn set_routes(&mut self, announces: bool, opened: Option<VipRoutes>) {
+        if let Some(opened) = opened {
+            self.routes = Some(opened);
+        } else if !announces && let Some(mut routes) = self.routes.take() {
+            self.problem = routes.set(&BTreeSet::new()).err().map(|error| error.to_string());
+            self.announced.clear();
+        }
+        self.put_right();
+    }
+
     /// From now on the VIPs of this set are announced.
     pub(super) fn follow(&mut self, set: &EndpointSet) {
         self.vips = vips_with_an_endpoint(set);
@@ -100,6 +112,7 @@ impl Node {
         self.announcement.draining = true;
         self.announcement.put_right();
         tracing::info!("draining");
+        self.tell_drain();
         match (&self.announcement.problem, self.announcement.announced.is_empty()) {
             (Some(problem), false) => Err(Fault::internal(format!("some VIPs are still announced: {problem}"))),
             _ => Ok(self.announcement.answer()),
@@ -114,6 +127,7 @@ impl Node {
         self.announcement.draining = false;
         self.announcement.put_right();
         tracing::info!(announced = self.announcement.announced.len(), "resumed");
+        self.tell_drain();
         Ok(self.announcement.answer())
     }
 
@@ -122,7 +136,13 @@ impl Node {
         let announced = !self.announcement.announced.is_empty();
         self.announcement.stopping = true;
         self.announcement.put_right();
+        self.tell_drain();
         announced
+    }
+
+    fn tell_drain(&mut self) {
+        let (draining, announced) = (self.announcement.is_draining(), self.announcement.announced.len());
+        self.events.tell(Event::Drain { draining, announced });
     }
 }
 

@@ -43,8 +43,9 @@ impl Node {
             "mode": self.facts.mode,
             "queues": self.workers.iter().map(|worker| worker.queue).collect::<Vec<_>>(),
             "workers": workers.collect::<Vec<_>>(),
-            "underlay_mtu": self.underlay_mtu,
+            "underlay_mtu": self.builder.settings().underlay_mtu,
             "store_problem": self.store_problem,
+            "reload_problem": self.reload_problem(),
             "services": self.builder.services().iter().map(|entry| self.service_status(entry)).collect::<Vec<_>>(),
         })
     }
@@ -103,7 +104,10 @@ impl Node {
         let mtu = |ready: &EndpointEntry| Some(self.builder.paths().get(ready.path as usize)?.mtu);
         let endpoints = entry.service.endpoints.iter().zip(entry.endpoints.iter());
         let lowered = endpoints.filter_map(|(endpoint, ready)| Some((endpoint.name.clone(), mtu(ready)?)));
-        lowered.filter(|(_, mtu)| *mtu < self.underlay_mtu).map(|(name, mtu)| (name, mtu.into())).collect()
+        lowered
+            .filter(|(_, mtu)| *mtu < self.builder.settings().underlay_mtu)
+            .map(|(name, mtu)| (name, mtu.into()))
+            .collect()
     }
 
     /// The endpoints without a next hop, each with the reason.

@@ -1,0 +1,195 @@
+//! One client of the control socket: what it has sent and not yet been answered, what it has been answered and not yet
+//! read, and how long its patience, and ours, lasts.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use mio::net::UnixStream;
+use serde_json::Value;
+
+use super::event::Event;
+use super::node::Node;
+use super::protocol::{self, Call, Fault, LONGEST_LINE, Lines, Method, Request};
+
+/// How much of one client is read before the others get their turn, in bytes.
+const TURN: usize = 1 << 20;
+/// While a client has this much still to read, in bytes, it is asked nothing more of and told no more events.
+const MOST_UNREAD: usize = 1 << 20;
+/// The longest line of a client that may only read, in bytes: it has no sets to send.
+const LONGEST_QUESTION: usize = 64 << 10;
+/// How long a client may take to finish a line that it has begun, and to read anything of what it was sent.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One client.
+pub struct Client {
+    /// Its socket.
+    pub stream: UnixStream,
+    lines: Lines,
+    unread: VecDeque<u8>,
+    may_write: bool,
+    /// No more is read; it goes when it has read what it was sent.
+    closing: bool,
+    subscribed: bool,
+    /// Events that it was too slow for.
+    missed: usize,
+    /// When it last asked something.
+    heard: Instant,
+    /// When it began the line that is not finished.
+    line_begun: Option<Instant>,
+    /// Since when it has not read what it was sent.
+    stuck: Option<Instant>,
+}
+
+impl Client {
+    /// A client that has just come.
+    pub fn new(stream: UnixStream, may_write: bool) -> Self {
+        Self {
+            stream,
+            lines: Lines::new(if may_write { LONGEST_LINE } else { LONGEST_QUESTION }),
+            unread: VecDeque::new(),
+            may_write,
+            closing: false,
+            subscribed: false,
+            missed: 0,
+            heard: Instant::now(),
+            line_begun: None,
+            stuck: None,
+        }
+    }
+
+    /// Whether it may change anything.
+    pub fn may_write(&self) -> bool {
+        self.may_write
+    }
+
+    /// Whether it is told events.
+    pub fn is_subscribed(&self) -> bool {
+        self.subscribed
+    }
+
+    /// Bytes of the line that it has begun.
+    pub fn half_open(&self) -> usize {
+        self.lines.pending()
+    }
+
+    /// Since when it has asked nothing and is owed nothing; none while either is untrue, or it listens to events.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let is_idle = !self.subscribed && self.unread.is_empty() && self.lines.pending() == 0;
+        is_idle.then_some(self.heard)
+    }
+
+    /// Whether it has been waited for too long: for the rest of a line, or to read.
+    pub fn is_overdue(&self) -> bool {
+        let is_old = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > PATIENCE);
+        is_old(self.line_begun) || is_old(self.stuck)
+    }
+
+    /// Reads, answers and writes as far as it goes without waiting. Answers whether there is more to read at once; an
+    /// error ends the client.
+    pub fn turn(&mut self, node: &mut Node, other_half_open: usize, most_half_open: usize) -> io::Result<bool> {
+        let mut budget = TURN;
+        loop {
+            self.write()?;
+            if self.unread.len() > MOST_UNREAD {
+                return Ok(false);
+            }
+            if let Some(line) = self.lines.next_line().filter(|_| !self.closing) {
+                // One question a turn: the others, the watchdog and next hops are not to wait for a thousand.
+                self.take(line, node);
+                self.write()?;
+                return Ok(true);
+            }
+            self.line_begun = (self.lines.pending() > 0).then(|| self.line_begun.unwrap_or_else(Instant::now));
+            if self.closing {
+                return if self.unread.is_empty() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(false) };
+            }
+            if self.lines.pending() + other_half_open > most_half_open {
+                self.refuse(&Fault::busy(format!("more than {} MiB of unfinished lines", most_half_open >> 20)));
+                continue;
+            }
+            if budget == 0 {
+                return Ok(true);
+            }
+            let mut bytes = [0; 1 << 16];
+            match self.stream.read(&mut bytes) {
+                // It asks nothing more, but may still want the answers.
+                Ok(0) => self.closing = true,
+                Ok(len) => {
+                    budget = budget.saturating_sub(len);
+                    self.heard = Instant::now();
+                    self.lines.push(&bytes[..len]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Says why nothing more of it is read.
+    pub fn refuse(&mut self, fault: &Fault) {
+        self.closing = true;
+        self.unread.extend(protocol::write(&Value::Null, &Err(fault.clone())).as_bytes());
+    }
+
+    /// Answers one line.
+    fn take(&mut self, line: Result<Vec<u8>, Fault>, node: &mut Node) {
+        self.line_begun = None;
+        let request = match line {
+            Ok(line) => protocol::read(&line),
+            Err(fault) => return self.refuse(&fault),
+        };
+        let Request { id, call } = request;
+        let result = call.and_then(|call| self.ask(call, node));
+        let Some(id) = id else { return };
+        self.unread.extend(protocol::write(&id, &result).as_bytes());
+    }
+
+    fn ask(&mut self, call: Call, node: &mut Node) -> Result<Value, Fault> {
+        let Call { method, params } = call;
+        if method.writes() && !self.may_write {
+            return Err(Fault::not_permitted(method.name()));
+        }
+        let result = node.answer(method, params)?;
+        self.subscribed |= method == Method::Subscribe;
+        Ok(result)
+    }
+
+    /// Tells it an event, which is this line. One that does not read is told later how many it has missed.
+    pub fn tell(&mut self, line: &str) {
+        if !self.subscribed || self.closing {
+        } else if self.missed > 0 || self.unread.len() > MOST_UNREAD {
+            self.missed += 1;
+        } else {
+            self.unread.extend(line.as_bytes());
+        }
+    }
+
+    /// Writes what it has not read yet, as far as that goes without waiting.
+    pub fn write(&mut self) -> io::Result<()> {
+        loop {
+            if self.unread.is_empty() {
+                self.stuck = None;
+                if self.missed == 0 {
+                    return Ok(());
+                }
+                let missed = Event::Missed { count: std::mem::take(&mut self.missed) };
+                self.unread.extend(protocol::notify(&missed).as_bytes());
+            }
+            match self.stream.write(self.unread.as_slices().0) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => {
+                    self.unread.drain(..len);
+                    self.stuck = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stuck.get_or_insert_with(Instant::now);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! How a set comes into force: checked whole, then at every worker, then let in and announced, then on disk.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{Node, Ways};
+use crate::config::Config;
+use crate::control::event::{Event, differences};
+use crate::control::proposal::{Patch, Proposal};
+use crate::control::protocol::Fault;
+use crate::control::reach::{self, Surroundings};
+use crate::control::set::{Refusal, check_emptied, check_vips, join};
+use crate::control::slot_memories::wall_clock;
+use crate::document::{Problem, Problems};
+use crate::endpoint_set;
+use crate::model::EndpointSet;
+use crate::snapshot::Settings;
+use crate::underlay;
+
+/// How long workers may take to forward by a new snapshot. They look once a batch; a second is for ever.
+const ADOPTION_LIMIT: Duration = Duration::from_secs(5);
+/// Warnings of one answer; a set with more is broken as a whole.
+const MOST_WARNINGS: usize = 20;
+/// Differences shown of a set that is only tried; the numbers say the rest.
+const MOST_DIFFERENCES: usize = 10_000;
+
+/// How an update is meant, beside what it says.
+#[derive(Clone, Copy, Debug, Default)]
+struct Manner {
+    /// Services may lose all their endpoints.
+    allow_empty: bool,
+    /// Everything is checked, and nothing changes.
+    dry_run: bool,
+}
+
+impl Manner {
+    /// Takes it out of the parameters.
+    fn take(params: &mut Value) -> Result<Self, Fault> {
+        let Some(params) = params.as_object_mut() else { return Ok(Self::default()) };
+        Ok(Self { allow_empty: take_flag(params, "allow_empty")?, dry_run: take_flag(params, "dry_run")? })
+    }
+}
+
+fn take_flag(params: &mut Map<String, Value>, key: &str) -> Result<bool, Fault> {
+    match params.remove(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(flag),
+        Some(other) => Err(Fault::invalid_params(Problems(vec![Problem {
+            path: key.to_owned(),
+            line: None,
+            reason: format!("{other} is not true or false"),
+        }]))),
+    }
+}
+
+impl Node {
+    /// Takes the config's services and the set on disk into force, before any syncer comes. A stored set that cannot
+    /// be used is said and left; what the config has is served all the same.
+    pub fn restore(&mut self) -> Result<(), Fault> {
+        let stored = match self.store.load() {
+            Ok(stored) => stored.unwrap_or_default(),
+            Err(error) => {
+                self.note_store_problem(error.to_string());
+                EndpointSet::default()
+            }
+        };
+        match self.store.load_memories() {
+            Ok(memories) => self.builder.restore_slot_memories(memories),
+            Err(error) => self.note_store_problem(error.to_string()),
+        }
+        // What the config itself has wrong is no reason to refuse what a syncer has pushed: it is said, and nothing starts.
+        let empty = Proposal::whole(EndpointSet::default());
+        let own = self.check_stored(&self.config, &empty)?;
+        let stored = Proposal::whole(stored);
+        let (proposal, joined) = match self.check_stored(&self.config, &stored) {
+            Ok(joined) => (stored, joined),
+            Err(refusal) => {
+                self.note_store_problem(format!("the set on disk is not used: {}", Problems::from(refusal)));
+                (empty, own)
+            }
+        };
+        self.put_in_force(joined)?;
+        self.set = proposal.set;
+        Ok(())
+    }
+
+    /// What would be in force by this config and a set which was in force before: a node that has got the address of an
+    /// endpoint since must not lose all the others.
+    pub(super) fn check_stored(&self, config: &Config, set: &Proposal) -> Result<EndpointSet, Refusal> {
+        check_vips(config, set)?;
+        let joined = join(config, set)?;
+        let Settings { sources, underlay_mtu, .. } = self.settings_by(config);
+        let surroundings = Surroundings { addresses: BTreeSet::new(), sources, underlay_mtu };
+        reach::check(config, set, &joined, &EndpointSet::default(), &surroundings)?;
+        Ok(joined)
+    }
+
+    fn note_store_problem(&mut self, problem: String) {
+        self.events.fail(problem.clone());
+        self.store_problem = Some(problem);
+    }
+
+    /// The whole set, atomically: refused whole, or in force at every worker and on disk before the answer.
+    pub(super) fn apply(&mut self, mut params: Value) -> Result<Value, Fault> {
+        let manner = Manner::take(&mut params)?;
+        let set = endpoint_set::read(&params).map_err(Fault::invalid_set)?;
+        self.take(Proposal::whole(set), manner)
+    }
+
+    /// Some services of the set, as [`apply`](Self::apply) takes all of them.
+    pub(super) fn patch(&mut self, mut params: Value) -> Result<Value, Fault> {
+        let manner = Manner::take(&mut params)?;
+        let patch = Patch::read(&params).map_err(Fault::invalid_set)?;
+        if patch.base != self.set.revision {
+            return Err(Fault::stale_base(&patch.base, &self.set.revision));
+        }
+        self.take(patch.of(&self.set).map_err(Fault::invalid_set)?, manner)
+    }
+
+    fn take(&mut self, proposal: Proposal, manner: Manner) -> Result<Value, Fault> {
+        check_vips(&self.config, &proposal)?;
+        if !manner.allow_empty {
+            check_emptied(&self.set, &proposal)?;
+        }
+        let joined = join(&self.config, &proposal)?;
+        reach::check(&self.config, &proposal, &joined, &self.in_force, &self.surroundings())?;
+        if manner.dry_run {
+            return Ok(self.would_change(&proposal.set, &joined));
+        }
+        let changed = self.put_in_force(joined)?;
+        self.set = proposal.set;
+        let warnings = self.save();
+        Ok(self.tell_applied(changed, &warnings))
+    }
+
+    /// Writes the set and its memories to disk. That it cannot be written is said, and the set is in force all the same.
+    fn save(&mut self) -> Vec<String> {
+        let mut warnings = self.warnings();
+        warnings.extend(self.announcement.problem().map(str::to_owned));
+        // First what the set needs: with a newer set than its memories, flows would move that need not.
+        let saved = self.store.save_memories(self.builder.slot_memories()).and_then(|()| self.store.save(&self.set));
+        self.store_problem = None;
+        if let Err(error) = saved {
+            self.note_store_problem(format!("the set is in force but not on disk: {error}"));
+            warnings.extend(self.store_problem.clone());
+        }
+        warnings
+    }
+
+    /// Says everywhere that a set is in force, and answers what its syncer is answered.
+    fn tell_applied(&mut self, changed: usize, warnings: &[String]) -> Value {
+        let (revision, generation) = (self.set.revision.clone(), self.builder.generation());
+        let (services, endpoints) = (self.set.services.len(), self.set.endpoint_count());
+        tracing::info!(revision = revision.0, generation = generation.0, services, endpoints, changed, "applied");
+        let answer = json!({
+            "revision": revision,
+            "generation": generation,
+            "services": services,
+            "endpoints": endpoints,
+            "changed": changed,
+            "warnings": warnings,
+        });
+        self.events.tell(Event::Applied { revision, generation, services, endpoints, changed });
+        answer
+    }
+
+    /// The answer to an update that is only tried.
+    fn would_change(&self, set: &EndpointSet, joined: &EndpointSet) -> Value {
+        let mut shown = Vec::new();
+        let mut all = 0;
+        differences(&self.in_force, joined, |event| {
+            all += 1;
+            shown.extend((shown.len() < MOST_DIFFERENCES).then_some(event));
+        });
+        json!({
+            "dry_run": true,
+            "revision": self.set.revision,
+            "generation": self.builder.generation(),
+            "services": set.services.len(),
+            "endpoints": set.endpoint_count(),
+            "changes": shown,
+            "more_changes": all - shown.len(),
+            "warnings": [],
+        })
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let Settings { sources, underlay_mtu, .. } = *self.builder.settings();
+        Surroundings { sources, addresses: underlay::own_addresses(), underlay_mtu }
+    }
+
+    /// Builds, publishes, waits for every worker, then opens the gate and announces. Answers how many services have
+    /// changed. Where VIPs cannot be let in, what was in force before is so again.
+    pub(super) fn put_in_force(&mut self, joined: EndpointSet) -> Result<usize, Fault> {
+        let before = std::mem::take(&mut self.in_force);
+        let changed = self.forward_by(&joined)?;
+        let vips = |set: &EndpointSet| set.services.iter().map(|service| service.vip).collect();
+        if let Err(reason) = self.gate.set_vips(&vips(&joined)) {
+            self.forward_by(&before)?;
+            let back = self.gate.set_vips(&vips(&before));
+            self.in_force = before;
+            let also = back.err().map(|reason| format!("; nor those of before: {reason}")).unwrap_or_default();
+            return Err(Fault::internal(format!("VIPs are not let in: {reason}{also}")));
+        }
+        if self.events.is_heard() {
+            differences(&before, &joined, |event| self.events.tell(event));
+        }
+        self.announcement.follow(&joined);
+        self.in_force = joined;
+        Ok(changed)
+    }
+
+    /// Has every worker forward by a set, and answers how many services that changes.
+    fn forward_by(&mut self, joined: &EndpointSet) -> Result<usize, Fault> {
+        let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.forgotten()), wall_clock());
+        if let Ways::Kernel(underlay) = &mut self.ways
+            && let Err(error) = underlay.set_targets(self.builder.addresses().collect())
+        {
+            self.events.fail(format!("next hops are not followed: {error}"));
+        }
+        self.resolve();
+        self.publish();
+        if !self.publisher.wait_adopted(ADOPTION_LIMIT) {
+            return Err(Fault::internal(format!("a worker did not take the set within {ADOPTION_LIMIT:?}")));
+        }
+        self.publisher.sweep();
+        Ok(changed)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let entries = self.builder.services().iter();
+        let unsendable = entries.flat_map(|entry| {
+            let endpoints = entry.service.endpoints.iter().zip(entry.endpoints.iter());
+            endpoints.filter(|(_, ready)| ready.outer.is_none()).map(|(endpoint, _)| {
+                let (service, name) = (&entry.service.name, &endpoint.name);
+                format!(
+                    "{service}: {name} ({}) cannot be sent to: the node has no outer source address of its family",
+                    endpoint.address
+                )
+            })
+        });
+        unsendable.take(MOST_WARNINGS).collect()
+    }
+}

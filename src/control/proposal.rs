@@ -1,0 +1,190 @@
+//! What a syncer asks for: the set that would be in force, and which of its services it names.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use crate::document::{Collector, Node, Problem, Problems};
+use crate::endpoint_set::{check_limits, claims_of, read_revision, read_services};
+use crate::model::{EndpointSet, Revision, Service};
+
+/// A set that may come into force.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The syncer's whole set, in the order of names.
+    pub set: EndpointSet,
+    /// Of it, the services that the syncer names, in the order of its document; all others are as they were.
+    pub named: Vec<Arc<Service>>,
+    /// The name of that list in the document.
+    list: &'static str,
+}
+
+fn by_name(a: &Arc<Service>, b: &Arc<Service>) -> Ordering {
+    a.name.cmp(&b.name)
+}
+
+impl Proposal {
+    /// A whole set.
+    pub fn whole(mut set: EndpointSet) -> Self {
+        let named = set.services.clone();
+        set.services.sort_by(by_name);
+        Self { set, named, list: "services" }
+    }
+
+    /// A problem of a service that the syncer names.
+    pub fn problem(&self, service: &Service, key: &str, reason: String) -> Problem {
+        let index = self.named.iter().position(|named| named.name == service.name).unwrap_or_default();
+        Problem { path: format!("{}[{index}].{key}", self.list), line: None, reason }
+    }
+
+    /// The VIPs that the syncer names and did not have in `before`.
+    pub fn new_vips(&self, before: &EndpointSet) -> HashSet<IpNet> {
+        let mut vips: HashSet<IpNet> = self.named.iter().map(|service| service.vip).collect();
+        before.services.iter().for_each(|service| _ = vips.remove(&service.vip));
+        vips
+    }
+}
+
+/// What `patch` asks for: services to put in, by name in the place of others, and services to take out.
+#[derive(Clone, Debug)]
+pub struct Patch {
+    /// The revision that it is meant for.
+    pub base: Revision,
+    revision: Revision,
+    upsert: Vec<Arc<Service>>,
+    remove: Vec<String>,
+}
+
+impl Patch {
+    /// Reads it from a JSON tree: `{base, revision, upsert, remove}`.
+    pub fn read(tree: &Value) -> Result<Self, Problems> {
+        let collector = Collector::default();
+        let patch = read_patch(&Node::root(tree, &collector));
+        collector.finish(patch)
+    }
+
+    /// The set that comes of it.
+    pub fn of(self, current: &EndpointSet) -> Result<Proposal, Problems> {
+        let mut problems = Vec::new();
+        let position = |name: &str| current.services.binary_search_by(|service| service.name.as_str().cmp(name));
+        for (index, name) in self.remove.iter().enumerate() {
+            let mut refuse = |reason: String| problems.push(at(format!("remove[{index}]"), reason));
+            if position(name).is_err() {
+                refuse(format!("there is no service \"{name}\""));
+            } else if self.upsert.iter().any(|service| service.name == *name) {
+                refuse(format!("\"{name}\" is in upsert, too"));
+            }
+        }
+        let gone: HashSet<&str> = self.remove.iter().map(String::as_str).collect();
+        let replaced: HashSet<&str> = self.upsert.iter().map(|service| service.name.as_str()).collect();
+        let stays = |service: &&Arc<Service>| {
+            let name = service.name.as_str();
+            !gone.contains(name) && !replaced.contains(name)
+        };
+        let mut services: Vec<Arc<Service>> = current.services.iter().filter(stays).cloned().collect();
+        problems.extend(conflicts(&self.upsert, &services));
+        services.extend(self.upsert.iter().cloned());
+        services.sort_by(by_name);
+        problems.extend(check_limits(&services).err().map(|reason| at("upsert".to_owned(), reason)));
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        Ok(Proposal { set: EndpointSet { revision: self.revision, services }, named: self.upsert, list: "upsert" })
+    }
+}
+
+fn at(path: String, reason: String) -> Problem {
+    Problem { path, line: None, reason }
+}
+
+fn read_patch(root: &Node<'_>) -> Option<Patch> {
+    let table = root.table(&["base", "revision", "upsert", "remove"])?;
+    let base = table.require("base").and_then(|node| node.text().map(str::to_owned));
+    let revision = read_revision(&table);
+    let upsert = table.get("upsert").map_or(Some(Vec::new()), |node| read_services(&node));
+    let names = |node: Node<'_>| node.list()?.iter().map(|name| name.text().map(str::to_owned)).collect();
+    let remove = table.get("remove").map_or(Some(Vec::new()), names);
+    Some(Patch { base: Revision(base?), revision: revision?, upsert: upsert?, remove: remove? })
+}
+
+/// Services that match the same packets as others that stay.
+fn conflicts(upsert: &[Arc<Service>], staying: &[Arc<Service>]) -> Vec<Problem> {
+    let claims: HashMap<_, usize> = upsert
+        .iter()
+        .zip(0..)
+        .flat_map(|(service, index)| claims_of(service).into_iter().map(move |c| (c, index)))
+        .collect();
+    let vips: HashSet<IpNet> = upsert.iter().map(|service| service.vip).collect();
+    let meeting = staying.iter().filter(|service| vips.contains(&service.vip)).filter_map(|other| {
+        let index = *claims_of(other).iter().find_map(|claim| claims.get(claim))?;
+        let reason = format!("\"{}\" matches the same packets as \"{}\"", upsert[index].name, other.name);
+        Some(at(format!("upsert[{index}].vip"), reason))
+    });
+    meeting.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::endpoint_set;
+
+    fn current() -> EndpointSet {
+        let service = |name: &str, vip: &str| json!({ "name": name, "vip": vip, "protocol": "tcp", "ports": [80] });
+        let set = json!({ "revision": "r1", "services": [service("a", "203.0.113.1"), service("c", "203.0.113.3")] });
+        endpoint_set::read(&set).expect("valid")
+    }
+
+    fn patched(patch: Value) -> Result<Proposal, String> {
+        let said = |problems: Problems| problems.to_string();
+        Patch::read(&patch).map_err(said)?.of(&current()).map_err(said)
+    }
+
+    #[test]
+    fn services_come_go_and_are_replaced() {
+        let upsert = json!([{ "name": "b", "vip": "203.0.113.2" }, { "name": "a", "vip": "203.0.113.9" }]);
+        let proposal = patched(json!({ "base": "r1", "revision": "r2", "upsert": upsert, "remove": ["c"] }));
+        let proposal = proposal.expect("valid");
+        assert_eq!(proposal.set.revision, Revision("r2".to_owned()));
+        let services: Vec<String> = proposal.set.services.iter().map(|s| format!("{} {}", s.name, s.vip)).collect();
+        assert_eq!(services, ["a 203.0.113.9/32", "b 203.0.113.2/32"]);
+        let b = proposal.set.services[1].clone();
+        assert_eq!(proposal.problem(&b, "vip", String::new()).path, "upsert[0].vip", "as the syncer wrote it");
+        assert_eq!(proposal.new_vips(&current()).len(), 2);
+    }
+
+    #[test]
+    fn a_patch_frees_what_its_own_services_need() {
+        let same = json!({ "name": "d", "vip": "203.0.113.3", "protocol": "tcp", "ports": ["1-100", 80] });
+        let clash = patched(json!({ "base": "r1", "upsert": [same.clone()] }));
+        assert!(clash.is_err_and(|said| said.starts_with("upsert[0]")));
+        let moved = json!({ "name": "d", "vip": "203.0.113.3", "protocol": "tcp", "ports": [80] });
+        let clash = patched(json!({ "base": "r1", "upsert": [moved] })).err();
+        assert_eq!(clash.as_deref(), Some("upsert[0].vip: \"d\" matches the same packets as \"c\""));
+        assert!(patched(json!({ "base": "r1", "upsert": [moved], "remove": ["c"] })).is_ok());
+        let swapped = json!({ "name": "c", "vip": "203.0.113.4" });
+        assert!(patched(json!({ "base": "r1", "upsert": [moved, swapped] })).is_ok());
+    }
+
+    #[test]
+    fn what_a_patch_has_wrong_is_named() {
+        for (patch, expected) in [
+            (json!({ "base": "r1", "remove": ["x"] }), "remove[0]: there is no service \"x\""),
+            (
+                json!({ "base": "r1", "remove": ["a"], "upsert": [{ "name": "a", "vip": "203.0.113.1" }] }),
+                "remove[0]: \"a\" is in upsert, too",
+            ),
+            (json!({ "upsert": [] }), "base: missing"),
+            (json!({ "base": 1 }), "base: 1 is not a string"),
+            (json!({ "base": "r1", "upsert": [{ "name": "a" }] }), "upsert[0].vip: missing"),
+            (json!({ "base": "r1", "services": [] }), "services: unknown key"),
+        ] {
+            let said = patched(patch).err().unwrap_or_default();
+            assert!(said.starts_with(expected), "{said}\n expected {expected}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A whole node without root: a real socket, real workers, packet memory in place of a network.
+
+#![allow(dead_code, reason = "not every test needs all of it")]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use pointsman::config::{self, Config, Poll};
+use pointsman::control::node::{Facts, Gate, Node, Parts, Ways, WorkerFacts};
+use pointsman::control::server::{End, Server};
+use pointsman::control::settings::settings;
+use pointsman::control::update::Builder;
+use pointsman::forward::Flows;
+use pointsman::io::memory::Memory;
+use pointsman::publish::{Publication, Publisher};
+use pointsman::snapshot::{NextHop, Snapshot, Tag};
+use pointsman::stats::{Board, Cells};
+use pointsman::wire::ethernet::MacAddress;
+use pointsman::worker::{Pace, Worker};
+use serde_json::{Value, json};
+
+/// No answer takes longer, or something hangs.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// What the gate lets in.
+pub type Vips = Arc<Mutex<BTreeSet<IpNet>>>;
+
+struct OpenGate(Vips);
+
+impl Gate for OpenGate {
+    fn set_vips(&mut self, vips: &BTreeSet<IpNet>) -> Result<(), String> {
+        *self.0.lock().expect("no panic while held") = vips.clone();
+        Ok(())
+    }
+}
+
+/// A node in a thread, with two workers in threads of their own.
+pub struct Daemon {
+    pub socket: PathBuf,
+    /// Its config, which SIGHUP has read again.
+    pub config_file: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<End>>,
+    pub vips: Vips,
+}
+
+impl Daemon {
+    pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, "")
+    }
+
+    pub fn start_with(dir: &Path, more: &str) -> Self {
+        let (socket, config_file) = (dir.join("control.sock"), dir.join("pointsman.toml"));
+        std::fs::write(&config_file, config_text(dir, more)).expect("a file");
+        let config = config::load(&config_file).expect("valid");
+        let mut server = Server::bind(&config.control).expect("a socket");
+        let (stop, vips) = (Arc::new(AtomicBool::new(false)), Vips::default());
+        let (asked, seen, file) = (stop.clone(), vips.clone(), config_file.clone());
+        let thread = std::thread::spawn(move || {
+            let (mut node, workers) = node(config, file, seen);
+            node.restore().expect("nothing stands in the way");
+            let end = server.run(&mut node, || !asked.load(Ordering::Relaxed)).expect("the loop runs");
+            node.stop();
+            workers.into_iter().for_each(|worker| worker.join().expect("no panic").expect("memory"));
+            end
+        });
+        let daemon = Self { socket, config_file, stop, thread: Some(thread), vips };
+        daemon.ask("hello", json!({})).expect("it answers");
+        daemon
+    }
+
+    pub fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).expect("it listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a socket");
+        stream
+    }
+
+    /// Sends one line and reads one.
+    pub fn raw(&self, line: &[u8]) -> Value {
+        let mut stream = self.connect();
+        stream.write_all(line).expect("it reads");
+        stream.write_all(b"\n").expect("it reads");
+        answer(&stream)
+    }
+
+    pub fn ask(&self, method: &str, params: Value) -> Result<Value, Value> {
+        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut answer = self.raw(question.to_string().as_bytes());
+        match answer.get("error") {
+            Some(error) => Err(error.clone()),
+            None => Ok(answer["result"].take()),
+        }
+    }
+
+    pub fn end(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("still there");
+        assert_eq!(thread.join().expect("no panic"), End::Failed, "as the stop flag asks");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
+        }
+    }
+}
+
+/// A config whose control socket takes writes of the user that runs the tests.
+pub fn config_text(dir: &Path, more: &str) -> String {
+    format!(
+        "[node]\nname = \"edge\"\nstate_dir = \"{0}/state\"\n[interface]\nname = \"none\"\n\
+         [underlay]\nsource_v6 = \"2001:db8:51b::1\"\nsource_v4 = \"192.0.2.1\"\n{more}\n\
+         [control]\nsocket = \"{0}/control.sock\"\nallow_users = [\"{1}\"]\nvip_allow = [\"203.0.113.0/24\", \"2001:db8::/32\"]\n",
+        dir.display(),
+        rustix::process::getuid().as_raw(),
+    )
+}
+
+/// The next line, as JSON.
+pub fn answer(stream: &UnixStream) -> Value {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("an answer in time");
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+}
+
+fn node(config: Config, config_file: PathBuf, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result<()>>>) {
+    let settings = settings(&config, None);
+    let mut publisher = Publisher::new().expect("eventfd");
+    let (mut workers, mut threads) = (Vec::new(), Vec::new());
+    for queue in 0..2 {
+        let board = Arc::new(Board::default());
+        let first = Publication { snapshot: Arc::new(Snapshot::empty(settings)), cells: Arc::new(Cells::default()) };
+        let inbox = publisher.subscribe(first).expect("eventfd");
+        let worker = Worker::new(
+            Memory::new(8, 8),
+            inbox,
+            board.clone(),
+            Flows::default(),
+            Pace { batch: 8, poll: Poll::Adaptive },
+        );
+        threads.push(std::thread::spawn(move || worker.run().map(drop)));
+        workers.push(WorkerFacts { queue, core: None, zero_copy: false, board });
+    }
+    let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
+    let node = Node::new(Parts {
+        facts: Facts { name: "edge".to_owned(), driver: "memory", mode: None },
+        builder: Builder::new(settings, config.handover.window_seconds(), workers.len()),
+        ways: Ways::Fixed(hop),
+        routers: None,
+        gate: Box::new(OpenGate(vips)),
+        routes: None,
+        config_file: Some(config_file),
+        config,
+        workers,
+        publisher,
+    });
+    (node, threads)
+}
+
+/// A service as a syncer writes it.
+pub fn service(name: &str, vip: &str, endpoints: usize) -> Value {
+    let endpoint = |i| json!({ "name": format!("{name}-{i}"), "address": format!("2001:db8:10::{:x}", i + 1) });
+    json!({ "name": name, "vip": vip, "endpoints": (0..endpoints).map(endpoint).collect::<Vec<_>>() })
+}
+
+/// A set as a syncer writes it.
+pub fn set(services: &[Value]) -> Value {
+    json!({ "revision": "r1", "services": services })
+}

@@ -1,0 +1,271 @@
+//! Patches, events and a config read again: a whole node without root, as a syncer and an operator use it.
+
+mod node;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+
+use node::{Daemon, LIMIT, config_text, service, set};
+use serde_json::{Value, json};
+
+/// A client that is told events.
+struct Subscriber(BufReader<UnixStream>);
+
+impl Subscriber {
+    fn new(daemon: &Daemon) -> Self {
+        let mut stream = daemon.connect();
+        stream.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"subscribe\"}\n").expect("it reads");
+        let mut subscriber = Self(BufReader::new(stream));
+        assert!(subscriber.line()["result"]["generation"].is_u64());
+        subscriber
+    }
+
+    fn line(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a line in time");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    fn event(&mut self) -> Value {
+        let mut line = self.line();
+        assert_eq!((&line["jsonrpc"], &line["method"]), (&json!("2.0"), &json!("event")));
+        assert!(line.get("id").is_none(), "a notification");
+        line["params"].take()
+    }
+
+    /// The next event of a type; others are passed over.
+    fn next(&mut self, kind: &str) -> Value {
+        loop {
+            let event = self.event();
+            if event["type"] == kind {
+                return event;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_patch_changes_what_it_names_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    daemon.ask("apply", set(&[service("a", "203.0.113.1", 2), service("b", "203.0.113.2", 2)])).expect("valid");
+    let patch = json!({ "base": "r1", "revision": "r2", "upsert": [service("c", "203.0.113.3", 1)], "remove": ["a"] });
+    let result = daemon.ask("patch", patch.clone()).expect("valid");
+    assert_eq!((&result["revision"], &result["services"], &result["endpoints"]), (&json!("r2"), &json!(2), &json!(3)));
+    assert_eq!(result["changed"], 2);
+    let names = |set: &Value| -> Vec<String> {
+        let services = set["services"].as_array().expect("a list");
+        services.iter().map(|service| service["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let before = daemon.ask("get", json!({})).expect("it has one");
+    assert_eq!(names(&before), ["b", "c"]);
+
+    let stale = daemon.ask("patch", patch).expect_err("another revision");
+    assert_eq!((&stale["code"], &stale["data"]["path"]), (&json!(1), &json!("base")));
+    assert!(stale["message"].as_str().is_some_and(|said| said.contains("\"r2\"")), "{stale}");
+    for (patch, code, path) in [
+        (json!({ "base": "r2", "upsert": [service("d", "203.0.113.2", 1)] }), 6, "upsert[0].vip"),
+        (json!({ "base": "r2", "upsert": [service("b", "203.0.113.2", 0)] }), 2, "upsert[0].endpoints"),
+        (json!({ "base": "r2", "upsert": [service("d", "198.51.100.1", 1)] }), 3, "upsert[0].vip"),
+        (json!({ "base": "r2", "remove": ["nobody"] }), 6, "remove[0]"),
+        (json!({ "upsert": [] }), 6, "base"),
+    ] {
+        let error = daemon.ask("patch", patch.clone()).expect_err("it is wrong");
+        assert_eq!((&error["code"], &error["data"]["path"]), (&json!(code), &json!(path)), "{patch}");
+    }
+    assert_eq!(daemon.ask("get", json!({})).expect("it has one"), before, "errors change nothing");
+    let emptied =
+        json!({ "base": "r2", "revision": "r3", "upsert": [service("b", "203.0.113.2", 0)], "allow_empty": true });
+    assert_eq!(daemon.ask("patch", emptied).expect("permitted")["endpoints"], 1);
+    let vips: Vec<String> = daemon.vips.lock().expect("no panic").iter().map(ToString::to_string).collect();
+    assert_eq!(vips, ["203.0.113.2/32", "203.0.113.3/32"]);
+
+    daemon.end();
+    let daemon = Daemon::start(dir.path());
+    assert_eq!(daemon.ask("hello", json!({})).expect("polite")["revision"], "r3", "a patch is on disk, too");
+}
+
+/// A new VIP must not be where packets of another service, which the patch does not name, are sent to.
+#[test]
+fn a_patch_is_checked_against_all_that_stays() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    daemon.ask("apply", set(&[service("a", "203.0.113.1", 1)])).expect("valid");
+    let patch = json!({ "base": "r1", "upsert": [service("b", "203.0.113.2", 1), service("x", "2001:db8:10::1", 0)] });
+    let error = daemon.ask("patch", patch).expect_err("packets would come back");
+    let message = error["message"].as_str().unwrap_or_default();
+    assert!(error["code"] == 6 && message.contains("packets would come back"), "{error}");
+    let patch = json!({ "base": "r1", "upsert": [service("x", "2001:db8:10::1", 0)] });
+    let error = daemon.ask("patch", patch).expect_err("packets would come back");
+    assert_eq!(error["data"]["path"], "upsert[0].vip", "{error}");
+}
+
+#[test]
+fn a_dry_run_says_what_would_change_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    daemon.ask("apply", set(&[service("a", "203.0.113.1", 2)])).expect("valid");
+    let before = daemon.ask("status", json!({})).expect("well");
+    let mut tried = set(&[service("a", "203.0.113.1", 1), service("b", "203.0.113.2", 1)]);
+    tried["dry_run"] = json!(true);
+    let result = daemon.ask("apply", tried).expect("valid");
+    assert_eq!((&result["dry_run"], &result["services"], &result["endpoints"]), (&json!(true), &json!(2), &json!(2)));
+    let changes: Vec<String> = result["changes"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|change| format!("{} {} {}", change["type"], change["service"], change["endpoint"]))
+        .collect();
+    assert_eq!(changes, [r#""endpoint" "a" "a-1""#, r#""service" "b" null"#, r#""endpoint" "b" "b-0""#]);
+    assert_eq!(daemon.ask("status", json!({})).expect("well")["generation"], before["generation"]);
+    let mut tried = set(&[service("a", "203.0.113.1", 0)]);
+    tried["dry_run"] = json!(true);
+    assert_eq!(daemon.ask("apply", tried).expect_err("as without")["code"], 2);
+}
+
+#[test]
+fn subscribers_are_told_what_happens() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let mut subscriber = Subscriber::new(&daemon);
+    let result = daemon.ask("apply", set(&[service("a", "203.0.113.1", 1)])).expect("valid");
+    assert_eq!(
+        subscriber.event(),
+        json!({ "type": "service", "service": "a", "vip": "203.0.113.1", "change": "added" })
+    );
+    let came = json!({ "type": "endpoint", "service": "a", "endpoint": "a-0", "address": "2001:db8:10::1", "weight": 1,
+        "state": "active", "was": null });
+    assert_eq!(subscriber.event(), came);
+    let applied = subscriber.event();
+    assert_eq!((&applied["type"], &applied["revision"]), (&json!("applied"), &json!("r1")));
+    assert_eq!((&applied["generation"], &applied["changed"]), (&result["generation"], &json!(1)));
+
+    let mut draining = service("a", "203.0.113.1", 2);
+    draining["endpoints"][0]["state"] = json!("draining");
+    daemon.ask("apply", set(&[draining])).expect("valid");
+    let drains = subscriber.next("endpoint");
+    assert_eq!(
+        (&drains["endpoint"], &drains["state"], &drains["was"]),
+        (&json!("a-0"), &json!("draining"), &json!("active"))
+    );
+    subscriber.next("applied");
+    daemon.ask("drain", json!({})).expect("it drains");
+    assert_eq!(subscriber.event(), json!({ "type": "drain", "draining": true, "announced": 0 }));
+    daemon.ask("resume", json!({})).expect("it resumes");
+    assert_eq!(subscriber.next("drain")["draining"], false);
+
+    let question = b"{\"jsonrpc\":\"2.0\",\"id\":\"mine\",\"method\":\"hello\"}\n";
+    subscriber.0.get_mut().write_all(question).expect("it reads");
+    assert_eq!(subscriber.line()["id"], "mine", "a subscriber can ask, too");
+}
+
+/// Nothing of a draining endpoint is tracked here, so what counts is that slots forget it.
+#[test]
+fn a_draining_endpoint_is_told_of_when_nothing_is_left_of_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start_with(dir.path(), "[handover]\nwindow = \"1s\"");
+    daemon.ask("apply", set(&[service("a", "203.0.113.1", 2)])).expect("valid");
+    let mut subscriber = Subscriber::new(&daemon);
+    let mut draining = service("a", "203.0.113.1", 2);
+    draining["endpoints"][1]["state"] = json!("draining");
+    daemon.ask("apply", set(&[draining])).expect("valid");
+    let show = || daemon.ask("endpoints", json!({ "service": "a" })).expect("it is there")["endpoints"][1].take();
+    let drained = subscriber.next("drained");
+    assert_eq!(drained, json!({ "type": "drained", "service": "a", "endpoint": "a-1", "remembered": false }));
+    let shown = show();
+    assert_eq!(
+        (&shown["state"], &shown["tracked_flows"], &shown["remembered_slots"]),
+        (&json!("draining"), &json!(0), &json!(0))
+    );
+    assert_eq!(shown["slots"], 0, "it gets no new flows");
+    assert_eq!(daemon.ask("endpoints", json!({ "service": "b" })).expect_err("none")["data"]["path"], "service");
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_disturbs_nobody_and_learns_what_it_missed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let (mut lazy, mut eager) = (Subscriber::new(&daemon), Subscriber::new(&daemon));
+    let rounds = 40;
+    for round in 0..rounds {
+        let count = if round % 2 == 0 { 500 } else { 1 };
+        daemon.ask("apply", set(&[service("a", "203.0.113.1", count)])).expect("valid");
+        let last = (0..).map(|_| eager.event()).find(|event| event["type"] == "applied");
+        assert!(last.is_some(), "the other one is told all the same");
+    }
+    let missed = lazy.next("missed");
+    assert!(missed["count"].as_u64().is_some_and(|count| count > 0), "{missed}");
+    daemon.ask("apply", set(&[service("a", "203.0.113.1", 1)])).expect("valid");
+    lazy.next("applied");
+}
+
+fn hang_up() {
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).expect("it is ours");
+}
+
+#[test]
+fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    daemon.ask("apply", set(&[service("web", "203.0.113.1", 2)])).expect("valid");
+    let mut subscriber = Subscriber::new(&daemon);
+    let rewrite = |text: String| {
+        std::fs::write(&daemon.config_file, text).expect("a file");
+        hang_up();
+    };
+    let own = "hop_limit = 33\n[[service]]\nname = \"own\"\nvip = \"203.0.113.53\"\n\
+        endpoints = [{ name = \"x\", address = \"2001:db8:10::99\" }]";
+    rewrite(config_text(dir.path(), own));
+    let reloaded = loop {
+        let event = subscriber.next("reloaded");
+        if event["changed"] != json!([]) {
+            break event;
+        }
+    };
+    assert_eq!(reloaded["changed"], json!(["underlay.hop_limit", "[[service]]"]));
+    let status = || daemon.ask("status", json!({})).expect("well");
+    assert_eq!(status()["services"].as_array().map(Vec::len), Some(2));
+    assert_eq!(daemon.vips.lock().expect("no panic").len(), 2, "its VIP is let in");
+
+    for (text, reason) in [
+        (config_text(dir.path(), "").replace("\"none\"", "\"eth7\""), "[interface] cannot change while the node runs"),
+        (config_text(dir.path(), "[hash]\nseed = \"ff\""), "hash.seed: "),
+        (config_text(dir.path(), &own.replace("203.0.113.53", "203.0.113.1")), "matches the same packets"),
+        (config_text(dir.path(), "").replace("203.0.113.0/24", "198.51.100.0/24"), "not within control.vip_allow"),
+        (config_text(dir.path(), "").replace("allow_users", "group = \"no such group\"\nallow_users"), "no group"),
+    ] {
+        rewrite(text);
+        let error = subscriber.next("error");
+        assert!(error["message"].as_str().is_some_and(|said| said.contains(reason)), "{reason}: {error}");
+        let status = status();
+        assert!(status["reload_problem"].as_str().is_some_and(|said| said.contains(reason)), "{status}");
+        assert_eq!(status["services"].as_array().map(Vec::len), Some(2), "nothing has changed");
+    }
+    rewrite(config_text(dir.path(), ""));
+    while status()["services"].as_array().map(Vec::len) != Some(1) {
+        subscriber.next("reloaded");
+    }
+    assert_eq!(status()["reload_problem"], Value::Null);
+}
+
+#[test]
+fn who_may_write_follows_the_config() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let mut subscriber = Subscriber::new(&daemon);
+    let text = std::fs::read_to_string(&daemon.config_file).expect("a file");
+    let nobody = text.replace(
+        &format!("allow_users = [\"{}\"]", rustix::process::getuid().as_raw()),
+        "allow_users = []\nmode = \"0600\"",
+    );
+    std::fs::write(&daemon.config_file, nobody).expect("a file");
+    hang_up();
+    let end = std::time::Instant::now() + LIMIT;
+    while subscriber.next("reloaded")["changed"] == json!([]) {
+        assert!(std::time::Instant::now() < end);
+    }
+    assert_eq!(daemon.ask("apply", set(&[])).expect_err("a reader")["code"], 4);
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&daemon.socket).expect("there").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
