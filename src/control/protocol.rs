@@ -159,7 +159,7 @@ fn read_call(mut message: Map<String, Value>) -> Result<Call, Fault> {
     };
     let Some((_, method)) = Method::ALL.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = Method::ALL.iter().map(|(name, _)| *name).collect();
-        return Err(Fault::new(-32601, format!("no method \"{name}\"; there are: {}", known.join(", "))));
+        return Err(Fault::new(-32601, format!("no method {name:?}; there are: {}", known.join(", "))));
     };
     let params = message.remove("params").unwrap_or_else(|| json!({}));
     if !params.is_object() {
