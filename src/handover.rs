@@ -113,6 +113,34 @@ impl Layer {
         });
         Index::try_from(number).ok().filter(|number| *number != NONE)
     }
+
+    fn expire(&mut self, now: Second) -> bool {
+        let mut expired = false;
+        for (slot, until) in self.slots.iter_mut().zip(&mut self.until) {
+            if *slot != NONE && *until <= now {
+                (*slot, *until, expired) = (NONE, 0, true);
+            }
+        }
+        if expired {
+            self.forget_names();
+        }
+        expired
+    }
+
+    /// Forgets the names that no slot remembers: where endpoints come and go all day, there is no end of names.
+    fn forget_names(&mut self) {
+        let mut numbers = vec![NONE; self.names.len()];
+        let mut names = Vec::new();
+        for slot in self.slots.iter_mut().filter(|slot| **slot != NONE) {
+            let number = &mut numbers[usize::from(*slot)];
+            if *number == NONE {
+                *number = names.len() as Index;
+                names.push(std::mem::take(&mut self.names[usize::from(*slot)]));
+            }
+            *slot = *number;
+        }
+        self.names = names;
+    }
 }
 
 impl Memories {
@@ -168,14 +196,7 @@ impl Memories {
 
     /// Forgets what has been remembered until now; answers whether there was any.
     pub fn expire(&mut self, now: Second) -> bool {
-        let mut expired = false;
-        for layer in &mut self.layers {
-            for (slot, until) in layer.slots.iter_mut().zip(&layer.until) {
-                if *slot != NONE && *until <= now {
-                    (*slot, expired) = (NONE, true);
-                }
-            }
-        }
+        let expired = self.layers.iter_mut().fold(false, |expired, layer| layer.expire(now) || expired);
         self.layers.retain(|layer| layer.slots.iter().any(|slot| *slot != NONE));
         expired
     }
@@ -379,6 +400,22 @@ mod tests {
         assert!(read == memories && read.is_sound());
         let broken: Memories = serde_json::from_str(&text.replace("\"size\":13", "\"size\":17")).expect("its form");
         assert!(!broken.is_sound());
+    }
+
+    #[test]
+    fn names_that_no_slot_remembers_are_forgotten() {
+        let names: Vec<String> = (0..300).map(|n| format!("e{n}")).collect();
+        let table =
+            |n: usize| Version { size: 13, endpoints: names[n..n + 3].iter().map(|e| (e.clone(), 1)).collect() };
+        let mut memories = Memories::default();
+        for n in 0..297 {
+            let now = n as Second * WINDOW / 4;
+            memories.expire(now);
+            memories.change(&table(n), &table(n + 1), now + WINDOW);
+        }
+        assert!(memories.is_sound());
+        let kept: usize = memories.layers.iter().map(|layer| layer.names.len()).sum();
+        assert!(kept <= 13, "{kept} names for 13 slots");
     }
 
     #[test]
