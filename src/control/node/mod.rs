@@ -1,6 +1,7 @@
 //! What this node is and does, and the answers to what it is asked. Sockets and threads are elsewhere.
 
 mod announce;
+mod keep;
 mod status;
 
 use std::collections::BTreeSet;
@@ -189,11 +190,6 @@ impl Node {
         Ok(joined)
     }
 
-    fn note_store_problem(&mut self, problem: String) {
-        tracing::error!("{problem}");
-        self.store_problem = Some(problem);
-    }
-
     /// Answers one question.
     pub fn answer(&mut self, method: Method, params: &Value) -> Result<Value, Fault> {
         match method {
@@ -237,13 +233,7 @@ impl Node {
         let changed = self.put_in_force(set, &joined)?;
         let mut warnings = self.warnings();
         warnings.extend(self.announcement.problem().map(str::to_owned));
-        // First what the set needs: with a newer set than its memories, flows would move that need not.
-        let saved = self.store.save_memories(self.builder.slot_memories()).and_then(|()| self.store.save(&self.set));
-        self.store_problem = saved.err().map(|error| error.to_string());
-        if let Some(problem) = &self.store_problem {
-            tracing::error!("the set is in force but not on disk: {problem}");
-            warnings.push(format!("the set is in force but not on disk: {problem}"));
-        }
+        warnings.extend(self.keep());
         let generation = self.builder.generation();
         tracing::info!(
             revision = self.set.revision.0,
@@ -358,6 +348,7 @@ impl Node {
     pub fn tick(&mut self) {
         self.follow(|underlay| underlay.tick());
         self.announcement.tick();
+        self.keep_again();
         self.on_routers_readable();
         let ways_changed = self.builder.forget_old_mtus(self.now()) && self.resolve();
         let settled = self.publisher.adopted() == self.publisher.edition();
