@@ -1,15 +1,17 @@
 # make deps   what building, testing and the demo need: Debian's packages, only those that are missing
 # make build  the optimised binary, target/release/pointsman
 # make test   every check and test; those that need root say "skipped" where they do not have it
-# make fuzz   any frames through the data path, for FUZZ_SECONDS; fuzz/README.md says more
+# make fuzz   any frames through the data path, and any text through what reads it; fuzz/README.md says more
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
-            user-mode-linux busybox-static cpio bird2
+            user-mode-linux busybox-static cpio bird2 python3-jsonschema strace
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
 
+# Each target for so long.
+FUZZ ?= forward protocol set config memories
 FUZZ_SECONDS ?= 1800
 
 # What needs root asks for it; building does not.
@@ -40,8 +42,10 @@ deny:
 # What is found goes to fuzz/found; a crash to fuzz/artifacts.
 fuzz: deps
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz@$(CARGO_FUZZ)
-	@mkdir -p fuzz/found
-	cargo fuzz run --sanitizer none forward fuzz/found fuzz/corpus/forward -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192
+	@mkdir -p $(FUZZ:%=fuzz/found/%)
+	set -e; for target in $(FUZZ); do words=fuzz/dictionaries/$$target.dict; \
+	cargo fuzz run --sanitizer none $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+	-max_total_time=$(FUZZ_SECONDS) -max_len=8192 $$(test ! -f $$words || echo -dict=$$words); done
 
 demo: build
 	@$(SUDO) demo/demo target/release/pointsman

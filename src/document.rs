@@ -62,7 +62,7 @@ impl Collector {
     pub fn add(&self, path: impl Into<String>, reason: impl Into<String>) {
         let path = path.into();
         let line = self.lines.get(&path).copied();
-        self.problems.borrow_mut().push(Problem { path, line, reason: reason.into() });
+        self.problems.borrow_mut().push(Problem { path: shown_text(&path), line, reason: shown_text(&reason.into()) });
     }
 
     /// `value`, if there was no problem.
@@ -83,7 +83,7 @@ pub fn parse_toml(text: &str) -> Result<(Value, Collector), Problems> {
     let line_at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
     let table = toml::de::DeTable::parse(text).map_err(|error| {
         let line = error.span().map(|span| line_at(span.start));
-        Problems(vec![Problem { path: String::new(), line, reason: error.message().to_owned() }])
+        Problems(vec![Problem { path: String::new(), line, reason: shown_text(error.message()) }])
     })?;
     let mut lines = HashMap::new();
     let tree = toml_table(table.get_ref(), "", &mut |path, offset| _ = lines.insert(path, line_at(offset)));
@@ -235,6 +235,12 @@ impl<'a> Table<'a> {
     }
 }
 
+/// A text as a line of a terminal or a log can show it: what would break the line, or be obeyed, as an escape.
+fn shown_text(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 /// A value as an error shows it, cut where it is long.
 fn shown(value: &Value) -> String {
     match value {
@@ -271,6 +277,17 @@ mod tests {
     fn broken_toml_says_where() {
         let problems = parse_toml("a = 1\nb = = 2\n").expect_err("broken");
         assert_eq!(problems.0[0].line, Some(2));
+    }
+
+    /// A document that somebody else has written must not move the cursor of who reads what is wrong with it.
+    #[test]
+    fn a_problem_is_one_line_without_anything_that_a_terminal_obeys() {
+        let (tree, collector) = parse_toml("\"a\\n\\u001b[2J\" = 1\n").expect("TOML");
+        let root = Node::root(&tree, &collector);
+        root.table(&["b"]).expect("a table");
+        root.refuse("\u{7}\r");
+        let problems = collector.finish(Some(())).expect_err("two problems").to_string();
+        assert_eq!(problems, "\\u{7}\\r\nline 1: a\\n\\u{1b}[2J: unknown key; known are: b");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -273,6 +274,9 @@ impl Serialize for PortRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
+/// Moments whose year has four digits in UTC, as RFC 3339 writes it: 0000-01-01T00:00:00Z to 9999-12-31T23:59:59Z.
+const WRITABLE: RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
+
 /// The text is no moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a moment such as 2026-11-21T10:00:00Z (RFC 3339)")]
@@ -293,7 +297,8 @@ impl FromStr for Timestamp {
         let days = days_since_1970(i64::from(date.year), i64::from(date.month), i64::from(date.day));
         let second = i64::from(time.second.unwrap_or(0));
         let seconds = i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + second;
-        Ok(Self(days * 86_400 + seconds - minutes_east * 60))
+        let moment = days * 86_400 + seconds - minutes_east * 60;
+        WRITABLE.contains(&moment).then_some(Self(moment)).ok_or(NotATimestamp)
     }
 }
 
@@ -320,7 +325,8 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 
 /// The date that many days after 1970-01-01.
 fn date_of(days: i64) -> (i64, i64, i64) {
-    let mut year = 1970 + days.div_euclid(366);
+    // Not after it, whichever side of 1970 it is on.
+    let mut year = 1970 + days.div_euclid(366).min(days.div_euclid(365));
     while days_since_1970(year + 1, 1, 1) <= days {
         year += 1;
     }
@@ -356,12 +362,24 @@ mod tests {
             ("2000-03-01T00:00:00Z", 951_868_800),
             ("2100-12-31T12:00:00Z", 4_133_937_600),
             ("1969-12-31T23:59:59Z", -1),
+            ("1600-02-29T12:00:00Z", -11_670_955_200),
+            ("0000-01-01T00:00:00Z", -62_167_219_200),
+            ("9999-12-31T23:59:59Z", 253_402_300_799),
         ] {
             assert_eq!(text.parse(), Ok(Timestamp(seconds)), "{text}");
             assert_eq!(Timestamp(seconds).to_string(), text);
         }
         assert_eq!("2026-11-21T11:30:00+01:30".parse(), Ok(Timestamp(1_795_255_200)));
-        for wrong in ["", "2026-11-21", "10:00:00", "2026-11-21T10:00:00", "2026-13-01T00:00:00Z", "soon"] {
+        for wrong in [
+            "",
+            "2026-11-21",
+            "10:00:00",
+            "2026-11-21T10:00:00",
+            "2026-13-01T00:00:00Z",
+            "soon",
+            "0000-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+        ] {
             assert_eq!(wrong.parse::<Timestamp>(), Err(NotATimestamp), "{wrong}");
         }
     }

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pointsman::config::{self};
+use pointsman::config;
 use pointsman::control::server::Server;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ mod node;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 
-use node::{Daemon, LIMIT, config_text, service, set};
+use node::{Daemon, LIMIT, configuration, service, set};
 use serde_json::{Value, json};
 
 /// A client that is told events.
@@ -215,7 +215,7 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
     };
     let own = "hop_limit = 33\n[[service]]\nname = \"own\"\nvip = \"203.0.113.53\"\n\
         endpoints = [{ name = \"x\", address = \"2001:db8:10::99\" }]";
-    rewrite(config_text(dir.path(), own));
+    rewrite(configuration(dir.path(), own));
     let reloaded = loop {
         let event = subscriber.next("reloaded");
         if event["changed"] != json!([]) {
@@ -228,11 +228,14 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
     assert_eq!(daemon.vips.lock().expect("no panic").len(), 2, "its VIP is let in");
 
     for (text, reason) in [
-        (config_text(dir.path(), "").replace("\"none\"", "\"eth7\""), "[interface] cannot change while the node runs"),
-        (config_text(dir.path(), "[hash]\nseed = \"ff\""), "hash.seed: "),
-        (config_text(dir.path(), &own.replace("203.0.113.53", "203.0.113.1")), "matches the same packets"),
-        (config_text(dir.path(), "").replace("203.0.113.0/24", "198.51.100.0/24"), "not within control.vip_allow"),
-        (config_text(dir.path(), "").replace("allow_users", "group = \"no such group\"\nallow_users"), "no group"),
+        (
+            configuration(dir.path(), "").replace("\"none\"", "\"eth7\""),
+            "[interface] cannot change while the node runs",
+        ),
+        (configuration(dir.path(), "[hash]\nseed = \"ff\""), "hash.seed: "),
+        (configuration(dir.path(), &own.replace("203.0.113.53", "203.0.113.1")), "matches the same packets"),
+        (configuration(dir.path(), "").replace("203.0.113.0/24", "198.51.100.0/24"), "not within control.vip_allow"),
+        (configuration(dir.path(), "").replace("allow_users", "group = \"no such group\"\nallow_users"), "no group"),
     ] {
         rewrite(text);
         let error = subscriber.next("error");
@@ -241,7 +244,7 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
         assert!(status["reload_problem"].as_str().is_some_and(|said| said.contains(reason)), "{status}");
         assert_eq!(status["services"].as_array().map(Vec::len), Some(2), "nothing has changed");
     }
-    rewrite(config_text(dir.path(), ""));
+    rewrite(configuration(dir.path(), ""));
     while status()["services"].as_array().map(Vec::len) != Some(1) {
         subscriber.next("reloaded");
     }

@@ -173,7 +173,10 @@ pub fn read(line: &[u8]) -> Request {
     match serde_json::from_slice(line) {
         Err(error) => refused(Fault::new(-32700, format!("not JSON: {error}"))),
         Ok(Value::Object(mut message)) => {
-            let id = message.remove("id").filter(|id| id.is_string() || id.is_number() || id.is_null());
+            let id = message.remove("id");
+            if id.as_ref().is_some_and(|id| !is_id(id)) {
+                return refused(Fault::new(-32600, "\"id\" is not a string, a whole number or null"));
+            }
             match read_call(message) {
                 Ok(call) => Request { id, call: Ok(call) },
                 Err(fault) => Request { id: id.or(Some(Value::Null)), call: Err(fault) },
@@ -181,6 +184,11 @@ pub fn read(line: &[u8]) -> Request {
         }
         Ok(_) => refused(Fault::new(-32600, "a line is one JSON object")),
     }
+}
+
+/// What can be repeated exactly: numbers with a fraction, or beyond 64 bits, would come back as others.
+fn is_id(id: &Value) -> bool {
+    id.is_string() || id.is_i64() || id.is_u64() || id.is_null()
 }
 
 fn read_call(mut message: Map<String, Value>) -> Result<Call, Fault> {
@@ -192,7 +200,7 @@ fn read_call(mut message: Map<String, Value>) -> Result<Call, Fault> {
     };
     let Some((_, method)) = Method::ALL.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = Method::ALL.iter().map(|(name, _)| *name).collect();
-        return Err(Fault::new(-32601, format!("no method \"{name}\"; there are: {}", known.join(", "))));
+        return Err(Fault::new(-32601, format!("no method {name:?}; there are: {}", known.join(", "))));
     };
     let params = message.remove("params").unwrap_or_else(|| json!({}));
     if !params.is_object() {
@@ -275,6 +283,9 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":"x"}"#, -32600, json!("x")),
             (r#"{"jsonrpc":"2.0","id":1,"method":"destroy"}"#, -32601, json!(1)),
             (r#"{"jsonrpc":"2.0","id":1,"method":"get","params":[]}"#, -32602, json!(1)),
+            (r#"{"jsonrpc":"2.0","id":[],"method":"get"}"#, -32600, Value::Null),
+            (r#"{"jsonrpc":"2.0","id":1.5,"method":"get"}"#, -32600, Value::Null),
+            (r#"{"jsonrpc":"2.0","id":1004000000000000000000000000,"method":"get"}"#, -32600, Value::Null),
         ] {
             let Request { id: seen, call } = read(line.as_bytes());
             assert_eq!((call.map_err(|fault| fault.code), seen), (Err(code), Some(id)), "{line}");

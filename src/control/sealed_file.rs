@@ -1,14 +1,17 @@
 //! A file that is written whole or not at all, and believed only if its checksum holds.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::hash::Hasher;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-const FORMAT: u32 = 1;
+/// The largest file, in bytes: far more than the largest set, and no more than fits into memory.
+const LARGEST: u64 = 1 << 30;
 
 /// The first line of the file; the content, of one line, is the second.
 #[derive(Serialize, Deserialize)]
@@ -16,6 +19,12 @@ const FORMAT: u32 = 1;
 struct Header {
     format: u32,
     checksum: String,
+}
+
+/// What the headers of all formats have in common.
+#[derive(Deserialize)]
+struct AnyHeader {
+    format: u32,
 }
 
 /// Why a file is not used.
@@ -37,6 +46,17 @@ pub enum StoreError {
         /// How that is known.
         reason: String,
     },
+    /// It was written by a version that writes another form.
+    #[error("{path} is not used: {} version of pointsman has written it (format {format}; this one reads {reads})",
+        if format > reads { "a newer" } else { "an older" })]
+    OtherFormat {
+        /// Its path.
+        path: String,
+        /// Its format.
+        format: u32,
+        /// The format that this version reads and writes.
+        reads: u32,
+    },
 }
 
 /// A file in a directory, neither of which need exist yet.
@@ -44,6 +64,8 @@ pub enum StoreError {
 pub struct SealedFile {
     /// Where it is, or will be.
     pub path: PathBuf,
+    /// The number of its content's form; one that is changed gets another.
+    pub format: u32,
 }
 
 impl SealedFile {
@@ -56,49 +78,100 @@ impl SealedFile {
         StoreError::Damaged { path: self.path.display().to_string(), reason }
     }
 
-    /// Writes this line. After `Ok` it survives a power cut; after an error the one before is still there.
+    /// Writes this line. After `Ok` it survives a power cut; after an error what is there is whole, mostly as it was before.
     pub fn write(&self, body: &str) -> Result<(), StoreError> {
         self.try_to_write(body).map_err(|error| self.file_error(error))
     }
 
     fn try_to_write(&self, body: &str) -> io::Result<()> {
-        let header = serde_json::to_string(&Header { format: FORMAT, checksum: checksum(body) })?;
         let directory = self.path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        fs::create_dir_all(directory)?;
+        make_directory(directory)?;
         let fresh = self.path.with_extension("json.new");
-        let mut file = File::create(&fresh)?;
-        file.write_all(format!("{header}\n{body}\n").as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.path)?;
+        let written = self.write_fresh(&fresh, body).and_then(|()| fs::rename(&fresh, &self.path));
+        if written.is_err() {
+            // On a full disk, what there is of it would only be in the way.
+            _ = fs::remove_file(&fresh);
+        }
+        written?;
         File::open(directory)?.sync_all()
+    }
+
+    /// Writes another file; the content is on disk before the name can be given to it.
+    fn write_fresh(&self, fresh: &Path, body: &str) -> io::Result<()> {
+        let header = serde_json::to_string(&Header { format: self.format, checksum: checksum(body.as_bytes()) })?;
+        if (header.len() + body.len() + 2) as u64 > LARGEST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        match fs::remove_file(fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // A new one, so that nothing that has been put there is opened: a pipe would be waited for.
+        let mut file = OpenOptions::new().write(true).create_new(true).open(fresh)?;
+        for part in [&header, "\n", body, "\n"] {
+            file.write_all(part.as_bytes())?;
+        }
+        file.sync_all()
     }
 
     /// Reads the line written last; none where there never was one.
     pub fn read(&self) -> Result<Option<String>, StoreError> {
-        let text = match fs::read(&self.path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        let bytes = match read_file(&self.path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.file_error(error)),
         };
-        unseal(&text).map(|body| Some(body.to_owned())).map_err(|reason| self.damaged(reason))
+        self.unseal(&bytes).map(Some)
+    }
+
+    fn unseal(&self, bytes: &[u8]) -> Result<String, StoreError> {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let (header, body) = bytes.split_at(end.ok_or_else(|| self.damaged("it has no header line".to_owned()))?);
+        let broken = |error: serde_json::Error| self.damaged(format!("its header: {error}"));
+        // The format first: all else in the header may be another's.
+        let AnyHeader { format } = serde_json::from_slice(header).map_err(broken)?;
+        if format != self.format {
+            let path = self.path.display().to_string();
+            return Err(StoreError::OtherFormat { path, format, reads: self.format });
+        }
+        let header: Header = serde_json::from_slice(header).map_err(broken)?;
+        let body = body[1..].strip_suffix(b"\n").ok_or_else(|| self.damaged("its end is missing".to_owned()))?;
+        if checksum(body) != header.checksum {
+            return Err(self.damaged("its checksum does not hold".to_owned()));
+        }
+        String::from_utf8(body.to_vec()).map_err(|error| self.damaged(error.to_string()))
     }
 }
 
-fn unseal(text: &str) -> Result<&str, String> {
-    let (header, body) = text.split_once('\n').ok_or("it has no header line")?;
-    let header: Header = serde_json::from_str(header).map_err(|error| format!("its header: {error}"))?;
-    if header.format != FORMAT {
-        return Err(format!("it has format {}, and this version reads {FORMAT}", header.format));
+/// Makes a directory, with those above it that are missing, so that it survives a power cut.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
     }
-    let body = body.strip_suffix('\n').ok_or("its end is missing")?;
-    if checksum(body) != header.checksum {
-        return Err("its checksum does not hold".to_owned());
-    }
-    Ok(body)
+    let above = directory.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    make_directory(above)?;
+    fs::create_dir(directory)?;
+    File::open(above)?.sync_all()
 }
 
-fn checksum(body: &str) -> String {
+/// The content of a regular file. Of another kind nothing is read: a pipe would be waited for, and a device has no end.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let not_at_once = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(not_at_once).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if about.len() > LARGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut bytes = Vec::with_capacity(about.len() as usize);
+    file.take(LARGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn checksum(body: &[u8]) -> String {
     let mut hasher = SipHasher13::new_with_keys(0, 0);
-    hasher.write(body.as_bytes());
+    hasher.write(body);
     format!("{:016x}", hasher.finish())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::sealed_file::SealedFile;
 use super::slot_memories::SlotMemories;
@@ -11,22 +12,58 @@ use crate::model::EndpointSet;
 
 pub use super::sealed_file::StoreError;
 
+/// The form of a set on disk.
+const SET_FORMAT: u32 = 1;
+/// The form of slot memories on disk; in the first, every slot was a number in a list.
+const MEMORIES_FORMAT: u32 = 2;
+/// How long after a failure the next attempt is due.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// What is in force and would not, or not whole, outlive the daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum NotKept {
+    /// The set, and perhaps the memories.
+    #[error("the set is in force but not on disk: {0}")]
+    Set(StoreError),
+    /// The memories alone: after a crash, flows of slots that have changed of late may move.
+    #[error("the set is on disk, but not what its slots remember: {0}")]
+    Memories(StoreError),
+}
+
 /// A directory that keeps it.
 #[derive(Clone, Debug)]
 pub struct Store {
     set: SealedFile,
     memories: SealedFile,
+    failed: Option<Instant>,
 }
 
 impl Store {
     /// The store in a directory, which need not exist yet.
     pub fn new(directory: &Path) -> Self {
-        let file = |name| SealedFile { path: directory.join(name) };
-        Self { set: file("endpoint-set.json"), memories: file("slot-memories.json") }
+        let file = |name, format| SealedFile { path: directory.join(name), format };
+        let (set, memories) = ("endpoint-set.json", "slot-memories.json");
+        Self { set: file(set, SET_FORMAT), memories: file(memories, MEMORIES_FORMAT), failed: None }
     }
 
-    /// Writes a set. After `Ok` it survives a power cut; after an error the one before is still there.
-    pub fn save(&self, set: &EndpointSet) -> Result<(), StoreError> {
+    /// Writes a set and what its slots remember. After `Ok` both survive a power cut.
+    ///
+    /// First the memories: those of a newer set than the one on disk are of no consequence to its slots, which remember what
+    /// they have. A set is written also where its memories cannot be: with the set before it, a node would forward to
+    /// endpoints that are no more, with this one some flows may move. What the file then remembers is older, and still true.
+    pub fn keep(&mut self, set: &EndpointSet, memories: &SlotMemories) -> Result<(), NotKept> {
+        let memories = self.save_memories(memories).map_err(NotKept::Memories);
+        let kept = self.save(set).map_err(NotKept::Set).and(memories);
+        self.failed = kept.is_err().then(Instant::now);
+        kept
+    }
+
+    /// Whether something could not be written, long enough ago to try again.
+    pub fn is_due(&self) -> bool {
+        self.failed.is_some_and(|failed| failed.elapsed() >= RETRY)
+    }
+
+    fn save(&self, set: &EndpointSet) -> Result<(), StoreError> {
         self.set.write(&serde_json::to_string(set).map_err(|error| self.set.damaged(error.to_string()))?)
     }
 
@@ -36,8 +73,7 @@ impl Store {
         endpoint_set::parse(&text).map(Some).map_err(|problems| self.set.damaged(problems.to_string()))
     }
 
-    /// Writes what slots remember.
-    pub fn save_memories(&self, memories: &SlotMemories) -> Result<(), StoreError> {
+    fn save_memories(&self, memories: &SlotMemories) -> Result<(), StoreError> {
         let kept: BTreeMap<&String, &Memories> = memories.iter().collect();
         if kept.is_empty() && !self.memories.path.exists() {
             return Ok(());
@@ -48,15 +84,13 @@ impl Store {
     /// Reads what slots remembered, by service; nothing where there never was anything.
     pub fn load_memories(&self) -> Result<HashMap<String, Memories>, StoreError> {
         let Some(text) = self.memories.read()? else { return Ok(HashMap::new()) };
-        let kept: HashMap<String, Memories> =
-            serde_json::from_str(&text).map_err(|error| self.memories.damaged(error.to_string()))?;
-        match kept.iter().find(|(_, memories)| !memories.is_sound()) {
-            None => Ok(kept),
-            Some((service, _)) => {
-                Err(self.memories.damaged(format!("the memories of \"{service}\" contradict themselves")))
-            }
-        }
+        read_memories(&text).map_err(|reason| self.memories.damaged(reason))
     }
+}
+
+/// Reads what slots remember, by service, from the text of its file; the error says what is wrong with it.
+pub fn read_memories(text: &str) -> Result<HashMap<String, Memories>, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -71,12 +105,24 @@ mod tests {
         endpoint_set::parse(json).expect("valid")
     }
 
+    /// A service whose slots remember something, in both its forms.
+    fn remembering() -> (SlotMemories, HashMap<String, Memories>) {
+        let version = |name: &str| Version { size: 13, endpoints: vec![(name.to_owned(), 1)] };
+        let mut memories = Memories::default();
+        memories.change(&version("a"), &version("b"), 1_000);
+        let by_service = HashMap::from([("web".to_owned(), memories)]);
+        let mut kept = SlotMemories::new(600);
+        kept.restore(by_service.clone());
+        (kept, by_service)
+    }
+
     #[test]
     fn a_set_comes_back_as_it_went() {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Store::new(&dir.path().join("made/when/needed"));
+        let mut store = Store::new(&dir.path().join("made/when/needed"));
         assert!(matches!(store.load(), Ok(None)));
-        store.save(&sample()).expect("written");
+        store.keep(&sample(), &SlotMemories::new(600)).expect("written");
+        assert!(!store.memories.path.exists(), "where nothing is remembered, nothing is written of it");
         assert_eq!(store.load().expect("whole"), Some(sample()));
     }
 
@@ -94,7 +140,8 @@ mod tests {
             let mut changed = whole.clone();
             changed[at] ^= 4;
             fs::write(&store.set.path, &changed).expect("changed");
-            assert!(matches!(store.load(), Err(StoreError::Damaged { .. })), "changed at {at}");
+            // The number of the format is not believed either.
+            assert!(!matches!(store.load(), Ok(_) | Err(StoreError::File { .. })), "changed at {at}");
         }
     }
 
@@ -103,19 +150,83 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::new(dir.path());
         assert!(store.load_memories().expect("there are none").is_empty());
-        store.save_memories(&SlotMemories::new(600)).expect("nothing to write");
-        assert!(!store.memories.path.exists());
-        let version = |name: &str| Version { size: 13, endpoints: vec![(name.to_owned(), 1)] };
-        let mut memories = Memories::default();
-        memories.change(&version("a"), &version("b"), 1_000);
-        let mut kept = SlotMemories::new(600);
-        kept.restore(HashMap::from([("web".to_owned(), memories.clone())]));
+        let (kept, by_service) = remembering();
         store.save_memories(&kept).expect("written");
-        assert_eq!(store.load_memories().expect("whole"), HashMap::from([("web".to_owned(), memories)]));
-        store
-            .memories
-            .write(r#"{"web":{"layers":[{"size":13,"names":[],"slots":[1],"until":[2]}]}}"#)
-            .expect("written");
-        assert!(matches!(store.load_memories(), Err(StoreError::Damaged { .. })));
+        assert_eq!(store.load_memories().expect("whole"), by_service);
+        store.save_memories(&SlotMemories::new(600)).expect("written over");
+        assert!(store.load_memories().expect("whole").is_empty());
+        let nonsense = r#"{"web":[{"size":13,"names":["a"],"slots":"AAA","moments":[2],"until":""}]}"#;
+        store.memories.write(&nonsense.replace("AAA", "gAA")).expect("written");
+        assert_eq!(store.load_memories().expect("one slot").len(), 1);
+        store.memories.write(nonsense).expect("written");
+        let error = store.load_memories().expect_err("no slot remembers anything").to_string();
+        assert!(
+            error.contains("slot-memories.json is damaged and not used: the slots contradict each other"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_another_version_has_written_is_left_and_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut store = Store::new(dir.path());
+        for (header, said) in [
+            (
+                r#"{"format":99,"cipher":"none"}"#,
+                "a newer version of pointsman has written it (format 99; this one reads 1)",
+            ),
+            (
+                r#"{"format":0,"checksum":""}"#,
+                "an older version of pointsman has written it (format 0; this one reads 1)",
+            ),
+        ] {
+            fs::write(&store.set.path, format!("{header}\nanything\n")).expect("written");
+            let error = store.load().expect_err(said).to_string();
+            assert_eq!(error, format!("{} is not used: {said}", store.set.path.display()));
+        }
+        store.keep(&sample(), &SlotMemories::new(600)).expect("written over");
+        assert_eq!(store.load().expect("whole"), Some(sample()));
+    }
+
+    #[test]
+    fn nothing_that_is_no_file_is_read_or_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut store = Store::new(dir.path());
+        let fresh = dir.path().join("endpoint-set.json.new");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &store.set.path, 0o600.into()).expect("a pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fresh, 0o600.into()).expect("a pipe");
+        let error = store.load().expect_err("a pipe").to_string();
+        assert!(error.ends_with("endpoint-set.json: it is not a regular file"), "{error}");
+        store.keep(&sample(), &SlotMemories::new(600)).expect("a file takes the place of a pipe");
+        assert_eq!(store.load().expect("whole"), Some(sample()));
+        for path in [&fresh, &store.set.path.clone()] {
+            _ = fs::remove_file(path);
+            fs::create_dir(path).expect("a directory");
+            assert!(
+                matches!(store.keep(&sample(), &SlotMemories::new(600)), Err(NotKept::Set(_))),
+                "{}",
+                path.display()
+            );
+            fs::remove_dir(path).expect("nothing was put there");
+        }
+        assert!(!fresh.exists(), "what could not be used is not left");
+        std::os::unix::fs::symlink("/dev/zero", &store.set.path).expect("a link");
+        assert!(matches!(store.load(), Err(StoreError::File { .. })), "a device without an end");
+    }
+
+    #[test]
+    fn the_set_is_kept_also_where_its_memories_are_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut store = Store::new(dir.path());
+        fs::create_dir(&store.memories.path).expect("in the way");
+        let (kept, by_service) = remembering();
+        assert!(matches!(store.keep(&sample(), &kept), Err(NotKept::Memories(_))));
+        assert_eq!(store.load().expect("whole"), Some(sample()));
+        assert!(store.load_memories().is_err() && !store.is_due(), "not at once");
+        store.failed = Instant::now().checked_sub(RETRY);
+        assert!(store.is_due());
+        fs::remove_dir(&store.memories.path).expect("empty");
+        store.keep(&sample(), &kept).expect("nothing is in the way");
+        assert!(store.load_memories().expect("whole") == by_service && !store.is_due());
     }
 }

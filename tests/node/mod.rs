@@ -1,6 +1,5 @@
-//! A whole node without root: a real socket, real workers, packet memory in place of a network.
-
-#![allow(dead_code, reason = "not every test needs all of it")]
+//! A whole node in threads of this process, without root: a real socket, real workers, packet memory in place of a network.
+#![allow(dead_code, reason = "every test binary includes this module and uses its own part of it")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -29,7 +28,6 @@ use serde_json::{Value, json};
 /// No answer takes longer, or something hangs.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// What the gate lets in.
 pub type Vips = Arc<Mutex<BTreeSet<IpNet>>>;
 
 struct OpenGate(Vips);
@@ -41,30 +39,51 @@ impl Gate for OpenGate {
     }
 }
 
+/// The text of a configuration with its files in this directory.
+pub fn configuration(dir: &Path, more: &str) -> String {
+    format!(
+        "[node]\nname = \"edge\"\nstate_dir = \"{0}/state\"\n[interface]\nname = \"none\"\n\
+         [underlay]\nsource_v6 = \"2001:db8:51b::1\"\nsource_v4 = \"192.0.2.1\"\n{more}\n\
+         [control]\nsocket = \"{0}/control.sock\"\nallow_users = [\"{1}\"]\nvip_allow = [\"203.0.113.0/24\", \"2001:db8::/32\"]\n",
+        dir.display(),
+        rustix::process::getuid().as_raw(),
+    )
+}
+
 /// A node in a thread, with two workers in threads of their own.
 pub struct Daemon {
+    /// Its control socket.
     pub socket: PathBuf,
     /// Its config, which SIGHUP has read again.
     pub config_file: PathBuf,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<End>>,
+    /// What its gate lets in.
     pub vips: Vips,
 }
 
 impl Daemon {
+    /// Starts one with its files in this directory.
     pub fn start(dir: &Path) -> Self {
         Self::start_with(dir, "")
     }
 
+    /// The same with more sections in its configuration.
     pub fn start_with(dir: &Path, more: &str) -> Self {
+        Self::start_in(dir, more, || ())
+    }
+
+    /// The same in a thread that is made ready first: what it mounts for itself, the node sees.
+    pub fn start_in(dir: &Path, more: &str, make_ready: impl FnOnce() + Send + 'static) -> Self {
         let (socket, config_file) = (dir.join("control.sock"), dir.join("pointsman.toml"));
-        std::fs::write(&config_file, config_text(dir, more)).expect("a file");
+        std::fs::write(&config_file, configuration(dir, more)).expect("a file");
         let config = config::load(&config_file).expect("valid");
         let mut server = Server::bind(&config.control).expect("a socket");
         let (stop, vips) = (Arc::new(AtomicBool::new(false)), Vips::default());
-        let (asked, seen, file) = (stop.clone(), vips.clone(), config_file.clone());
+        let (asked, seen) = (stop.clone(), vips.clone());
         let thread = std::thread::spawn(move || {
-            let (mut node, workers) = node(config, file, seen);
+            make_ready();
+            let (mut node, workers) = node(config, seen);
             node.restore().expect("nothing stands in the way");
             let end = server.run(&mut node, || !asked.load(Ordering::Relaxed)).expect("the loop runs");
             node.stop();
@@ -76,6 +95,7 @@ impl Daemon {
         daemon
     }
 
+    /// A client.
     pub fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(&self.socket).expect("it listens");
         stream.set_read_timeout(Some(LIMIT)).expect("a socket");
@@ -90,6 +110,7 @@ impl Daemon {
         answer(&stream)
     }
 
+    /// The result of a question, or its error.
     pub fn ask(&self, method: &str, params: Value) -> Result<Value, Value> {
         let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let mut answer = self.raw(question.to_string().as_bytes());
@@ -99,6 +120,7 @@ impl Daemon {
         }
     }
 
+    /// Stops it and waits for its end.
     pub fn end(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("still there");
@@ -115,25 +137,15 @@ impl Drop for Daemon {
     }
 }
 
-/// A config whose control socket takes writes of the user that runs the tests.
-pub fn config_text(dir: &Path, more: &str) -> String {
-    format!(
-        "[node]\nname = \"edge\"\nstate_dir = \"{0}/state\"\n[interface]\nname = \"none\"\n\
-         [underlay]\nsource_v6 = \"2001:db8:51b::1\"\nsource_v4 = \"192.0.2.1\"\n{more}\n\
-         [control]\nsocket = \"{0}/control.sock\"\nallow_users = [\"{1}\"]\nvip_allow = [\"203.0.113.0/24\", \"2001:db8::/32\"]\n",
-        dir.display(),
-        rustix::process::getuid().as_raw(),
-    )
-}
-
-/// The next line, as JSON.
+/// The next line of the node, as JSON.
 pub fn answer(stream: &UnixStream) -> Value {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).expect("an answer in time");
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
 }
 
-fn node(config: Config, config_file: PathBuf, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result<()>>>) {
+/// A node by this configuration, and its workers.
+pub fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result<()>>>) {
     let settings = settings(&config, None);
     let mut publisher = Publisher::new().expect("eventfd");
     let (mut workers, mut threads) = (Vec::new(), Vec::new());
@@ -159,7 +171,7 @@ fn node(config: Config, config_file: PathBuf, vips: Vips) -> (Node, Vec<JoinHand
         routers: None,
         gate: Box::new(OpenGate(vips)),
         routes: None,
-        config_file: Some(config_file),
+        config_file: config.node.state_dir.parent().map(|dir| dir.join("pointsman.toml")),
         config,
         workers,
         publisher,
@@ -167,13 +179,13 @@ fn node(config: Config, config_file: PathBuf, vips: Vips) -> (Node, Vec<JoinHand
     (node, threads)
 }
 
-/// A service as a syncer writes it.
+/// A service with so many endpoints.
 pub fn service(name: &str, vip: &str, endpoints: usize) -> Value {
     let endpoint = |i| json!({ "name": format!("{name}-{i}"), "address": format!("2001:db8:10::{:x}", i + 1) });
     json!({ "name": name, "vip": vip, "endpoints": (0..endpoints).map(endpoint).collect::<Vec<_>>() })
 }
 
-/// A set as a syncer writes it.
+/// A set of these services.
 pub fn set(services: &[Value]) -> Value {
     json!({ "revision": "r1", "services": services })
 }

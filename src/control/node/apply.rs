@@ -97,11 +97,6 @@ impl Node {
         Ok(joined)
     }
 
-    fn note_store_problem(&mut self, problem: String) {
-        self.events.fail(problem.clone());
-        self.store_problem = Some(problem);
-    }
-
     /// The whole set, atomically: refused whole, or in force at every worker and on disk before the answer.
     pub(super) fn apply(&mut self, mut params: Value) -> Result<Value, Fault> {
         let manner = Manner::take(&mut params)?;
@@ -131,22 +126,10 @@ impl Node {
         }
         let changed = self.put_in_force(joined)?;
         self.set = proposal.set;
-        let warnings = self.save();
-        Ok(self.tell_applied(changed, &warnings))
-    }
-
-    /// Writes the set and its memories to disk. That it cannot be written is said, and the set is in force all the same.
-    fn save(&mut self) -> Vec<String> {
         let mut warnings = self.warnings();
         warnings.extend(self.announcement.problem().map(str::to_owned));
-        // First what the set needs: with a newer set than its memories, flows would move that need not.
-        let saved = self.store.save_memories(self.builder.slot_memories()).and_then(|()| self.store.save(&self.set));
-        self.store_problem = None;
-        if let Err(error) = saved {
-            self.note_store_problem(format!("the set is in force but not on disk: {error}"));
-            warnings.extend(self.store_problem.clone());
-        }
-        warnings
+        warnings.extend(self.keep());
+        Ok(self.tell_applied(changed, &warnings))
     }
 
     /// Says everywhere that a set is in force, and answers what its syncer is answered.

@@ -83,6 +83,7 @@ impl Node {
     pub fn tick(&mut self) {
         self.follow(|underlay| underlay.tick());
         self.announcement.tick();
+        self.keep_again();
         self.on_routers_readable();
         let ways_changed = self.builder.forget_old_mtus(self.now()) && self.resolve();
         let settled = self.publisher.adopted() == self.publisher.edition();

@@ -4,6 +4,7 @@ mod announce;
 mod apply;
 mod endpoints;
 mod follow;
+mod keep;
 mod reload;
 mod status;
 

@@ -1,0 +1,33 @@
+//! What this node has on disk, and what is wrong with that.
+
+use super::Node;
+
+impl Node {
+    /// Puts the set and what its slots remember on disk; answers why not, where it cannot.
+    pub(super) fn keep(&mut self) -> Option<String> {
+        let problem = self.store.keep(&self.set, self.builder.slot_memories()).err().map(|error| error.to_string());
+        match &problem {
+            Some(problem) if self.store_problem.as_ref() != Some(problem) => self.events.fail(problem.clone()),
+            None if self.store_problem.is_some() => tracing::info!("the set is on disk again"),
+            _ => {}
+        }
+        self.store_problem = problem.clone();
+        problem
+    }
+
+    /// Called about once a second: a disk that was full may have room again, and no syncer need push for that.
+    pub(super) fn keep_again(&mut self) {
+        if self.store.is_due() {
+            self.keep();
+        }
+    }
+
+    /// Says that something on disk was not used. It is left there until a set is applied.
+    pub(super) fn note_store_problem(&mut self, problem: String) {
+        self.events.fail(problem.clone());
+        self.store_problem = Some(match self.store_problem.take() {
+            Some(other) => format!("{other}; {problem}"),
+            None => problem,
+        });
+    }
+}
