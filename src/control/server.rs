@@ -128,8 +128,9 @@ impl Server {
         })
     }
 
-    /// Serves until a signal asks to end or `is_well`, which is called about once a second, says no.
-    pub fn run(&mut self, node: &mut Node, is_well: impl FnMut() -> bool) -> Result<End, ServerError> {
+    /// Serves until a signal asks to end or `is_well`, which is called about once a second and after all news of the
+    /// underlay, says no.
+    pub fn run(&mut self, node: &mut Node, is_well: impl FnMut(&mut Node) -> bool) -> Result<End, ServerError> {
         self.watch(node)?;
         self.serve(node, None, is_well)
     }
@@ -139,7 +140,7 @@ impl Server {
         &mut self,
         node: &mut Node,
         time: Duration,
-        is_well: impl FnMut() -> bool,
+        is_well: impl FnMut(&mut Node) -> bool,
     ) -> Result<End, ServerError> {
         self.serve(node, Some(Instant::now() + time), is_well)
     }
@@ -160,7 +161,7 @@ impl Server {
         &mut self,
         node: &mut Node,
         until: Option<Instant>,
-        mut is_well: impl FnMut() -> bool,
+        mut is_well: impl FnMut(&mut Node) -> bool,
     ) -> Result<End, ServerError> {
         let mut events = Events::with_capacity(128);
         let mut next_tick = Instant::now() + TICK;
@@ -170,7 +171,7 @@ impl Server {
             } else {
                 Duration::ZERO
             };
-            let mut asked_to_end = false;
+            let (mut asked_to_end, mut has_news) = (false, false);
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(at("epoll")(error)),
                 _ => {}
@@ -179,7 +180,10 @@ impl Server {
                 match event.token() {
                     LISTENER => self.accept(),
                     SIGNALS => asked_to_end |= self.is_asked_to_end(),
-                    UNDERLAY => node.on_underlay_readable(),
+                    UNDERLAY => {
+                        node.on_underlay_readable();
+                        has_news = true;
+                    }
                     ROUTERS => node.on_routers_readable(),
                     client => _ = self.unfinished.insert(client),
                 }
@@ -197,9 +201,10 @@ impl Server {
             if Instant::now() >= next_tick {
                 next_tick = Instant::now() + TICK;
                 node.tick();
-                if !is_well() {
-                    return Ok(End::Failed);
-                }
+                has_news = true;
+            }
+            if has_news && !is_well(node) {
+                return Ok(End::Failed);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What this node is and does, and the answers to what it is asked. Sockets and threads are elsewhere.
 
 mod announce;
+mod interface;
 mod status;
 
 use std::collections::BTreeSet;
@@ -51,14 +52,14 @@ pub trait Gate {
 
 /// Where packets to endpoints go.
 pub enum Ways {
-    /// All to one neighbour.
-    Fixed(NextHop),
+    /// All to one neighbour; frames come from the interface's own address where it is followed, and has no other by config.
+    Fixed(NextHop, Option<Box<Underlay>>),
     /// As the kernel's routes and neighbours say.
     Kernel(Box<Underlay>),
 }
 
-/// What does not change while the node runs.
-#[derive(Clone, Debug)]
+/// What changes only where the interface is opened anew.
+#[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The node's name.
     pub name: String,
@@ -69,9 +70,10 @@ pub struct Facts {
 }
 
 /// One worker, as the control side sees it.
+#[derive(Clone, Debug)]
 pub struct WorkerFacts {
-    /// The queue it serves.
-    pub queue: u32,
+    /// The queue it serves; none where the interface has fewer than it had.
+    pub queue: Option<u32>,
     /// The core it is pinned to.
     pub core: Option<usize>,
     /// Whether it shares packet memory with the device.
@@ -95,6 +97,8 @@ pub struct Node {
     /// What the syncer pushed.
     set: EndpointSet,
     underlay_mtu: u32,
+    /// Why nothing is forwarded, or not all.
+    interface_problem: Option<String>,
     /// Why the set is not on disk, or was not taken from there.
     store_problem: Option<String>,
     started: Instant,
@@ -142,6 +146,7 @@ impl Node {
             store,
             set: EndpointSet::default(),
             underlay_mtu,
+            interface_problem: None,
             store_problem: None,
             started: Instant::now(),
         }
@@ -293,7 +298,10 @@ impl Node {
     fn resolve(&mut self) -> bool {
         let own = self.config.interface.mac;
         match &self.ways {
-            Ways::Fixed(next_hop) => self.builder.resolve(|_| Some(*next_hop)),
+            Ways::Fixed(next_hop, link) => {
+                let source = own.or(link.as_ref().map(|underlay| underlay.link().mac)).unwrap_or(next_hop.source);
+                self.builder.resolve(|_| Some(NextHop { source, ..*next_hop }))
+            }
             Ways::Kernel(underlay) => self.builder.resolve(|address| {
                 let hop = underlay.next_hop(address).ok()?;
                 Some(NextHop { source: own.unwrap_or(hop.source), ..hop })
@@ -309,7 +317,7 @@ impl Node {
     /// The kernel's descriptor that is readable when routes or neighbours have changed.
     pub fn underlay(&self) -> Option<&Underlay> {
         match &self.ways {
-            Ways::Fixed(_) => None,
+            Ways::Fixed(_, underlay) => underlay.as_deref(),
             Ways::Kernel(underlay) => Some(underlay),
         }
     }
@@ -368,7 +376,7 @@ impl Node {
     }
 
     fn follow(&mut self, look: impl Fn(&mut Underlay) -> Result<Changes, UnderlayError>) {
-        let Ways::Kernel(underlay) = &mut self.ways else { return };
+        let (Ways::Kernel(underlay) | Ways::Fixed(_, Some(underlay))) = &mut self.ways else { return };
         let changes = match look(underlay) {
             Ok(changes) => changes,
             Err(error) => {
@@ -383,7 +391,8 @@ impl Node {
             self.builder.set_underlay_mtu(mtu);
         }
         // The settings have the MTU too, so it is news even where no way to an endpoint has it.
-        let ways_changed = (changes.next_hops || mtu_changed) && self.resolve();
+        // With a static next hop, the interface's own address is all that changes.
+        let ways_changed = (changes.any() || mtu_changed) && self.resolve();
         if ways_changed || mtu_changed {
             self.publish();
         }
