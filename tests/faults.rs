@@ -1,17 +1,38 @@
-//! What becomes of the interface under the daemon, and of the network behind it: whatever it is, the daemon lives, says
+//! What happens to the interface under the daemon, and to the network behind it: whatever it is, the daemon lives, says
 //! what is wrong, and forwards again when it is over. Needs root.
 
 mod netns;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netns::{Driver, EDGE_V4, EDGE_V6, Edge, SOON, Topology, on_every_driver, udp, veth, wait_until};
+use netns::{Driver, EDGE_V4, EDGE_V6, Edge, Namespace, SOON, Topology, on_every_driver, udp, veth, wait_until};
 use serde_json::{Value, json};
 
 const VIPS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x10))];
 
-on_every_driver!(an_interface_goes_down_and_comes_up, an_interface_is_removed_and_created_again);
+on_every_driver!(
+    an_interface_goes_down_and_comes_up,
+    an_interface_is_removed_and_created_again,
+    an_interface_leaves_for_another_namespace_and_returns,
+    an_mtu_shrinks_and_grows,
+    a_neighbour_goes_and_comes_back
+);
+
+#[test]
+fn a_queue_more_gets_a_worker_with_af_xdp_native() {
+    a_queue_more_gets_a_worker(Driver::XdpNative);
+}
+
+#[test]
+fn a_queue_more_gets_a_worker_with_af_xdp_generic() {
+    a_queue_more_gets_a_worker(Driver::XdpGeneric);
+}
+
+#[test]
+fn a_queue_more_is_all_one_to_af_packet() {
+    a_queue_more_gets_a_worker(Driver::Packet);
+}
 
 fn an_interface_goes_down_and_comes_up(driver: Driver, queues: u32) {
     let topology = one_endpoint(queues);
@@ -45,6 +66,83 @@ fn an_interface_is_removed_and_created_again(driver: Driver, queues: u32) {
     assert!(edge.stop().success());
     let link = topology.edge.run(&["ip", "link", "show", "eth0"]);
     assert!(!link.contains("xdp"), "a clean stop removes the steering program: {link}");
+}
+
+/// It keeps its number and loses all else: sockets, programs, filters, addresses.
+fn an_interface_leaves_for_another_namespace_and_returns(driver: Driver, queues: u32) {
+    let topology = one_endpoint(queues);
+    let edge = serve(&topology, driver);
+    let before = assert_forwards(&topology, &edge);
+    let elsewhere = Namespace::new("elsewhere");
+    topology.edge.run(&["ip", "link", "set", "eth0", "netns", elsewhere.name()]);
+    assert_says_gone(&edge);
+    elsewhere.run(&["ip", "link", "set", "eth0", "netns", topology.edge.name()]);
+    topology.edge.run(&["ip", "link", "set", "eth0", "up"]);
+    topology.edge.add_addresses("eth0", &[format!("{EDGE_V4}/24"), format!("{EDGE_V6}/64")]);
+    assert!(assert_forwards(&topology, &edge) > before, "the counters go on");
+}
+
+/// With 3000 bytes, a frame no longer fits the packet memory that was made for 1500.
+fn an_mtu_shrinks_and_grows(driver: Driver, queues: u32) {
+    let topology = one_endpoint(queues);
+    let edge = serve(&topology, driver);
+    let before = assert_forwards(&topology, &edge);
+    for (mtu, fits) in [(1400, 1000), (3000, 2800), (1500, 1300)] {
+        set_mtu(&topology, mtu);
+        assert!(wait_until(SOON, || status(&edge, "underlay_mtu") == mtu), "it follows");
+        assert!(assert_forwards(&topology, &edge) > before, "the counters go on");
+        for vip in VIPS {
+            let answer = topology.client.inside(|| udp::ask(vip, &vec![1; fits]));
+            assert_eq!(answer.ok().as_deref(), Some("ep0"), "{fits} bytes to {vip}: {:?}", edge.json("stats"));
+        }
+    }
+}
+
+/// Its link fails, and the kernel has forgotten it when it is asked for again.
+fn a_neighbour_goes_and_comes_back(driver: Driver, queues: u32) {
+    let topology = one_endpoint(queues);
+    let edge = serve(&topology, driver);
+    assert_forwards(&topology, &edge);
+    topology.fabric().run(&["ip", "link", "set", "ep0", "down"]);
+    topology.edge.run(&["ip", "-6", "neighbour", "flush", "dev", "eth0"]);
+    let is_said = || {
+        status(&edge, "services")[0]["unreachable"]["ep0"].as_str().is_some_and(|said| said.contains("does not answer"))
+    };
+    assert!(wait_until(SOON, is_said), "it says so: {}", edge.json("status"));
+    let dropped = || edge.metrics().by_label("pointsman_drops_total").get("no_next_hop").copied().unwrap_or(0);
+    let before = dropped();
+    let is_dropped = || {
+        topology.client.inside(|| udp::send(VIPS[0], b"nobody hears this")).expect("the client has a route");
+        dropped() > before
+    };
+    assert!(wait_until(SOON, is_dropped), "packets to it are counted as drops");
+    topology.fabric().run(&["ip", "link", "set", "ep0", "up"]);
+    assert_forwards(&topology, &edge);
+}
+
+/// All flows pass, wherever they come in, and each queue has a worker.
+fn a_queue_more_gets_a_worker(driver: Driver) {
+    if netns::skipped() {
+        return;
+    }
+    let topology = one_endpoint(2);
+    set_queues(&topology, 1);
+    let edge = serve(&topology, driver);
+    assert_eq!(status(&edge, "queues"), json!([0]));
+    let before = assert_forwards(&topology, &edge);
+    set_queues(&topology, 2);
+    if driver != Driver::Packet {
+        assert!(wait_until(SOON, || status(&edge, "queues") == json!([0, 1])), "{}", edge.json("status"));
+    }
+    assert!(assert_forwards(&topology, &edge) > before, "the counters go on");
+    for number in 0..40 {
+        let answer = topology.client.inside(|| udp::ask(VIPS[0], &[number]));
+        assert_eq!(answer.ok().as_deref(), Some("ep0"), "flow {number}: {}", edge.json("stats"));
+    }
+    if driver == Driver::XdpNative {
+        let received = edge.metrics().each("pointsman_received_packets_total");
+        assert!(received.len() == 2 && received.iter().all(|&received| received > 0), "{received:?}");
+    }
 }
 
 fn one_endpoint(queues: u32) -> Topology {
@@ -87,6 +185,10 @@ fn give_addresses(topology: &Topology) {
 
 fn remove(topology: &Topology, edge: &Edge<'_>) {
     topology.edge.run(&["ip", "link", "delete", "eth0"]);
+    assert_says_gone(edge);
+}
+
+fn assert_says_gone(edge: &Edge<'_>) {
     let is_said = || status(edge, "interface_problem").as_str().is_some_and(|said| said.contains("eth0 is gone"));
     assert!(wait_until(SOON, is_said), "it says so: {}", edge.json("status"));
     assert_eq!(status(edge, "interface_up"), false);
@@ -96,4 +198,26 @@ fn create(topology: &Topology, queues: u32) {
     veth((topology.fabric(), "edge"), (&topology.edge, "eth0"), queues);
     topology.fabric().run(&["ip", "link", "set", "edge", "master", "br0"]);
     topology.edge.add_addresses("eth0", &[format!("{EDGE_V4}/24"), format!("{EDGE_V6}/64")]);
+}
+
+/// Of every link, so that only what a tunnel adds can make a packet too big.
+fn set_mtu(topology: &Topology, mtu: u32) {
+    let mtu = mtu.to_string();
+    for port in ["client", "ep0", "edge"] {
+        topology.fabric().run(&["ip", "link", "set", port, "mtu", &mtu]);
+    }
+    for namespace in [&topology.edge, &topology.client, &topology.endpoints[0].namespace] {
+        namespace.run(&["ip", "link", "set", "eth0", "mtu", &mtu]);
+    }
+    topology.fabric().run(&["ip", "link", "set", "br0", "mtu", &mtu]);
+}
+
+/// At both ends of the edge node's link: with a program attached, a veth receives by at least as many queues as its peer
+/// sends by.
+fn set_queues(topology: &Topology, count: u32) {
+    let count = count.to_string();
+    let ends = [(topology.fabric(), "edge"), (&topology.edge, "eth0")];
+    for (namespace, link) in if count == "1" { ends } else { [ends[1], ends[0]] } {
+        namespace.run(&["ethtool", "-L", link, "rx", &count, "tx", &count]);
+    }
 }
