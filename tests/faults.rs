@@ -68,6 +68,47 @@ fn an_interface_is_removed_and_created_again(driver: Driver, queues: u32) {
     assert!(!link.contains("xdp"), "a clean stop removes the steering program: {link}");
 }
 
+/// Nobody is drawn to a node that cannot forward, also by a way that does not lead over its interface.
+#[test]
+fn vip_routes_go_with_the_interface_and_come_back_with_it() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = one_endpoint(1);
+    let announce = "[announce]\nroutes = true\n";
+    let edge = Edge::start_with(&topology.edge, Driver::XdpNative, (EDGE_V4, EDGE_V6), announce);
+    edge.apply(services(&topology));
+    let routes = || topology.edge.run(&["ip", "route", "show", "type", "blackhole"]);
+    assert!(routes().contains("203.0.113.10"), "{}", routes());
+    remove(&topology, &edge);
+    assert_eq!(routes(), "");
+    create(&topology, 1);
+    assert!(wait_until(SOON, || routes().contains("203.0.113.10")), "{}", edge.json("status"));
+}
+
+/// Frames come from the Ethernet address that the interface has now, and are as large as it can carry now.
+#[test]
+fn a_static_next_hop_does_not_hide_the_interface() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = one_endpoint(1);
+    let address = |namespace: &Namespace| namespace.run(&["cat", "/sys/class/net/eth0/address"]).trim().to_owned();
+    let next_hop = format!("next_hop = \"{}\"", address(&topology.endpoints[0].namespace));
+    let edge = Edge::start_over(&topology.edge, Driver::XdpNative, &next_hop);
+    edge.apply(services(&topology));
+    assert_forwards(&topology, &edge);
+    let old = address(&topology.edge);
+    remove(&topology, &edge);
+    create(&topology, 1);
+    assert_ne!(address(&topology.edge), old, "a new veth has a new address");
+    assert_forwards(&topology, &edge);
+    let seen = topology.fabric().run(&["bridge", "fdb", "show", "br", "br0"]);
+    assert!(!seen.contains(&old), "{old} is still in use: {seen}");
+    set_mtu(&topology, 1400);
+    assert!(wait_until(SOON, || status(&edge, "underlay_mtu") == 1400), "it follows");
+}
+
 /// It keeps its number and loses all else: sockets, programs, filters, addresses.
 fn an_interface_leaves_for_another_namespace_and_returns(driver: Driver, queues: u32) {
     let topology = one_endpoint(queues);

@@ -42,6 +42,9 @@ pub enum QueueIo {
     Xsk(Box<XskIo>),
     /// AF_PACKET.
     Packet(Box<PacketSocket>),
+    /// Whatever a test wants.
+    #[cfg(test)]
+    Test(super::tests::Queue),
 }
 
 impl QueueIo {

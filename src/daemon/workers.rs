@@ -137,6 +137,8 @@ fn spawn(number: usize, core: usize, io: QueueIo, make_kit: MakeKit, config: &Co
         match io {
             QueueIo::Xsk(io) => work(*io, make_kit(), pace),
             QueueIo::Packet(io) => work(*io, make_kit(), pace),
+            #[cfg(test)]
+            QueueIo::Test(io) => work(io, make_kit(), pace),
         }
     })
 }

@@ -203,6 +203,16 @@ impl<'a> Edge<'a> {
         self.end(Signal::KILL)
     }
 
+    /// SIGABRT, as the service manager sends it to a daemon that has fallen silent.
+    pub fn abort(&mut self) -> ExitStatus {
+        self.end(Signal::ABORT)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> i32 {
+        self.process.as_ref().expect("the daemon runs").pid().as_raw_nonzero().get()
+    }
+
     fn end(&mut self, signal: Signal) -> ExitStatus {
         let process = self.process.take().expect("the daemon runs");
         process.signal(signal);
