@@ -5,7 +5,7 @@ mod netns;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netns::{Driver, EDGE_V4, EDGE_V6, Edge, Namespace, SOON, Topology, on_every_driver, udp, veth, wait_until};
+use netns::{Driver, EDGE_V4, EDGE_V6, Edge, Namespace, SOON, Topology, on_every_driver, udp, wait_until};
 use serde_json::{Value, json};
 
 const VIPS: [IpAddr; 2] =
@@ -55,12 +55,12 @@ fn an_interface_is_removed_and_created_again(driver: Driver, queues: u32) {
         remove(&topology, &edge);
         // Nothing waits for workers that have no queue.
         edge.apply_unreachable(services(&topology));
-        create(&topology, queues);
+        topology.recreate_edge_link(queues);
         assert!(assert_forwards(&topology, &edge) > before, "the counters go on");
     }
     remove(&topology, &edge);
     assert!(edge.stop().success(), "it can be stopped while the interface is gone");
-    create(&topology, queues);
+    topology.recreate_edge_link(queues);
     edge.run();
     assert_forwards(&topology, &edge);
     assert!(edge.stop().success());
@@ -82,7 +82,7 @@ fn vip_routes_go_with_the_interface_and_come_back_with_it() {
     assert!(routes().contains("203.0.113.10"), "{}", routes());
     remove(&topology, &edge);
     assert_eq!(routes(), "");
-    create(&topology, 1);
+    topology.recreate_edge_link(1);
     assert!(wait_until(SOON, || routes().contains("203.0.113.10")), "{}", edge.json("status"));
 }
 
@@ -100,7 +100,7 @@ fn a_static_next_hop_does_not_hide_the_interface() {
     assert_forwards(&topology, &edge);
     let old = address(&topology.edge);
     remove(&topology, &edge);
-    create(&topology, 1);
+    topology.recreate_edge_link(1);
     assert_ne!(address(&topology.edge), old, "a new veth has a new address");
     assert_forwards(&topology, &edge);
     let seen = topology.fabric().run(&["bridge", "fdb", "show", "br", "br0"]);
@@ -233,12 +233,6 @@ fn assert_says_gone(edge: &Edge<'_>) {
     let is_said = || status(edge, "interface_problem").as_str().is_some_and(|said| said.contains("eth0 is gone"));
     assert!(wait_until(SOON, is_said), "it says so: {}", edge.json("status"));
     assert_eq!(status(edge, "interface_up"), false);
-}
-
-fn create(topology: &Topology, queues: u32) {
-    veth((topology.fabric(), "edge"), (&topology.edge, "eth0"), queues);
-    topology.fabric().run(&["ip", "link", "set", "edge", "master", "br0"]);
-    topology.edge.add_addresses("eth0", &[format!("{EDGE_V4}/24"), format!("{EDGE_V6}/64")]);
 }
 
 /// Of every link, so that only what a tunnel adds can make a packet too big.

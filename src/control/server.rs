@@ -45,6 +45,12 @@ pub enum ServerError {
     /// The config names a group that does not exist.
     #[error("control.group: there is no group \"{0}\"")]
     NoSuchGroup(String),
+    /// Only a member of a group may give it a file.
+    #[error(
+        "control.group: this user may not give the control socket to the group \"{0}\": \
+         add SupplementaryGroups={0} to the unit"
+    )]
+    NotAMember(String),
     /// Anything else of the kernel's.
     #[error("{place}: {error}")]
     Io {
@@ -101,7 +107,10 @@ impl Server {
         let name = path.display().to_string();
         if let Some(group) = &config.group {
             let id = accounts::group_id(group).ok_or_else(|| ServerError::NoSuchGroup(group.clone()))?;
-            std::os::unix::fs::chown(&path, None, Some(id)).map_err(at(name.clone()))?;
+            std::os::unix::fs::chown(&path, None, Some(id)).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => ServerError::NotAMember(group.clone()),
+                _ => at(name.clone())(error),
+            })?;
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(config.mode)).map_err(at(name))?;
         let poll = Poll::new().map_err(at("epoll"))?;

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::DaemonError;
 use super::driver::{self, DriverError, Opened, Shape};
+use super::privileges;
 use super::workers::Workers;
 use crate::config::Config;
 use crate::control::node::{Gate, Node};
@@ -151,7 +152,7 @@ impl Keeper {
         self.workers.gather_all()?;
         // Dropped, it stays attached; on this very interface it is taken over, so that VIP packets are dropped meanwhile.
         *self.gate.0.borrow_mut() = None;
-        match self.open(link, node) {
+        match privileges::raised(|| self.open(link, node))? {
             Ok(()) => {
                 node.set_interface_problem(None, false);
                 tracing::info!(interface = link.name, workers = self.at_work(), "forwarding again");
@@ -167,10 +168,12 @@ impl Keeper {
     /// A worker has panicked; then the gate stays, and VIP packets are dropped.
     pub fn finish(mut self) -> Result<(), DaemonError> {
         self.workers.gather_all()?;
-        match self.gate.0.borrow_mut().take() {
-            Some(gate) => Ok(gate.detach()?),
-            None => Ok(steer::cleanup(&self.config.interface.pin, &self.config.interface.name)?),
-        }
+        let gate = self.gate.0.borrow_mut().take();
+        let interface = &self.config.interface;
+        Ok(privileges::raised(|| match gate {
+            Some(gate) => gate.detach(),
+            None => steer::cleanup(&interface.pin, &interface.name),
+        })??)
     }
 }
 

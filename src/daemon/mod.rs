@@ -6,6 +6,7 @@
 
 mod driver;
 mod keeper;
+mod privileges;
 #[cfg(test)]
 mod tests;
 mod workers;
@@ -35,6 +36,8 @@ use keeper::{Keeper, Opener};
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each is named by what failed")]
 pub enum DaemonError {
+    #[error(transparent)]
+    Missing(#[from] privileges::Missing),
     #[error(transparent)]
     Underlay(#[from] UnderlayError),
     #[error(transparent)]
@@ -72,6 +75,8 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
 }
 
 fn run_by(config: Config, opener: Opener) -> Result<(), DaemonError> {
+    privileges::check()?;
+    privileges::close_off()?;
     let link = underlay::link(&config.interface.name)?;
     let underlay_mtu = config.underlay.mtu.unwrap_or(link.mtu).min(LARGEST_PACKET);
     if underlay_mtu < SMALLEST_MTU {
@@ -100,6 +105,7 @@ fn run_bound(
     let mut node = node(config, link, underlay_mtu, &keeper)?;
     keeper.open(link, &mut node)?;
     node.restore().map_err(DaemonError::Restore)?;
+    privileges::give_up_surplus()?;
     notify(&[NotifyState::Ready]);
     tracing::info!(interface = link.name, workers = keeper.at_work(), "ready");
 

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use super::DaemonError;
 use super::driver::QueueIo;
+use super::privileges;
 use crate::config::Config;
 use crate::control::node::{Node, WorkerFacts};
 use crate::forward::Flows;
@@ -133,6 +134,9 @@ fn spawn(number: usize, core: usize, io: QueueIo, make_kit: MakeKit, config: &Co
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
             tracing::warn!("worker {number} could not be pinned to core {core}");
+        }
+        if let Err(error) = privileges::give_up_all() {
+            tracing::warn!("worker {number} has capabilities that it does not need: {error}");
         }
         match io {
             QueueIo::Xsk(io) => work(*io, make_kit(), pace),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Output};
 
@@ -70,6 +71,7 @@ pub struct Edge<'a> {
     directory: TempDir,
     /// A command that runs the daemon's, such as setpriv with its flags.
     wrapper: Vec<String>,
+    binary: PathBuf,
 }
 
 impl<'a> Edge<'a> {
@@ -107,6 +109,48 @@ impl<'a> Edge<'a> {
         edge
     }
 
+    /// Prepares a start by another command, which may fail, with more keys in the section `[control]`.
+    pub fn not_started(wrapper: &[&str], namespace: &'a Namespace, driver: Driver, control: &str) -> Self {
+        let edge = Self::prepare(wrapper, namespace);
+        edge.write_config_of(driver, (EDGE_V4, EDGE_V6), ("", control, ""));
+        edge
+    }
+
+    /// Has the daemon run as the user of this number, who gets what is the daemon's own. The bpffs is root's, as systemd
+    /// mounts it; `as_root` are the commands that prepare it, with the usual place of it in them.
+    pub fn belongs_to(&mut self, user: u32, as_root: &[String]) {
+        let copy = self.path("pointsman");
+        fs::copy(&self.binary, &copy).expect("the directory is the test's own");
+        self.binary = copy;
+        for path in [self.directory.path().to_owned(), self.path("state"), self.path("pointsman.toml")] {
+            std::os::unix::fs::chown(path, Some(user), Some(user)).expect("root may");
+        }
+        fs::set_permissions(&self.bpffs, fs::Permissions::from_mode(0o700)).expect("root may");
+        for command in as_root {
+            let command = command.replace("/sys/fs/bpf", &self.bpffs.display().to_string());
+            let mut words = command.split_whitespace();
+            let program = words.next().expect("a command has a name");
+            output_of(Command::new(program).args(words));
+        }
+    }
+
+    /// Starts a daemon that does not get ready, and answers its words.
+    pub fn run_in_vain(&mut self) -> String {
+        let notify = Notify::new(self.directory.path());
+        let process = Process::start(self.daemon(&notify));
+        assert_eq!(process.wait(SOON).code(), Some(1), "{}", process.log());
+        process.log()
+    }
+
+    fn daemon(&self, notify: &Notify) -> Command {
+        let wrapper = self.wrapper.iter().map(String::as_str);
+        let binary = self.binary.to_str().expect("a temporary path is text");
+        let words: Vec<&str> = wrapper.chain([binary, "run", "--config"]).collect();
+        let mut command = self.namespace.command(&words);
+        command.arg(self.path("pointsman.toml")).env("NOTIFY_SOCKET", notify.path());
+        command
+    }
+
     fn prepare(wrapper: &[&str], namespace: &'a Namespace) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         // `ip netns exec` hides the host's /sys, and with it the usual bpffs; a mount elsewhere stays in sight.
@@ -114,17 +158,15 @@ impl<'a> Edge<'a> {
         fs::create_dir(&bpffs).expect("the directory is the test's own");
         output_of(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpffs));
         let wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
-        Self { namespace, process: None, heard: Heard::default(), bpffs, directory, wrapper }
+        let binary = env!("CARGO_BIN_EXE_pointsman").into();
+        Self { namespace, process: None, heard: Heard::default(), bpffs, directory, wrapper, binary }
     }
 
     /// Starts the daemon (again) with the configuration as it is, and waits until it is ready.
     pub fn run(&mut self) {
         let notify = Notify::new(self.directory.path());
-        let daemon = [env!("CARGO_BIN_EXE_pointsman"), "run", "--config"];
-        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain(daemon).collect();
-        let mut command = self.namespace.command(&words);
-        command.arg(self.path("pointsman.toml")).env("NOTIFY_SOCKET", notify.path());
-        let process = self.process.insert(Process::start(command));
+        let process = Process::start(self.daemon(&notify));
+        let process = self.process.insert(process);
         notify.wait(process, SOON).unwrap_or_else(|reason| panic!("pointsman run: {reason}"));
         self.heard = notify.keep_hearing();
     }
@@ -229,7 +271,16 @@ impl<'a> Edge<'a> {
         self.directory.path().join(name)
     }
 
-    fn write_config(&self, driver: Driver, (v4, v6): (Ipv4Addr, Ipv6Addr), (underlay, sections): (&str, &str)) {
+    fn write_config(&self, driver: Driver, addresses: (Ipv4Addr, Ipv6Addr), (underlay, sections): (&str, &str)) {
+        self.write_config_of(driver, addresses, (underlay, "group = \"root\"", sections));
+    }
+
+    fn write_config_of(
+        &self,
+        driver: Driver,
+        (v4, v6): (Ipv4Addr, Ipv6Addr),
+        (underlay, control, sections): (&str, &str, &str),
+    ) {
         let (driver, mode) = driver.keys();
         let directory = self.directory.path().display();
         let config = format!(
@@ -250,7 +301,7 @@ source_v6 = "{v6}"
 
 [control]
 socket = "{directory}/control.sock"
-group = "root"
+{control}
 
 {sections}"#
         );
