@@ -6,6 +6,7 @@ mod netns;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netns::{Driver, EDGE_V4, EDGE_V6, Edge, Namespace, SOON, Topology, on_every_driver, udp, wait_until};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const VIPS: [IpAddr; 2] =
@@ -109,18 +110,27 @@ fn a_static_next_hop_does_not_hide_the_interface() {
     assert!(wait_until(SOON, || status(&edge, "underlay_mtu") == 1400), "it follows");
 }
 
-/// It keeps its number and loses all else: sockets, programs, filters, addresses.
+/// It keeps its number and loses all else: sockets, programs, filters, addresses. The second time it is back before the
+/// daemon has looked.
 fn an_interface_leaves_for_another_namespace_and_returns(driver: Driver, queues: u32) {
     let topology = one_endpoint(queues);
     let edge = serve(&topology, driver);
     let before = assert_forwards(&topology, &edge);
     let elsewhere = Namespace::new("elsewhere");
-    topology.edge.run(&["ip", "link", "set", "eth0", "netns", elsewhere.name()]);
-    assert_says_gone(&edge);
-    elsewhere.run(&["ip", "link", "set", "eth0", "netns", topology.edge.name()]);
-    topology.edge.run(&["ip", "link", "set", "eth0", "up"]);
-    topology.edge.add_addresses("eth0", &[format!("{EDGE_V4}/24"), format!("{EDGE_V6}/64")]);
-    assert!(assert_forwards(&topology, &edge) > before, "the counters go on");
+    for is_seen in [true, false] {
+        if !is_seen {
+            edge.signal(Signal::STOP);
+        }
+        topology.edge.run(&["ip", "link", "set", "eth0", "netns", elsewhere.name()]);
+        if is_seen {
+            assert_says_gone(&edge);
+        }
+        elsewhere.run(&["ip", "link", "set", "eth0", "netns", topology.edge.name()]);
+        topology.edge.run(&["ip", "link", "set", "eth0", "up"]);
+        topology.edge.add_addresses("eth0", &[format!("{EDGE_V4}/24"), format!("{EDGE_V6}/64")]);
+        edge.signal(Signal::CONT);
+        assert!(assert_forwards(&topology, &edge) > before, "the counters go on");
+    }
 }
 
 /// With 3000 bytes, a frame no longer fits the packet memory that was made for 1500.

@@ -215,6 +215,7 @@ fn assert_threads_have_no_more_than_they_need(pid: i32) {
         }
         assert_eq!(set("CapBnd") & !NEEDED, 0, "{name}: CapBnd");
         assert_eq!(status["NoNewPrivs"], "1", "{name}");
+        assert!(!is_worker || status["Seccomp"] == "2", "{name} may make any system call");
     }
 }
 

@@ -7,6 +7,7 @@
 mod driver;
 mod keeper;
 mod privileges;
+mod seccomp;
 #[cfg(test)]
 mod tests;
 mod workers;

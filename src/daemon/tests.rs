@@ -96,8 +96,7 @@ fn a_worker_that_panics_ends_the_daemon_and_its_announcements() {
     with_daemon(opener, |daemon| {
         assert!(wait_until(|| announced() == ["203.0.113.10/32"]), "it announces its VIP");
         PANIC.store(true, Ordering::Relaxed);
-        let end = daemon.join().expect("the control thread does not panic");
-        let said = end.expect_err("it does not end well").to_string();
+        let said = how_it_fails(daemon);
         assert!(said.contains("worker 1 has panicked"), "{said}");
         assert_eq!(announced(), [""; 0], "nobody is drawn here any more");
         let filters = Command::new("tc").args(["filter", "show", "dev", "eth0", "ingress"]).output().expect("tc runs");
@@ -110,11 +109,17 @@ fn a_worker_that_panics_ends_the_daemon_and_its_announcements() {
 fn a_queue_that_is_lost_for_good_ends_the_daemon() {
     let opener: Opener = |config, _: &Link| open(config, || Err(io::Error::from_raw_os_error(libc::EIO)));
     with_daemon(opener, |daemon| {
-        let end = daemon.join().expect("the control thread does not panic");
-        let said = end.expect_err("it does not end well").to_string();
+        let said = how_it_fails(daemon);
         assert!(said.contains("has lost its queue"), "{said}");
         assert_eq!(announced(), [""; 0], "nobody is drawn here any more");
     });
+}
+
+/// What a daemon says that does not end well.
+fn how_it_fails(daemon: Daemon) -> String {
+    assert!(wait_until(|| daemon.is_finished()), "it ends");
+    let end = daemon.join().expect("the control thread does not panic");
+    end.expect_err("it does not end well").to_string()
 }
 
 fn announced() -> Vec<String> {

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use super::DaemonError;
 use super::driver::QueueIo;
-use super::privileges;
+use super::{privileges, seccomp};
 use crate::config::Config;
 use crate::control::node::{Node, WorkerFacts};
 use crate::forward::Flows;
@@ -137,6 +137,9 @@ fn spawn(number: usize, core: usize, io: QueueIo, make_kit: MakeKit, config: &Co
         }
         if let Err(error) = privileges::give_up_all() {
             tracing::warn!("worker {number} has capabilities that it does not need: {error}");
+        }
+        if let Err(error) = seccomp::confine() {
+            tracing::warn!("worker {number} may make system calls that it does not need: {error}");
         }
         match io {
             QueueIo::Xsk(io) => work(*io, make_kit(), pace),

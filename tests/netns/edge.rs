@@ -222,7 +222,12 @@ impl<'a> Edge<'a> {
 
     /// SIGTERM alone; [`wait`](Self::wait) for how it ends.
     pub fn ask_to_stop(&self) {
-        self.process.as_ref().expect("the daemon runs").signal(Signal::TERM);
+        self.signal(Signal::TERM);
+    }
+
+    /// Any signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("the daemon runs").signal(signal);
     }
 
     /// Whether the daemon runs.
