@@ -196,6 +196,41 @@ fn a_queue_more_gets_a_worker(driver: Driver) {
     }
 }
 
+/// Then the queue there was goes on, and the daemon says what is lost.
+#[test]
+fn a_queue_more_for_which_there_is_no_core_is_named() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = one_endpoint(2);
+    set_queues(&topology, 1);
+    let edge = Edge::start_on(&topology.edge, Driver::XdpNative, "cores = [0]");
+    edge.apply(services(&topology));
+    assert_forwards(&topology, &edge);
+    set_queues(&topology, 2);
+    assert_says(&edge, "it has 2 receive queues now, where it had 1, and not all is forwarded");
+    set_queues(&topology, 1);
+    assert_forwards(&topology, &edge);
+}
+
+/// Then the packet memory there was goes on, and the daemon says what is lost.
+#[test]
+fn an_mtu_for_which_there_is_no_packet_memory_is_named() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = one_endpoint(1);
+    let edge = serve(&topology, Driver::XdpGeneric);
+    set_mtu(&topology, 9000);
+    assert_says(&edge, "large packets are lost");
+    for vip in VIPS {
+        let answer = topology.client.inside(|| udp::ask(vip, b"small"));
+        assert_eq!(answer.ok().as_deref(), Some("ep0"));
+    }
+    set_mtu(&topology, 1500);
+    assert_forwards(&topology, &edge);
+}
+
 fn one_endpoint(queues: u32) -> Topology {
     let mut topology = Topology::new(queues);
     topology.add_endpoint(&VIPS);
@@ -223,7 +258,7 @@ fn assert_forwards(topology: &Topology, edge: &Edge<'_>) -> u64 {
         let comes_back = || topology.client.inside(|| udp::ask(vip, b"hello")).is_ok();
         assert!(wait_until(SOON, comes_back), "nothing comes back from {vip}: {}", edge.json("status"));
     }
-    assert_eq!(status(edge, "interface_problem"), Value::Null);
+    assert!(wait_until(SOON, || status(edge, "interface_problem") == Value::Null), "{}", edge.json("status"));
     edge.metrics().assert_balanced();
     edge.metrics().sum("pointsman_sent_packets_total")
 }
@@ -239,9 +274,13 @@ fn remove(topology: &Topology, edge: &Edge<'_>) {
     assert_says_gone(edge);
 }
 
+fn assert_says(edge: &Edge<'_>, problem: &str) {
+    let is_said = || status(edge, "interface_problem").as_str().is_some_and(|said| said.contains(problem));
+    assert!(wait_until(SOON, is_said), "{problem}: {}", edge.json("status"));
+}
+
 fn assert_says_gone(edge: &Edge<'_>) {
-    let is_said = || status(edge, "interface_problem").as_str().is_some_and(|said| said.contains("eth0 is gone"));
-    assert!(wait_until(SOON, is_said), "it says so: {}", edge.json("status"));
+    assert_says(edge, "eth0 is gone");
     assert_eq!(status(edge, "interface_up"), false);
 }
 

@@ -62,6 +62,9 @@ macro_rules! on_every_driver {
 }
 pub(crate) use on_every_driver;
 
+/// Keys of the section `[control]`: the usual group does not exist everywhere.
+const AS_ROOT: &str = "group = \"root\"";
+
 /// An edge node's daemon with a directory, and a bpffs, of its own; its state outlives a restart.
 pub struct Edge<'a> {
     namespace: &'a Namespace,
@@ -112,7 +115,7 @@ impl<'a> Edge<'a> {
     /// Prepares a start by another command, which may fail, with more keys in the section `[control]`.
     pub fn not_started(wrapper: &[&str], namespace: &'a Namespace, driver: Driver, control: &str) -> Self {
         let edge = Self::prepare(wrapper, namespace);
-        edge.write_config_of(driver, (EDGE_V4, EDGE_V6), ("", control, ""));
+        edge.write_config_of(driver, (EDGE_V4, EDGE_V6), ("", "", control, ""));
         edge
     }
 
@@ -149,6 +152,14 @@ impl<'a> Edge<'a> {
         let mut command = self.namespace.command(&words);
         command.arg(self.path("pointsman.toml")).env("NOTIFY_SOCKET", notify.path());
         command
+    }
+
+    /// Starts it with more keys in the section `[interface]`.
+    pub fn start_on(namespace: &'a Namespace, driver: Driver, interface: &str) -> Self {
+        let mut edge = Self::prepare(&[], namespace);
+        edge.write_config_of(driver, (EDGE_V4, EDGE_V6), (interface, "", AS_ROOT, ""));
+        edge.run();
+        edge
     }
 
     fn prepare(wrapper: &[&str], namespace: &'a Namespace) -> Self {
@@ -277,14 +288,14 @@ impl<'a> Edge<'a> {
     }
 
     fn write_config(&self, driver: Driver, addresses: (Ipv4Addr, Ipv6Addr), (underlay, sections): (&str, &str)) {
-        self.write_config_of(driver, addresses, (underlay, "group = \"root\"", sections));
+        self.write_config_of(driver, addresses, ("", underlay, AS_ROOT, sections));
     }
 
     fn write_config_of(
         &self,
         driver: Driver,
         (v4, v6): (Ipv4Addr, Ipv6Addr),
-        (underlay, control, sections): (&str, &str, &str),
+        (interface, underlay, control, sections): (&str, &str, &str, &str),
     ) {
         let (driver, mode) = driver.keys();
         let directory = self.directory.path().display();
@@ -298,6 +309,7 @@ name = "eth0"
 driver = "{driver}"
 xdp_mode = "{mode}"
 pin = "{directory}/bpf/pointsman"
+{interface}
 
 [underlay]
 source_v4 = "{v4}"
