@@ -32,6 +32,8 @@ struct Mailbox {
     /// The newest edition of whose endpoints alone the worker remembers anything.
     swept: AtomicU64,
     stop: AtomicBool,
+    /// The worker has no queue, and so takes nothing.
+    absent: AtomicBool,
     /// Wakes the worker when it sleeps.
     wake: OwnedFd,
     /// Tells the control side that the worker has taken something.
@@ -75,6 +77,7 @@ impl Publisher {
             taken: AtomicU64::new(self.edition).into(),
             swept: AtomicU64::new(self.edition),
             stop: AtomicBool::new(false),
+            absent: AtomicBool::new(false),
             wake: event()?,
             told: self.told.clone(),
         });
@@ -101,9 +104,10 @@ impl Publisher {
         self.edition
     }
 
-    /// The newest edition that every worker has taken.
+    /// The newest edition that every worker which has a queue has taken.
     pub fn adopted(&self) -> u64 {
-        self.mailboxes.iter().map(|mailbox| mailbox.taken.load(Ordering::Acquire)).min().unwrap_or(self.edition)
+        let present = self.mailboxes.iter().filter(|mailbox| !mailbox.absent.load(Ordering::Acquire));
+        present.map(|mailbox| mailbox.taken.load(Ordering::Acquire)).min().unwrap_or(self.edition)
     }
 
     /// The newest edition whose predecessors every worker has forgotten: none still counts for an endpoint that it does not
@@ -182,6 +186,21 @@ impl Inbox {
         &self.current
     }
 
+    /// Says that nothing is forwarded by what this inbox holds until [`come_back`](Self::come_back): nobody need wait for
+    /// it. To be called by whoever holds the inbox of a worker that has lost its queue.
+    pub fn leave(&self) {
+        self.mailbox.absent.store(true, Ordering::Release);
+        signal(&self.mailbox.told);
+    }
+
+    /// Undoes [`leave`](Self::leave) and [`Publisher::stop`], with the newest edition taken. Only the control side calls
+    /// this, since it may free a table.
+    pub fn come_back(&mut self) {
+        self.refresh();
+        self.mailbox.stop.store(false, Ordering::Release);
+        self.mailbox.absent.store(false, Ordering::Release);
+    }
+
     /// Whether the worker is asked to end.
     pub fn is_stopped(&self) -> bool {
         self.mailbox.stop.load(Ordering::Relaxed)
@@ -196,6 +215,13 @@ impl Inbox {
     /// Readable when something has been posted, or the worker is to end.
     pub fn wake(&self) -> BorrowedFd<'_> {
         self.mailbox.wake.as_fd()
+    }
+}
+
+/// One that has ended, however, takes nothing any more.
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -244,6 +270,24 @@ mod tests {
         assert!(watched.upgrade().is_some(), "the control side still keeps it");
         publisher.sweep();
         assert!(watched.upgrade().is_none());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_worker_without_a_queue() {
+        let mut publisher = Publisher::new().expect("eventfd");
+        let mut inboxes = [0, 1].map(|_| publisher.subscribe(publication(0)).expect("eventfd"));
+        publisher.stop();
+        inboxes[1].leave();
+        publisher.post(vec![publication(1), publication(1)]);
+        assert!(!publisher.wait_adopted(Duration::from_millis(1)), "the other has a queue");
+        inboxes[0].refresh();
+        assert!(publisher.wait_adopted(Duration::ZERO));
+        inboxes[1].come_back();
+        assert_eq!(inboxes[1].current().snapshot.generation, Generation(1));
+        assert!(!inboxes[1].is_stopped() && publisher.adopted() == publisher.edition());
+        publisher.post(vec![publication(2), publication(2)]);
+        inboxes[0].refresh();
+        assert!(!publisher.wait_adopted(Duration::from_millis(1)), "it is waited for again");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::forward::parts::{MOST_PARTS, Parts};
 use crate::forward::track::Change;
 use crate::forward::verdict::{DropReason, Verdict};
 use crate::forward::{Flows, forward};
-use crate::io::{Held, PacketIo};
+use crate::io::{Held, KernelStatistics, PacketIo};
 use crate::moment::Moment;
 use crate::publish::{Inbox, Publication};
 use crate::snapshot::Cell;
@@ -53,6 +53,24 @@ fn is_down(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NetworkDown
 }
 
+/// What a worker has beside its queue, and keeps when it changes to another: its flows and counters above all.
+pub struct Kit {
+    /// Where it gets snapshots.
+    pub inbox: Inbox,
+    board: Arc<Board>,
+    tally: Tally,
+    flows: Flows,
+    /// What the kernel has counted on its queues before this one.
+    earlier: KernelStatistics,
+}
+
+impl Kit {
+    /// The kit of a worker that has done nothing yet.
+    pub fn new(inbox: Inbox, board: Arc<Board>, flows: Flows) -> Self {
+        Self { inbox, board, tally: Tally::default(), flows, earlier: KernelStatistics::default() }
+    }
+}
+
 /// One worker with its queue.
 pub struct Worker<Io> {
     io: Io,
@@ -60,6 +78,7 @@ pub struct Worker<Io> {
     board: Arc<Board>,
     tally: Tally,
     flows: Flows,
+    earlier: KernelStatistics,
     batch: Vec<Held>,
     /// The parts of a packet that was cut, on their way into frames of their own.
     parts: Vec<Held>,
@@ -80,13 +99,32 @@ pub struct Pace {
 impl<Io: PacketIo> Worker<Io> {
     /// A worker that shows its totals on `board`.
     pub fn new(io: Io, inbox: Inbox, board: Arc<Board>, flows: Flows, pace: Pace) -> Self {
-        let (batch, parts) = (Vec::with_capacity(pace.batch), Vec::with_capacity(MOST_PARTS));
-        let sweeping = inbox.edition();
-        Self { io, inbox, board, tally: Tally::default(), flows, batch, parts, pace, sweeping }
+        Self::with(io, Kit::new(inbox, board, flows), pace)
     }
 
-    /// Works until asked to stop. An interface that goes down is waited for; any other error ends the worker.
+    /// A worker that goes on with what it had at another queue.
+    pub fn with(io: Io, kit: Kit, pace: Pace) -> Self {
+        let Kit { inbox, board, tally, flows, earlier } = kit;
+        let (batch, parts) = (Vec::with_capacity(pace.batch), Vec::with_capacity(MOST_PARTS));
+        let sweeping = inbox.edition();
+        Self { io, inbox, board, tally, flows, earlier, batch, parts, pace, sweeping }
+    }
+
+    /// What it has beside its queue, to be used at another.
+    pub fn into_kit(mut self) -> Kit {
+        let earlier = self.kernel_statistics();
+        let Self { inbox, board, tally, flows, .. } = self;
+        board.show(&tally, &earlier);
+        Kit { inbox, board, tally, flows, earlier }
+    }
+
+    /// [Works](Self::work), and answers itself.
     pub fn run(mut self) -> io::Result<Self> {
+        self.work().map(|()| self)
+    }
+
+    /// Works until asked to stop. An interface that goes down is waited for; by any other error the queue is lost.
+    pub fn work(&mut self) -> io::Result<()> {
         let (mut idle, mut batches) = (0, 0);
         while !self.inbox.is_stopped() {
             match self.turn(&mut idle, &mut batches) {
@@ -94,7 +132,12 @@ impl<Io: PacketIo> Worker<Io> {
                 other => other?,
             }
         }
-        Ok(self)
+        Ok(())
+    }
+
+    /// What the kernel has counted, on all queues that it had so far.
+    fn kernel_statistics(&mut self) -> KernelStatistics {
+        self.earlier.plus(self.io.statistics())
     }
 
     /// One batch, then whatever is due between batches.
@@ -107,7 +150,7 @@ impl<Io: PacketIo> Worker<Io> {
             return Ok(());
         }
         *batches = 0;
-        let kernel = self.io.statistics();
+        let kernel = self.kernel_statistics();
         self.board.show(&self.tally, &kernel);
         // Also where it does not rest, for no time: only here an interface is seen to be gone.
         self.io.wait(self.inbox.wake(), if resting { LONGEST_SLEEP } else { Duration::ZERO })?;

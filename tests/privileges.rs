@@ -1,37 +1,232 @@
-//! The daemon does with the capabilities that the systemd unit leaves it, on every driver. Needs root.
+//! The daemon does with what the systemd unit leaves it, on every driver, and keeps less; what is missing it names. Needs
+//! root.
 
 mod netns;
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
 
-use netns::{Driver, Edge, Topology, http};
+use netns::{Driver, Edge, SOON, Topology, http, wait_until};
 use serde_json::json;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+/// Stands for the unit's user, in each test another, since a user's locked memory is counted together. Nobody has these
+/// numbers, nor do groups.
+const USERS: u32 = 64_000;
 
-/// The unit's own words, as setpriv wants them.
-fn bounding_set() -> String {
-    let unit = include_str!("../systemd/pointsman.service");
-    let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("the unit has one");
-    let names = line.split_whitespace().map(|name| name.trim_start_matches("CAP_").to_lowercase());
-    names.fold("--bounding-set=-all".to_owned(), |set, name| format!("{set},+{name}"))
+const UNIT: &str = include_str!("../systemd/pointsman.service");
+
+/// The values that the unit has for a key.
+fn of_unit(key: &str) -> Vec<&'static str> {
+    let values: Vec<&str> = UNIT.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect();
+    assert!(!values.is_empty(), "the unit has no {key}");
+    values
+}
+
+/// The commands that the unit has run as root before the daemon, for another user.
+fn as_root(user: u32) -> Vec<String> {
+    let commands = of_unit("ExecStartPre").into_iter().filter_map(|command| command.strip_prefix('+'));
+    let user = |word: &str| match word.rsplit_once('=') {
+        _ if word == "pointsman" => user.to_string(),
+        Some((key, "pointsman")) => format!("{key}={user}"),
+        _ => word.to_owned(),
+    };
+    commands.map(|command| command.split(' ').map(user).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// How the unit has the daemon run, for another user and but for what is said here.
+struct Unit<'a> {
+    user: u32,
+    without: &'a str,
+    limits: &'a [&'a str],
+    control: &'a str,
+}
+
+impl Unit<'_> {
+    fn of(user: u32) -> Self {
+        Self { user, without: "none", limits: &[], control: "" }
+    }
+
+    fn edge<'a>(&self, topology: &'a Topology, driver: Driver) -> Edge<'a> {
+        let by_unit = self.wrapper();
+        let wrapper: Vec<&str> = self.limits.iter().copied().chain(by_unit.iter().map(String::as_str)).collect();
+        let mut edge = Edge::not_started(&wrapper, &topology.edge, driver, self.control);
+        edge.belongs_to(self.user, &as_root(self.user));
+        edge
+    }
+
+    fn wrapper(&self) -> Vec<String> {
+        let list = |key: &str| {
+            let names = of_unit(key)[0].split_whitespace().filter(|name| *name != self.without);
+            names.map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase())).collect::<String>()
+        };
+        let (bounding, ambient) = (list("CapabilityBoundingSet"), list("AmbientCapabilities"));
+        vec![
+            "setpriv".to_owned(),
+            format!("--reuid={}", self.user),
+            format!("--regid={}", self.user),
+            "--clear-groups".to_owned(),
+            format!("--bounding-set=-all{bounding}"),
+            format!("--inh-caps=-all{ambient}"),
+            format!("--ambient-caps=-all{ambient}"),
+            "--no-new-privs".to_owned(),
+        ]
+    }
 }
 
 #[test]
-fn the_units_capabilities_are_enough() {
+fn the_units_user_and_capabilities_are_enough() {
     if netns::skipped() {
         return;
     }
     let mut topology = Topology::new(1);
     topology.add_endpoint(&[VIP]);
     for driver in [Driver::XdpNative, Driver::XdpGeneric, Driver::Packet] {
-        let wrapper = ["setpriv", "--inh-caps=-all", &bounding_set()];
-        let mut edge = Edge::start_by(&wrapper, &topology.edge, driver);
+        let mut edge = Unit { control: &format!("group = \"{USERS}\""), ..Unit::of(USERS) }.edge(&topology, driver);
+        edge.run();
         edge.apply(json!([{ "name": "web", "vip": VIP, "endpoints": [topology.endpoints[0].over_ipv6()] }]));
-        let answer = topology.client.inside(|| http::who(SocketAddr::new(VIP, 80)));
-        assert_eq!(answer.map(|(name, _)| name).ok().as_deref(), Some("ep0"), "with {driver:?}");
+        assert_forwards(&topology, driver);
         edge.kill();
         edge.run();
+        assert_forwards(&topology, driver);
+        topology.recreate_edge_link(1);
+        assert!(wait_until(SOON, || forwards(&topology)), "{driver:?}: {}", edge.json("status"));
+        assert_threads_have_no_more_than_they_need(edge.pid());
         assert!(edge.stop().success(), "{driver:?} is taken over, and taken away, with the same capabilities");
     }
+}
+
+#[test]
+fn root_gives_up_what_it_does_not_need() {
+    if netns::skipped() {
+        return;
+    }
+    let mut topology = Topology::new(2);
+    topology.add_endpoint(&[VIP]);
+    let edge = Edge::start(&topology.edge, Driver::XdpNative);
+    assert_threads_have_no_more_than_they_need(edge.pid());
+}
+
+#[test]
+fn each_missing_capability_is_named_with_its_purpose() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = Topology::new(1);
+    for capability in of_unit("CapabilityBoundingSet")[0].split_whitespace() {
+        for driver in [Driver::XdpNative, Driver::Packet] {
+            let mut edge = Unit { without: capability, ..Unit::of(USERS + 1) }.edge(&topology, driver);
+            let said = edge.run_in_vain();
+            assert_eq!(said.trim().lines().count(), 1, "one sentence: {said}");
+            assert!(said.contains(&format!("the capability {capability} is missing, which is needed to ")), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_limit_on_locked_memory_is_named() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = Topology::new(1);
+    let limits = ["prlimit", "--memlock=65536"];
+    let mut edge = Unit { limits: &limits, ..Unit::of(USERS + 2) }.edge(&topology, Driver::XdpNative);
+    let said = edge.run_in_vain();
+    assert!(said.contains("raise LimitMEMLOCK"), "{said}");
+}
+
+#[test]
+fn a_low_limit_on_locked_memory_is_raised() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = Topology::new(1);
+    // The hard limit stays as it is: even where nobody has touched it, packet memory of the usual size fits.
+    let limits = ["prlimit", "--memlock=65536:"];
+    let mut edge = Unit { limits: &limits, ..Unit::of(USERS + 3) }.edge(&topology, Driver::XdpNative);
+    edge.run();
+    assert!(edge.stop().success());
+}
+
+#[test]
+fn a_group_that_the_user_is_not_in_is_named() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = Topology::new(1);
+    let unit = Unit { control: "group = \"63999\"", ..Unit::of(USERS + 4) };
+    let said = unit.edge(&topology, Driver::XdpNative).run_in_vain();
+    assert!(said.contains("add SupplementaryGroups=63999"), "{said}");
+}
+
+#[test]
+fn systemd_rates_the_unit_ok() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/pointsman.service");
+    let mut command = Command::new("systemd-analyze");
+    command.args(["security", "--no-pager", "--offline=true", "--threshold=30", path]).env("SYSTEMD_COLORS", "0");
+    let Ok(output) = command.output() else {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "this test needs systemd-analyze (Debian: systemd)");
+        return netns::say_skipped("needs systemd-analyze (Debian: systemd)");
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rating = said.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_else(|| panic!("{said}"));
+    let exposure: f64 = rating.split_whitespace().find_map(|word| word.parse().ok()).expect("it says a number");
+    assert!(exposure <= 3.0 && output.status.success(), "{said}");
+}
+
+#[test]
+fn the_units_user_is_shipped() {
+    let users = include_str!("../systemd/pointsman.sysusers");
+    for key in ["User", "Group"] {
+        let wanted = of_unit(key)[0];
+        assert!(
+            users.lines().any(|line| line.split_whitespace().take(2).eq(["u", wanted])),
+            "no user {wanted}: {users}"
+        );
+    }
+}
+
+fn forwards(topology: &Topology) -> bool {
+    topology.client.inside(|| http::who(SocketAddr::new(VIP, 80))).is_ok_and(|(name, _)| name == "ep0")
+}
+
+fn assert_forwards(topology: &Topology, driver: Driver) {
+    assert!(forwards(topology), "with {driver:?}");
+}
+
+const NET_ADMIN: u64 = 1 << 12;
+const NEEDED: u64 = NET_ADMIN | 1 << 13 | 1 << 39;
+/// Root keeps it where the limit on locked memory cannot be taken away.
+const IPC_LOCK: u64 = 1 << 14;
+
+/// Workers have nothing. The control thread has what opening the interface anew takes, but can use NET_ADMIN only.
+fn assert_threads_have_no_more_than_they_need(pid: i32) {
+    let threads = threads(pid);
+    assert!(threads.keys().any(|name| name.starts_with("worker-")), "{threads:?}");
+    for (name, status) in threads {
+        let set = |key: &str| u64::from_str_radix(&status[key], 16).expect("a set is written in hexadecimal");
+        let is_worker = name.starts_with("worker-");
+        let (effective, permitted) = if is_worker { (0, 0) } else { (NET_ADMIN, NEEDED | set("CapPrm") & IPC_LOCK) };
+        assert_eq!((set("CapEff"), set("CapPrm")), (effective, permitted), "{name}");
+        for key in ["CapInh", "CapAmb"] {
+            assert_eq!(set(key) & !permitted, 0, "{name}: {key}");
+        }
+        assert_eq!(set("CapBnd") & !NEEDED, 0, "{name}: CapBnd");
+        assert_eq!(status["NoNewPrivs"], "1", "{name}");
+        assert!(!is_worker || status["Seccomp"] == "2", "{name} may make any system call");
+    }
+}
+
+/// What the kernel says of each thread of a process, by its name.
+fn threads(pid: i32) -> BTreeMap<String, BTreeMap<String, String>> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let read = |path| fs::read_to_string(path).expect("threads do not come and go");
+    let status = threads.map(|thread| read(thread.expect("a directory").path().join("status")));
+    let fields = status.map(|status| {
+        let pairs = status.lines().filter_map(|line| line.split_once(':'));
+        pairs.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect::<BTreeMap<_, _>>()
+    });
+    fields.map(|fields| (fields["Name"].clone(), fields)).collect()
 }

@@ -77,6 +77,9 @@ pub fn status(connection: &Connection) -> Result<()> {
             let unit = if key == "uptime" { " s" } else { "" };
             say!("{title:<13} {}{unit}", plain(&status[key]));
         }
+        if let Some(problem) = status["interface_problem"].as_str() {
+            say!("{:<13} {problem}", "INTERFACE");
+        }
         if let Some(problem) = status["store_problem"].as_str() {
             say!("{:<13} {problem}", "ON DISK");
         }

@@ -48,6 +48,12 @@ pub enum ServerError {
     /// The config names a group that does not exist.
     #[error("control.group: there is no group \"{0}\"")]
     NoSuchGroup(String),
+    /// Only a member of a group may give it a file.
+    #[error(
+        "control.group: this user may not give the control socket to the group \"{0}\": \
+         add SupplementaryGroups={0} to the unit"
+    )]
+    NotAMember(String),
     /// Anything else of the kernel's.
     #[error("{place}: {error}")]
     Io {
@@ -116,8 +122,9 @@ impl Server {
         })
     }
 
-    /// Serves until a signal asks to end or `is_well`, which is called about once a second, says no.
-    pub fn run(&mut self, node: &mut Node, is_well: impl FnMut() -> bool) -> Result<End, ServerError> {
+    /// Serves until a signal asks to end or `is_well`, which is called about once a second and after all news of the
+    /// underlay, says no.
+    pub fn run(&mut self, node: &mut Node, is_well: impl FnMut(&mut Node) -> bool) -> Result<End, ServerError> {
         self.watch(node)?;
         self.serve(node, None, is_well)
     }
@@ -127,7 +134,7 @@ impl Server {
         &mut self,
         node: &mut Node,
         time: Duration,
-        is_well: impl FnMut() -> bool,
+        is_well: impl FnMut(&mut Node) -> bool,
     ) -> Result<End, ServerError> {
         self.serve(node, Some(Instant::now() + time), is_well)
     }
@@ -148,7 +155,7 @@ impl Server {
         &mut self,
         node: &mut Node,
         until: Option<Instant>,
-        mut is_well: impl FnMut() -> bool,
+        mut is_well: impl FnMut(&mut Node) -> bool,
     ) -> Result<End, ServerError> {
         let mut events = Events::with_capacity(128);
         let mut next_tick = Instant::now() + TICK;
@@ -158,7 +165,7 @@ impl Server {
             } else {
                 Duration::ZERO
             };
-            let mut signals = Asked::default();
+            let (mut signals, mut has_news) = (Asked::default(), false);
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(at("epoll")(error)),
                 _ => {}
@@ -167,7 +174,10 @@ impl Server {
                 match event.token() {
                     LISTENER => self.accept(node),
                     SIGNALS => signals = self.take_signals(),
-                    UNDERLAY => node.on_underlay_readable(),
+                    UNDERLAY => {
+                        node.on_underlay_readable();
+                        has_news = true;
+                    }
                     ROUTERS => node.on_routers_readable(),
                     client => _ = self.unfinished.insert(client),
                 }
@@ -190,10 +200,10 @@ impl Server {
                 next_tick = Instant::now() + TICK;
                 node.tick();
                 self.close_overdue();
-                self.tell(node);
-                if !is_well() {
-                    return Ok(End::Failed);
-                }
+                has_news = true;
+            }
+            if has_news && !is_well(node) {
+                return Ok(End::Failed);
             }
         }
     }
@@ -336,7 +346,10 @@ fn restrict(path: &Path, config: &ControlConfig) -> Result<(), ServerError> {
     let name = path.display().to_string();
     if let Some(group) = &config.group {
         let id = accounts::group_id(group).ok_or_else(|| ServerError::NoSuchGroup(group.clone()))?;
-        std::os::unix::fs::chown(path, None, Some(id)).map_err(at(name.clone()))?;
+        std::os::unix::fs::chown(path, None, Some(id)).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => ServerError::NotAMember(group.clone()),
+            _ => at(name.clone())(error),
+        })?;
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(config.mode)).map_err(at(name))
 }

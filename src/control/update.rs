@@ -57,6 +57,14 @@ impl Builder {
         }
     }
 
+    /// Counts for one worker more, and answers what it begins with: what was published last.
+    pub fn add_worker(&mut self) -> Publication {
+        let mut cells = Cells::default();
+        cells.grow(self.cell_ids.count());
+        self.cells.push(cells.clone());
+        Publication { snapshot: Arc::new(self.snapshot()), cells: Arc::new(cells) }
+    }
+
     /// Takes a set in at the second `now` and answers how many services have changed, come or gone. `edition` is the newest
     /// that has been posted, and `forgotten` the newest whose predecessors every worker has forgotten.
     pub fn update(&mut self, set: &EndpointSet, (edition, forgotten): (u64, u64), now: Second) -> usize {

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Driver};
 use crate::io::packet_socket::PacketSocket;
-use crate::io::xsk::{XskError, XskIo, XskOptions};
+use crate::io::xsk::{XskError, XskIo, XskOptions, chunk_size};
 use crate::steer::{Gate, Guard, Mode, SteerError, Steering, rx_queues};
 use crate::underlay::Link;
 use std::os::fd::AsFd;
@@ -42,6 +42,9 @@ pub enum QueueIo {
     Xsk(Box<XskIo>),
     /// AF_PACKET.
     Packet(Box<PacketSocket>),
+    /// Whatever a test wants.
+    #[cfg(test)]
+    Test(super::tests::Queue),
 }
 
 impl QueueIo {
@@ -61,6 +64,38 @@ pub struct Opened {
     pub gate: Gate,
     /// By the number of the queue.
     pub queues: Vec<(u32, QueueIo)>,
+    /// What the sockets were made for; none with AF_PACKET, whose sockets fit all.
+    pub shape: Option<Shape>,
+}
+
+/// What decides which AF_XDP sockets an interface needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// How many receive queues it has.
+    pub queues: u32,
+    /// The bytes of packet memory that a frame takes; none: it is too big for any socket.
+    pub chunk: Option<u32>,
+}
+
+impl Shape {
+    /// What has changed between then and now, where sockets made then do not do now, in words.
+    pub fn outgrown_by(self, now: Self) -> Option<String> {
+        if now.queues != self.queues {
+            return Some(format!("it has {} receive queues now, where it had {}", now.queues, self.queues));
+        }
+        let is_larger = now.chunk.is_none_or(|now| self.chunk.is_some_and(|then| now > then));
+        is_larger.then(|| "its MTU is too large for the packet memory".to_owned())
+    }
+}
+
+/// What the interface is like now.
+pub fn shape(config: &Config, link: &Link) -> Shape {
+    Shape { queues: rx_queues(&config.interface.name).unwrap_or(1).max(1), chunk: chunk_size(link.mtu) }
+}
+
+/// The queues to open, of as many as there are.
+pub fn queue_numbers(config: &Config, count: u32) -> Vec<u32> {
+    config.interface.queues.clone().unwrap_or_else(|| (0..count).collect())
 }
 
 /// Opens the interface as the config says.
@@ -93,15 +128,21 @@ fn is_for_good(error: &DriverError) -> bool {
 fn open_xdp(config: &Config, link: &Link) -> Result<Opened, DriverError> {
     let interface = &config.interface;
     let mut steering = Steering::open(&interface.name, interface.xdp_mode, &interface.pin)?;
-    let queues = open_sockets(config, link, &mut steering)?;
-    Ok(Opened { driver: "af_xdp", mode: Some(steering.mode()), gate: Gate::Xdp(steering), queues })
+    // Looked at now: attaching an XDP program can raise the number of queues.
+    let shape = shape(config, link);
+    let queues = open_sockets(config, link, shape.queues, &mut steering)?;
+    let mode = Some(steering.mode());
+    Ok(Opened { driver: "af_xdp", mode, gate: Gate::Xdp(steering), queues, shape: Some(shape) })
 }
 
-fn open_sockets(config: &Config, link: &Link, steering: &mut Steering) -> Result<Vec<(u32, QueueIo)>, DriverError> {
+fn open_sockets(
+    config: &Config,
+    link: &Link,
+    count: u32,
+    steering: &mut Steering,
+) -> Result<Vec<(u32, QueueIo)>, DriverError> {
     let interface = &config.interface;
-    // Counted now: attaching an XDP program can raise the number.
-    let count = rx_queues(&interface.name).unwrap_or(1).max(1);
-    let numbers = interface.queues.clone().unwrap_or_else(|| (0..count).collect());
+    let numbers = queue_numbers(config, count);
     let missing = numbers.iter().find(|queue| **queue >= count);
     if let Some(queue) = missing {
         return Err(DriverError::NoQueue { interface: interface.name.clone(), queue: *queue, last: count - 1 });
@@ -131,15 +172,12 @@ fn open_sockets(config: &Config, link: &Link, steering: &mut Steering) -> Result
 fn open_packet(config: &Config) -> Result<Opened, DriverError> {
     let interface = &config.interface;
     let guard = Guard::open(&interface.name, &interface.pin)?;
-    let numbers = interface.queues.clone().unwrap_or_else(|| {
-        let count = rx_queues(&interface.name).unwrap_or(1).max(1);
-        (0..count).collect()
-    });
+    let numbers = queue_numbers(config, rx_queues(&interface.name).unwrap_or(1).max(1));
     let group = (numbers.len() > 1).then(|| std::process::id() as u16);
     let socket = |queue| match PacketSocket::open(&interface.name, interface.frames, group) {
         Ok(io) => Ok((queue, QueueIo::Packet(Box::new(io)))),
         Err(error) => Err(DriverError::PacketSocket { interface: interface.name.clone(), error }),
     };
     let queues = numbers.into_iter().map(socket).collect::<Result<Vec<_>, _>>()?;
-    Ok(Opened { driver: "af_packet", mode: None, gate: Gate::Tc(guard), queues })
+    Ok(Opened { driver: "af_packet", mode: None, gate: Gate::Tc(guard), queues, shape: None })
 }

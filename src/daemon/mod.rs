@@ -5,40 +5,41 @@
 //! point leaves VIP packets dropped quietly.
 
 mod driver;
+mod keeper;
+mod privileges;
+mod seccomp;
+#[cfg(test)]
+mod tests;
+mod workers;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use sd_notify::NotifyState;
 
 use crate::config::{Config, SMALLEST_MTU};
-use crate::control::node::{Facts, Gate, Node, Parts, Ways, WorkerFacts};
+use crate::control::node::{Facts, Node, Parts, Ways};
 use crate::control::protocol::Fault;
 use crate::control::server::{End, Server, ServerError};
 use crate::control::settings::settings;
 use crate::control::update::Builder;
-use crate::forward::Flows;
-use crate::io::PacketIo;
-use crate::publish::{Inbox, Publication, Publisher};
-use crate::snapshot::{NextHop, Settings, Snapshot, Tag};
-use crate::stats::{Board, Cells};
+use crate::publish::Publisher;
+use crate::snapshot::{NextHop, Settings, Tag};
 use crate::steer::{self, SteerError};
 use crate::underlay::announce::VipRoutes;
 use crate::underlay::path_mtu::{IcmpSocket, IcmpSocketError};
 use crate::underlay::{self, Link, Underlay, UnderlayError};
-use crate::worker::{Pace, Worker};
 
-use driver::{Opened, QueueIo};
+use keeper::{Keeper, Opener};
 
 /// Why the daemon does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each is named by what failed")]
 pub enum DaemonError {
+    #[error(transparent)]
+    Missing(#[from] privileges::Missing),
     #[error(transparent)]
     Underlay(#[from] UnderlayError),
     #[error(transparent)]
@@ -59,8 +60,10 @@ pub enum DaemonError {
     Alive(PathBuf),
     #[error("{}", .0.message)]
     Restore(Fault),
-    #[error("worker {0} has ended: {1}")]
-    WorkerEnded(usize, String),
+    #[error("worker {0} has panicked, which is a defect: its last words are above")]
+    WorkerPanicked(usize),
+    #[error("worker {0} has lost its queue: {1}")]
+    QueueLost(usize, io::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -68,10 +71,14 @@ pub enum DaemonError {
 /// How much longer than its own TimeoutStopSec a service manager shall wait, told anew every second while it drains.
 const STOP_EXTENSION: Duration = Duration::from_secs(15);
 
-type Thread = JoinHandle<io::Result<()>>;
-
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config, config_file: PathBuf) -> Result<(), DaemonError> {
+    run_by(config, config_file, driver::open)
+}
+
+fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), DaemonError> {
+    privileges::check()?;
+    privileges::close_off()?;
     let link = underlay::link(&config.interface.name)?;
     let settings = settings(&config, Some(&link));
     if settings.underlay_mtu < SMALLEST_MTU {
@@ -80,7 +87,7 @@ pub fn run(config: Config, config_file: PathBuf) -> Result<(), DaemonError> {
     // The socket first: a second daemon must fail before it touches the first one's steering.
     let server = Server::bind(&config.control)?;
     let announces = config.announce.routes;
-    let result = run_bound(config, config_file, &link, settings, server);
+    let result = run_bound((config, config_file), &link, settings, server, opener);
     if announces && result.is_err() {
         // Nobody forwards any more, so nobody must be drawn here, were it by a route that an earlier run left.
         withdraw_all().unwrap_or_else(|error| tracing::error!("{error}"));
@@ -89,60 +96,57 @@ pub fn run(config: Config, config_file: PathBuf) -> Result<(), DaemonError> {
 }
 
 fn run_bound(
-    config: Config,
-    config_file: PathBuf,
+    config: (Config, PathBuf),
     link: &Link,
     settings: Settings,
     mut server: Server,
+    opener: Opener,
 ) -> Result<(), DaemonError> {
-    let opened = driver::open(&config, link)?;
-    let cores = choose_cores(&config, opened.queues.len())?;
-    let Opened { driver, mode, gate, queues } = opened;
-    let mode = mode.map(|mode| mode.to_string());
-    let mut publisher = Publisher::new()?;
-    let (mut workers, mut threads) = (Vec::new(), Vec::new());
-    for (number, ((queue, io), core)) in queues.into_iter().zip(cores).enumerate() {
-        let board = Arc::new(Board::default());
-        let facts = WorkerFacts { queue, core: Some(core), zero_copy: io.zero_copy(), board: board.clone() };
-        let first = Publication { snapshot: Arc::new(Snapshot::empty(settings)), cells: Arc::new(Cells::default()) };
-        let inbox = publisher.subscribe(first)?;
-        threads.push(start_worker(number, core, io, inbox, board, &config)?);
-        workers.push(facts);
-    }
-    let facts = Facts { name: node_name(&config), driver, mode: mode.clone() };
-    let builder = Builder::new(settings, config.handover.window_seconds(), workers.len());
-    let ways = ways(&config, link)?;
-    let routes = config.announce.routes.then(VipRoutes::open).transpose()?;
-    let routers = Some(IcmpSocket::open()?);
-    let gate = std::rc::Rc::new(std::cell::RefCell::new(Some(gate)));
-    let shared_gate = Box::new(SharedGate(gate.clone()));
-    let config_file = Some(config_file);
-    let parts =
-        Parts { config, config_file, facts, workers, builder, publisher, ways, routers, gate: shared_gate, routes };
-    let mut node = Node::new(parts);
+    let mut keeper = Keeper::new(config.0.clone(), opener);
+    let mut node = node(config, link, settings, &keeper)?;
+    keeper.open(link, &mut node)?;
     node.restore().map_err(DaemonError::Restore)?;
+    privileges::give_up_surplus()?;
     notify(&[NotifyState::Ready]);
-    tracing::info!(interface = node.config().interface.name, driver, mode, workers = threads.len(), "ready");
+    tracing::info!(interface = link.name, workers = keeper.at_work(), "ready");
 
-    serve(&mut server, &mut node, || {
+    let mut trouble = Ok(());
+    serve(&mut server, &mut node, |node| {
         notify(&[NotifyState::Watchdog]);
-        threads.iter().all(|thread| !thread.is_finished())
+        trouble = keeper.look_after(node);
+        trouble.is_ok()
     })?;
     node.stop();
-    let ends = threads.into_iter().enumerate().map(|(number, thread)| ended(number, thread));
-    // Every worker is waited for, whatever the first one says.
-    let ends: Vec<Result<(), DaemonError>> = ends.collect();
-    ends.into_iter().collect::<Result<(), DaemonError>>()?;
-    if let Some(gate) = gate.borrow_mut().take() {
-        gate.detach()?;
-    }
+    trouble?;
+    keeper.finish()?;
     tracing::info!("stopped");
     Ok(())
 }
 
+/// A node without workers, and with an empty set.
+fn node(
+    (config, config_file): (Config, PathBuf),
+    link: &Link,
+    settings: Settings,
+    keeper: &Keeper,
+) -> Result<Node, DaemonError> {
+    Ok(Node::new(Parts {
+        facts: Facts { name: node_name(&config), ..Facts::default() },
+        workers: Vec::new(),
+        builder: Builder::new(settings, config.handover.window_seconds(), 0),
+        publisher: Publisher::new()?,
+        ways: ways(&config, link)?,
+        routers: Some(IcmpSocket::open()?),
+        gate: Box::new(keeper.gate()),
+        routes: config.announce.routes.then(VipRoutes::open).transpose()?,
+        config_file: Some(config_file),
+        config,
+    }))
+}
+
 /// Serves until it is asked to stop; then withdraws the VIP routes, and goes on for as long as routers and clients may
 /// need to take another way. A second signal ends that.
-fn serve(server: &mut Server, node: &mut Node, mut is_well: impl FnMut() -> bool) -> Result<(), DaemonError> {
+fn serve(server: &mut Server, node: &mut Node, mut is_well: impl FnMut(&mut Node) -> bool) -> Result<(), DaemonError> {
     let end = server.run(node, &mut is_well)?;
     if end == End::Asked {
         notify(&[NotifyState::Stopping]);
@@ -152,9 +156,9 @@ fn serve(server: &mut Server, node: &mut Node, mut is_well: impl FnMut() -> bool
         tracing::info!(?drain_time, "the VIP routes are withdrawn; forwarding goes on for a while");
         let extend = || notify(&[NotifyState::ExtendTimeoutUsec(STOP_EXTENSION.as_micros() as u32)]);
         extend();
-        server.linger(node, drain_time, || {
+        server.linger(node, drain_time, |node| {
             extend();
-            is_well()
+            is_well(node)
         })?;
     }
     Ok(())
@@ -178,86 +182,19 @@ pub fn cleanup(config: &Config, detach: bool) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// The gate, shared between the node, which sets VIPs, and the end, which takes it down.
-struct SharedGate(std::rc::Rc<std::cell::RefCell<Option<steer::Gate>>>);
-
-impl Gate for SharedGate {
-    fn set_vips(&mut self, vips: &BTreeSet<IpNet>) -> Result<(), String> {
-        match self.0.borrow_mut().as_mut() {
-            Some(gate) => gate.set_vips(vips).map_err(|error| error.to_string()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A worker whose thread has been asked to end, or has ended by itself.
-fn ended(number: usize, thread: Thread) -> Result<(), DaemonError> {
-    match thread.join() {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(DaemonError::WorkerEnded(number, error.to_string())),
-        Err(_) => Err(DaemonError::WorkerEnded(number, "it panicked, which is a defect".to_owned())),
-    }
-}
-
-fn start_worker(
-    number: usize,
-    core: usize,
-    io: QueueIo,
-    inbox: Inbox,
-    board: Arc<Board>,
-    config: &Config,
-) -> io::Result<Thread> {
-    let pace = Pace { batch: config.interface.batch, poll: config.interface.poll };
-    let (tracked_flows, window) = (config.handover.tracked_flows as usize, config.handover.window_seconds());
-    let body = move || {
-        if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
-            tracing::warn!("worker {number} could not be pinned to core {core}");
-        }
-        // Its own memory is made by itself, on its own core's side.
-        let flows = Flows::new(tracked_flows, window);
-        match io {
-            QueueIo::Xsk(io) => work(Worker::new(*io, inbox, board, flows, pace)),
-            QueueIo::Packet(io) => work(Worker::new(*io, inbox, board, flows, pace)),
-        }
-    };
-    std::thread::Builder::new().name(format!("worker-{number}")).spawn(body)
-}
-
-fn work<Io: PacketIo>(worker: Worker<Io>) -> io::Result<()> {
-    worker.run().map(drop)
-}
-
-/// One core a queue: as configured, or the last ones first, since the first usually serves interrupts.
-fn choose_cores(config: &Config, queues: usize) -> Result<Vec<usize>, DaemonError> {
-    let there: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-    if there.is_empty() {
-        return Err(io::Error::other("the kernel does not say which cores this process may use").into());
-    }
-    let Some(wanted) = &config.interface.cores else {
-        return Ok(there.iter().rev().copied().cycle().take(queues).collect());
-    };
-    if wanted.len() != queues {
-        return Err(DaemonError::CoresForQueues { cores: wanted.len(), queues });
-    }
-    if let Some(core) = wanted.iter().find(|core| !there.contains(core)) {
-        let there = there.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        return Err(DaemonError::NoCore { core: *core, there });
-    }
-    Ok(wanted.clone())
-}
-
 fn node_name(config: &Config) -> String {
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     config.node.name.clone().unwrap_or_else(host)
 }
 
 fn ways(config: &Config, link: &Link) -> Result<Ways, DaemonError> {
+    let underlay = Box::new(Underlay::open(&config.interface.name)?);
     Ok(match config.underlay.next_hop {
         Some(destination) => {
             let source = config.interface.mac.unwrap_or(link.mac);
-            Ways::Fixed(NextHop { destination, source, tag: Tag::AsReceived })
+            Ways::Fixed(NextHop { destination, source, tag: Tag::AsReceived }, Some(underlay))
         }
-        None => Ways::Kernel(Box::new(Underlay::open(&config.interface.name)?)),
+        None => Ways::Kernel(underlay),
     })
 }
 

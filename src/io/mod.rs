@@ -68,6 +68,14 @@ impl KernelStatistics {
         [rx_dropped, rx_ring_full, rx_fill_ring_empty, rx_invalid, tx_invalid, tx_ring_empty]
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        let (mut sums, more) = (self.to_array(), more.to_array());
+        sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        Self::from_array(sums)
+    }
+
     /// The other way round.
     pub fn from_array(values: [u64; 6]) -> Self {
         let [rx_dropped, rx_ring_full, rx_fill_ring_empty, rx_invalid, tx_invalid, tx_ring_empty] = values;
@@ -76,6 +84,9 @@ impl KernelStatistics {
 }
 
 /// A source and sink of frames for one worker.
+///
+/// An error of the kind [`NetworkDown`](io::ErrorKind::NetworkDown) passes when the interface comes up again. Any other
+/// means that this source is lost for good, as it is when its interface is removed.
 pub trait PacketIo {
     /// Whether the kernel, too, gets every frame received here, so that one that is not for a VIP is none of ours.
     /// Where the steering program has chosen the frames, such a one is a drop that must be counted.

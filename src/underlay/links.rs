@@ -49,6 +49,11 @@ impl Links {
         self.0.clear();
     }
 
+    /// Whether there is one of this number.
+    pub fn have(&self, index: u32) -> bool {
+        self.0.contains_key(&index)
+    }
+
     /// The name of one, or what stands for it.
     pub fn name(&self, index: u32) -> String {
         self.0.get(&index).map_or_else(|| format!("interface {index}"), |known| known.name.clone())

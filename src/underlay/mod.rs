@@ -80,6 +80,11 @@ impl Underlay {
         self.state.link()
     }
 
+    /// Whether the interface is gone. When one of its name comes, that is followed instead.
+    pub fn is_gone(&self) -> bool {
+        self.state.is_gone()
+    }
+
     /// From now on the ways to these endpoint addresses are followed. Their routes are known when this returns; missing
     /// neighbours have been asked for, and [`on_readable`](Self::on_readable) tells when they answer.
     pub fn set_targets(&mut self, targets: BTreeSet<IpAddr>) -> Result<(), UnderlayError> {

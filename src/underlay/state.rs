@@ -92,6 +92,11 @@ impl State {
         &self.link
     }
 
+    /// Whether the interface is gone. It may come back under the same name.
+    pub fn is_gone(&self) -> bool {
+        !self.links.have(self.link.index)
+    }
+
     /// The neighbours to have resolved or verified at `now`, at most `most`; none where no frame can leave.
     pub fn due(&self, now: Instant, most: usize) -> Vec<Gateway> {
         let up = |gateway: &Gateway| self.carrier(gateway.interface).is_some_and(|carrier| carrier.up);

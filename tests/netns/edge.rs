@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Output};
 
@@ -61,6 +62,9 @@ macro_rules! on_every_driver {
 }
 pub(crate) use on_every_driver;
 
+/// Keys of the section `[control]`: the usual group does not exist everywhere.
+const AS_ROOT: &str = "group = \"root\"";
+
 /// An edge node's daemon with a directory, and a bpffs, of its own; its state outlives a restart.
 pub struct Edge<'a> {
     namespace: &'a Namespace,
@@ -70,6 +74,7 @@ pub struct Edge<'a> {
     directory: TempDir,
     /// A command that runs the daemon's, such as setpriv with its flags.
     wrapper: Vec<String>,
+    binary: PathBuf,
 }
 
 impl<'a> Edge<'a> {
@@ -107,6 +112,56 @@ impl<'a> Edge<'a> {
         edge
     }
 
+    /// Prepares a start by another command, which may fail, with more keys in the section `[control]`.
+    pub fn not_started(wrapper: &[&str], namespace: &'a Namespace, driver: Driver, control: &str) -> Self {
+        let edge = Self::prepare(wrapper, namespace);
+        edge.write_config_of(driver, (EDGE_V4, EDGE_V6), ("", "", control, ""));
+        edge
+    }
+
+    /// Has the daemon run as the user of this number, who gets what is the daemon's own. The bpffs is root's, as systemd
+    /// mounts it; `as_root` are the commands that prepare it, with the usual place of it in them.
+    pub fn belongs_to(&mut self, user: u32, as_root: &[String]) {
+        let copy = self.path("pointsman");
+        fs::copy(&self.binary, &copy).expect("the directory is the test's own");
+        self.binary = copy;
+        for path in [self.directory.path().to_owned(), self.path("state"), self.path("pointsman.toml")] {
+            std::os::unix::fs::chown(path, Some(user), Some(user)).expect("root may");
+        }
+        fs::set_permissions(&self.bpffs, fs::Permissions::from_mode(0o700)).expect("root may");
+        for command in as_root {
+            let command = command.replace("/sys/fs/bpf", &self.bpffs.display().to_string());
+            let mut words = command.split_whitespace();
+            let program = words.next().expect("a command has a name");
+            output_of(Command::new(program).args(words));
+        }
+    }
+
+    /// Starts a daemon that does not get ready, and answers its words.
+    pub fn run_in_vain(&mut self) -> String {
+        let notify = Notify::new(self.directory.path());
+        let process = Process::start(self.daemon(&notify));
+        assert_eq!(process.wait(SOON).code(), Some(1), "{}", process.log());
+        process.log()
+    }
+
+    fn daemon(&self, notify: &Notify) -> Command {
+        let wrapper = self.wrapper.iter().map(String::as_str);
+        let binary = self.binary.to_str().expect("a temporary path is text");
+        let words: Vec<&str> = wrapper.chain([binary, "run", "--config"]).collect();
+        let mut command = self.namespace.command(&words);
+        command.arg(self.path("pointsman.toml")).env("NOTIFY_SOCKET", notify.path());
+        command
+    }
+
+    /// Starts it with more keys in the section `[interface]`.
+    pub fn start_on(namespace: &'a Namespace, driver: Driver, interface: &str) -> Self {
+        let mut edge = Self::prepare(&[], namespace);
+        edge.write_config_of(driver, (EDGE_V4, EDGE_V6), (interface, "", AS_ROOT, ""));
+        edge.run();
+        edge
+    }
+
     fn prepare(wrapper: &[&str], namespace: &'a Namespace) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         // `ip netns exec` hides the host's /sys, and with it the usual bpffs; a mount elsewhere stays in sight.
@@ -114,17 +169,15 @@ impl<'a> Edge<'a> {
         fs::create_dir(&bpffs).expect("the directory is the test's own");
         output_of(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpffs));
         let wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
-        Self { namespace, process: None, heard: Heard::default(), bpffs, directory, wrapper }
+        let binary = env!("CARGO_BIN_EXE_pointsman").into();
+        Self { namespace, process: None, heard: Heard::default(), bpffs, directory, wrapper, binary }
     }
 
     /// Starts the daemon (again) with the configuration as it is, and waits until it is ready.
     pub fn run(&mut self) {
         let notify = Notify::new(self.directory.path());
-        let daemon = [env!("CARGO_BIN_EXE_pointsman"), "run", "--config"];
-        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain(daemon).collect();
-        let mut command = self.namespace.command(&words);
-        command.arg(self.path("pointsman.toml")).env("NOTIFY_SOCKET", notify.path());
-        let process = self.process.insert(Process::start(command));
+        let process = Process::start(self.daemon(&notify));
+        let process = self.process.insert(process);
         notify.wait(process, SOON).unwrap_or_else(|reason| panic!("pointsman run: {reason}"));
         self.heard = notify.keep_hearing();
     }
@@ -136,11 +189,16 @@ impl<'a> Edge<'a> {
 
     /// Applies an endpoint set, and waits until every endpoint can be reached.
     pub fn apply(&self, services: Value) {
+        self.apply_unreachable(services);
+        assert!(wait_until(SOON, || self.reaches_all()), "no way to some endpoint: {}", self.json("status"));
+    }
+
+    /// Applies an endpoint set, whether or not its endpoints can be reached.
+    pub fn apply_unreachable(&self, services: Value) {
         let set = serde_json::json!({ "revision": "test", "services": services });
         let file = self.path("set.json");
         fs::write(&file, set.to_string()).expect("the directory is the test's own");
         output_of(self.control("apply").arg("--set").arg(file));
-        assert!(wait_until(SOON, || self.reaches_all()), "no way to some endpoint: {}", self.json("status"));
     }
 
     /// Whether every endpoint has a next hop: before that a packet would be dropped, and a datagram lost.
@@ -175,7 +233,12 @@ impl<'a> Edge<'a> {
 
     /// SIGTERM alone; [`wait`](Self::wait) for how it ends.
     pub fn ask_to_stop(&self) {
-        self.process.as_ref().expect("the daemon runs").signal(Signal::TERM);
+        self.signal(Signal::TERM);
+    }
+
+    /// Any signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("the daemon runs").signal(signal);
     }
 
     /// Whether the daemon runs.
@@ -198,6 +261,16 @@ impl<'a> Edge<'a> {
         self.end(Signal::KILL)
     }
 
+    /// SIGABRT, as the service manager sends it to a daemon that has fallen silent.
+    pub fn abort(&mut self) -> ExitStatus {
+        self.end(Signal::ABORT)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> i32 {
+        self.process.as_ref().expect("the daemon runs").pid().as_raw_nonzero().get()
+    }
+
     fn end(&mut self, signal: Signal) -> ExitStatus {
         let process = self.process.take().expect("the daemon runs");
         process.signal(signal);
@@ -214,7 +287,16 @@ impl<'a> Edge<'a> {
         self.directory.path().join(name)
     }
 
-    fn write_config(&self, driver: Driver, (v4, v6): (Ipv4Addr, Ipv6Addr), (underlay, sections): (&str, &str)) {
+    fn write_config(&self, driver: Driver, addresses: (Ipv4Addr, Ipv6Addr), (underlay, sections): (&str, &str)) {
+        self.write_config_of(driver, addresses, ("", underlay, AS_ROOT, sections));
+    }
+
+    fn write_config_of(
+        &self,
+        driver: Driver,
+        (v4, v6): (Ipv4Addr, Ipv6Addr),
+        (interface, underlay, control, sections): (&str, &str, &str, &str),
+    ) {
         let (driver, mode) = driver.keys();
         let directory = self.directory.path().display();
         let config = format!(
@@ -227,6 +309,7 @@ name = "eth0"
 driver = "{driver}"
 xdp_mode = "{mode}"
 pin = "{directory}/bpf/pointsman"
+{interface}
 
 [underlay]
 source_v4 = "{v4}"
@@ -235,7 +318,7 @@ source_v6 = "{v6}"
 
 [control]
 socket = "{directory}/control.sock"
-group = "root"
+{control}
 
 {sections}"#
         );

@@ -1,5 +1,7 @@
 //! The test's side of sd_notify: hears `READY=1`, and what comes after it.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +21,10 @@ impl Notify {
     /// A socket in an existing directory.
     pub fn new(directory: &Path) -> Self {
         let path = directory.join("notify");
-        let _ = std::fs::remove_file(&path);
+        let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).expect("the directory is the test's own");
+        // Whoever the daemon runs as may tell.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).expect("the directory is the test's own");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("the timeout is not zero");
         Self { socket, path }
     }

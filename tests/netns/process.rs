@@ -70,7 +70,8 @@ impl Process {
         status.unwrap_or_else(|| panic!("{} did not end within {limit:?}", self.shown))
     }
 
-    fn pid(&self) -> Pid {
+    /// Its number.
+    pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 }

@@ -116,6 +116,12 @@ impl Topology {
         addresses
     }
 
+    /// Removes the edge node's link, if it is still there, and makes a new one with as many queues.
+    pub fn recreate_edge_link(&self, queues: u32) {
+        let _ = self.edge.try_run(&["ip", "link", "delete", "eth0"]);
+        self.connect(&self.edge, "edge", (EDGE_V4, EDGE_V6), queues);
+    }
+
     /// A further namespace on the bridge, whose end of the link is called `role`.
     pub fn add_neighbour(&self, role: &str, addresses: (Ipv4Addr, Ipv6Addr)) -> Namespace {
         let namespace = Namespace::new(role);

@@ -51,6 +51,12 @@ pub fn ask(vip: IpAddr, payload: &[u8]) -> io::Result<String> {
     ask_by(&socket, vip, payload)
 }
 
+/// Sends one datagram from a new port, from the namespace of the calling thread, and waits for nothing.
+pub fn send(vip: IpAddr, payload: &[u8]) -> io::Result<()> {
+    let socket = UdpSocket::bind(if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+    socket.send_to(payload, SocketAddr::new(vip, PORT)).map(drop)
+}
+
 /// The same by a socket of the caller's.
 pub fn ask_by(socket: &UdpSocket, vip: IpAddr, payload: &[u8]) -> io::Result<String> {
     socket.connect(SocketAddr::new(vip, PORT))?;

@@ -85,7 +85,7 @@ impl Daemon {
             make_ready();
             let (mut node, workers) = node(config, seen);
             node.restore().expect("nothing stands in the way");
-            let end = server.run(&mut node, || !asked.load(Ordering::Relaxed)).expect("the loop runs");
+            let end = server.run(&mut node, |_| !asked.load(Ordering::Relaxed)).expect("the loop runs");
             node.stop();
             workers.into_iter().for_each(|worker| worker.join().expect("no panic").expect("memory"));
             end
@@ -161,13 +161,13 @@ pub fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result
             Pace { batch: 8, poll: Poll::Adaptive },
         );
         threads.push(std::thread::spawn(move || worker.run().map(drop)));
-        workers.push(WorkerFacts { queue, core: None, zero_copy: false, board });
+        workers.push(WorkerFacts { queue: Some(queue), core: None, zero_copy: false, board });
     }
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     let node = Node::new(Parts {
         facts: Facts { name: "edge".to_owned(), driver: "memory", mode: None },
         builder: Builder::new(settings, config.handover.window_seconds(), workers.len()),
-        ways: Ways::Fixed(hop),
+        ways: Ways::Fixed(hop, None),
         routers: None,
         gate: Box::new(OpenGate(vips)),
         routes: None,

@@ -25,6 +25,8 @@ pub(super) struct Announcement {
     announced: BTreeSet<IpNet>,
     draining: bool,
     stopping: bool,
+    /// The interface is gone.
+    cut_off: bool,
     /// Why the routes are not as they should be.
     problem: Option<String>,
     looked_at: Instant,
@@ -38,6 +40,7 @@ impl Announcement {
             announced: BTreeSet::new(),
             draining: false,
             stopping: false,
+            cut_off: false,
             problem: None,
             looked_at: Instant::now(),
         }
@@ -80,9 +83,17 @@ impl Announcement {
         }
     }
 
+    /// Draws no traffic while nothing can be forwarded.
+    pub(super) fn set_cut_off(&mut self, cut_off: bool) {
+        if self.cut_off != cut_off {
+            self.cut_off = cut_off;
+            self.put_right();
+        }
+    }
+
     /// Makes the kernel's routes what they should be.
     fn put_right(&mut self) {
-        let wanted = if self.is_draining() { BTreeSet::new() } else { self.vips.clone() };
+        let wanted = if self.is_draining() || self.cut_off { BTreeSet::new() } else { self.vips.clone() };
         let Some(routes) = &mut self.routes else { return };
         self.looked_at = Instant::now();
         let problem = routes.set(&wanted).err().map(|error| error.to_string());

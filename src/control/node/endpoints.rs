@@ -30,7 +30,7 @@ impl Node {
             let traffic = self.builder.traffic(ready.cell);
             let path = self.builder.paths().get(ready.path as usize);
             let unreachable = match &self.ways {
-                Ways::Fixed(_) => None,
+                Ways::Fixed(..) => None,
                 Ways::Kernel(underlay) => underlay.next_hop(endpoint.address).err().map(|reason| reason.to_string()),
             };
             json!({

@@ -17,7 +17,10 @@ impl Node {
     pub(super) fn resolve(&mut self) -> bool {
         let own = self.config.interface.mac;
         match &self.ways {
-            Ways::Fixed(next_hop) => self.builder.resolve(|_| Some(*next_hop)),
+            Ways::Fixed(next_hop, link) => {
+                let source = own.or(link.as_ref().map(|underlay| underlay.link().mac)).unwrap_or(next_hop.source);
+                self.builder.resolve(|_| Some(NextHop { source, ..*next_hop }))
+            }
             Ways::Kernel(underlay) => self.builder.resolve(|address| {
                 let hop = underlay.next_hop(address).ok()?;
                 Some(NextHop { source: own.unwrap_or(hop.source), ..hop })
@@ -34,7 +37,7 @@ impl Node {
     /// The kernel's descriptor that is readable when routes or neighbours have changed.
     pub fn underlay(&self) -> Option<&Underlay> {
         match &self.ways {
-            Ways::Fixed(_) => None,
+            Ways::Fixed(_, underlay) => underlay.as_deref(),
             Ways::Kernel(underlay) => Some(underlay),
         }
     }
@@ -95,7 +98,7 @@ impl Node {
     }
 
     fn follow(&mut self, look: impl Fn(&mut Underlay) -> Result<Changes, UnderlayError>) {
-        let Ways::Kernel(underlay) = &mut self.ways else { return };
+        let (Ways::Kernel(underlay) | Ways::Fixed(_, Some(underlay))) = &mut self.ways else { return };
         let changes = match look(underlay) {
             Ok(changes) => changes,
             Err(error) => {
@@ -105,7 +108,8 @@ impl Node {
         };
         let settings_changed = self.refresh_settings();
         // The settings have the MTU too, so it is news even where no way to an endpoint has it.
-        let ways_changed = (changes.next_hops || settings_changed) && self.resolve();
+        // With a static next hop, the interface's own address is all that changes.
+        let ways_changed = (changes.any() || settings_changed) && self.resolve();
         if ways_changed || settings_changed {
             self.publish();
         }

@@ -4,6 +4,7 @@ mod announce;
 mod apply;
 mod endpoints;
 mod follow;
+mod interface;
 mod keep;
 mod reload;
 mod status;
@@ -42,14 +43,14 @@ pub trait Gate {
 
 /// Where packets to endpoints go.
 pub enum Ways {
-    /// All to one neighbour.
-    Fixed(NextHop),
+    /// All to one neighbour; frames come from the interface's own address where it is followed, and has no other by config.
+    Fixed(NextHop, Option<Box<Underlay>>),
     /// As the kernel's routes and neighbours say.
     Kernel(Box<Underlay>),
 }
 
-/// What does not change while the node runs.
-#[derive(Clone, Debug)]
+/// What changes only where the interface is opened anew.
+#[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The node's name.
     pub name: String,
@@ -60,9 +61,10 @@ pub struct Facts {
 }
 
 /// One worker, as the control side sees it.
+#[derive(Clone, Debug)]
 pub struct WorkerFacts {
-    /// The queue it serves.
-    pub queue: u32,
+    /// The queue it serves; none where the interface has fewer than it had.
+    pub queue: Option<u32>,
     /// The core it is pinned to.
     pub core: Option<usize>,
     /// Whether it shares packet memory with the device.
@@ -93,6 +95,8 @@ pub struct Node {
     config_file: Option<PathBuf>,
     /// Why the config is not what its file says.
     reload_problem: Option<String>,
+    /// Why nothing is forwarded, or not all.
+    interface_problem: Option<String>,
     /// Why the set is not on disk, or was not taken from there.
     store_problem: Option<String>,
     started: Instant,
@@ -144,6 +148,7 @@ impl Node {
             events: Events::default(),
             config_file,
             reload_problem: None,
+            interface_problem: None,
             store_problem: None,
             started: Instant::now(),
         }

@@ -17,7 +17,9 @@ impl Node {
         for (number, worker) in self.workers.iter().enumerate() {
             let (tally, kernel) = worker.board.read();
             report.add_worker(number, &tally);
-            report.add_kernel(worker.queue, &kernel);
+            if let Some(queue) = worker.queue {
+                report.add_kernel(queue, &kernel);
+            }
         }
         self.builder.count_into(&mut report);
         report
@@ -39,9 +41,10 @@ impl Node {
             "announce_problem": self.announcement.problem(),
             "interface": self.config.interface.name,
             "interface_up": self.underlay().is_none_or(|underlay| underlay.link().up),
+            "interface_problem": self.interface_problem,
             "driver": self.facts.driver,
             "mode": self.facts.mode,
-            "queues": self.workers.iter().map(|worker| worker.queue).collect::<Vec<_>>(),
+            "queues": self.workers.iter().filter_map(|worker| worker.queue).collect::<Vec<_>>(),
             "workers": workers.collect::<Vec<_>>(),
             "underlay_mtu": self.builder.settings().underlay_mtu,
             "store_problem": self.store_problem,

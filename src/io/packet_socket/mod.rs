@@ -143,6 +143,22 @@ fn set_option(socket: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// An error of a socket, told apart: of an interface that is down, or of one that is gone for good.
+fn why_failed(socket: &OwnedFd, error: io::Error) -> io::Error {
+    let is_gone = error.kind() == io::ErrorKind::NetworkDown && interface_of(socket).is_some_and(|index| index < 0);
+    if is_gone { io::Error::from_raw_os_error(libc::ENODEV) } else { error }
+}
+
+/// The number of the interface that a socket is bound to; below 0 where that is gone.
+fn interface_of(socket: &OwnedFd) -> Option<libc::c_int> {
+    // SAFETY: all of a `sockaddr_ll` may be zero.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel writes no more than `len` bytes into the address.
+    let result = unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len) };
+    (result == 0).then_some(address.sll_ifindex)
+}
+
 /// Frames received and dropped since the last question: the kernel begins anew with each.
 fn packet_statistics(socket: &OwnedFd) -> (u64, u64) {
     let mut counts = [0u32; 2];
@@ -173,7 +189,7 @@ impl PacketIo for PacketSocket {
                 Ok(Some(received)) => into.push(Held::new(chunk, put_tag_back(buffer, received))),
                 other => {
                     self.free.push(chunk);
-                    return other.map(drop);
+                    return other.map(drop).map_err(|error| why_failed(&self.socket, error));
                 }
             }
         }

@@ -31,6 +31,7 @@ mod socket;
 mod umem;
 
 pub use self::exchange::Audit;
+pub use self::umem::chunk_size;
 
 /// Frames that one system call sends where the kernel does not let us choose.
 const LEAST_BUDGET: u32 = 32;
@@ -135,7 +136,7 @@ impl XskIo {
     pub fn open(options: &XskOptions) -> Result<Self, XskError> {
         let &XskOptions { interface_index, queue, frames, mtu, zero_copy } = options;
         let sizes = Sizes::new(frames).ok_or(XskError::Frames { frames })?;
-        let chunk_size = umem::chunk_size(mtu).ok_or(XskError::Mtu { mtu })?;
+        let chunk_size = chunk_size(mtu).ok_or(XskError::Mtu { mtu })?;
         let in_memory = |error| XskError::Kernel { step: "make the packet memory", error };
         let file = umem::create_file(chunk_size, frames).map_err(in_memory)?;
         let umem = umem::map_file(&file, chunk_size, frames).map_err(in_memory)?;
@@ -236,8 +237,11 @@ impl PacketIo for XskIo {
     }
 
     fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
-        // An interface that goes away leaves an error, and then the kernel never wakes us for this socket again.
-        socket_error(&self.socket)??;
+        // An interface that goes away leaves an error, and then the kernel never wakes us for this socket again. (One that is
+        // only down leaves none.)
+        if socket_error(&self.socket)?.is_err() {
+            return Err(Errno::NODEV.into());
+        }
         let timeout = if self.exchange.is_short() { timeout.min(RETRY) } else { timeout };
         let timeout = Timespec::try_from(timeout).ok();
         let mut sources = [PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(wake, PollFlags::IN)];

@@ -16,7 +16,7 @@ use rustix::net::xdp::{
     XDP_UMEM_PGOFF_FILL_RING, XdpDesc, XdpOptionsFlags, XdpRingOffset, XdpUmemReg, XdpUmemRegFlags,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::XskError;
 use super::exchange::{Rings, Sizes};
@@ -41,9 +41,13 @@ pub fn create() -> Result<OwnedFd, XskError> {
 
 /// Shows the kernel the packet memory, and has it make the rings.
 pub fn register(socket: &OwnedFd, umem: &Umem<Mapping>, sizes: Sizes) -> Result<(), XskError> {
-    // The packet memory is locked. Where we may neither pass over the limit (CAP_IPC_LOCK) nor raise it, registering
-    // says so.
-    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+    // The packet memory is locked. Where we may neither pass over the limit (CAP_IPC_LOCK) nor raise it far enough,
+    // registering says so.
+    let unlimited = Rlimit { current: None, maximum: None };
+    let _ = setrlimit(Resource::Memlock, unlimited).or_else(|_| {
+        let maximum = getrlimit(Resource::Memlock).maximum;
+        setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum })
+    });
     let (addr, len) = umem.region();
     let chunk_size = umem.chunk_size();
     let memory = XdpUmemReg { addr, len, chunk_size, headroom: 0, flags: XdpUmemRegFlags::empty(), tx_metadata_len: 0 };

@@ -1,0 +1,43 @@
+//! The node's side of its interface, which can go away, come back and change while the node runs.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use ipnet::IpNet;
+
+use super::{Facts, Node, WorkerFacts};
+use crate::publish::Inbox;
+
+impl Node {
+    /// Makes room for one worker more, which begins with what the others forward by.
+    ///
+    /// # Errors
+    /// The process has as many descriptors as it may have.
+    pub fn add_worker(&mut self) -> io::Result<Inbox> {
+        self.publisher.subscribe(self.builder.add_worker())
+    }
+
+    /// From now on these are the driver and the workers, of which those it had are still the first. Whoever says so
+    /// has let in the [`vips`](Self::vips).
+    pub fn set_interface(&mut self, driver: &'static str, mode: Option<String>, workers: Vec<WorkerFacts>) {
+        self.facts = Facts { driver, mode, name: std::mem::take(&mut self.facts.name) };
+        self.workers = workers;
+    }
+
+    /// The VIPs in force.
+    pub fn vips(&self) -> BTreeSet<IpNet> {
+        self.builder.services().iter().map(|entry| entry.service.vip).collect()
+    }
+
+    /// Says, until told otherwise, what is wrong with the interface. `cut_off`: nothing is forwarded at all, so no traffic
+    /// is to be drawn here.
+    pub fn set_interface_problem(&mut self, problem: Option<String>, cut_off: bool) {
+        if self.interface_problem != problem
+            && let Some(problem) = &problem
+        {
+            self.events.fail(problem.clone());
+        }
+        self.interface_problem = problem;
+        self.announcement.set_cut_off(cut_off);
+    }
+}

@@ -1,0 +1,205 @@
+//! Keeps the interface open, with a worker at each queue: where it was removed and comes back, or its queues change, it is
+//! opened anew, and the same workers go on.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::DaemonError;
+use super::driver::{self, DriverError, Opened, Shape};
+use super::privileges;
+use super::workers::Workers;
+use crate::config::Config;
+use crate::control::node::{Gate, Node};
+use crate::steer;
+use crate::underlay::Link;
+
+/// A queue that is lost so soon after it was opened, and so often in a row, will not be kept the next time either.
+const TOO_SOON: Duration = Duration::from_secs(10);
+const TOO_OFTEN: u32 = 3;
+
+/// Opens an interface, with the gate shut.
+pub type Opener = fn(&Config, &Link) -> Result<Opened, DriverError>;
+
+/// The gate, shared between the node, which sets VIPs, and the keeper, which changes it with the interface.
+#[derive(Clone, Default)]
+pub struct SharedGate(Rc<RefCell<Option<steer::Gate>>>);
+
+impl Gate for SharedGate {
+    fn set_vips(&mut self, vips: &BTreeSet<IpNet>) -> Result<(), String> {
+        match self.0.borrow_mut().as_mut() {
+            Some(gate) => gate.set_vips(vips).map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The interface as it was when it was opened.
+struct Scene {
+    index: u32,
+    /// None: it does not matter.
+    shape: Option<Shape>,
+    since: Instant,
+}
+
+/// Keeps the interface open.
+pub struct Keeper {
+    config: Config,
+    opener: Opener,
+    gate: SharedGate,
+    workers: Workers,
+    /// None while the interface has to be opened.
+    scene: Option<Scene>,
+    /// How often in a row a queue was lost too soon.
+    losses: u32,
+}
+
+impl Keeper {
+    /// For the interface of this config, which is not open yet.
+    pub fn new(config: Config, opener: Opener) -> Self {
+        let (gate, workers) = (SharedGate::default(), Workers::default());
+        Self { config, opener, gate, workers, scene: None, losses: 0 }
+    }
+
+    /// The gate.
+    pub fn gate(&self) -> SharedGate {
+        self.gate.clone()
+    }
+
+    /// How many workers have a queue.
+    pub fn at_work(&self) -> usize {
+        self.workers.at_work()
+    }
+
+    /// Opens the interface, and has a worker work at each queue. The gate lets in the VIPs in force, before any worker
+    /// begins: with the interface new, the kernel would answer for them meanwhile.
+    pub fn open(&mut self, link: &Link, node: &mut Node) -> Result<(), DaemonError> {
+        let Opened { driver, mode, mut gate, queues, shape } = (self.opener)(&self.config, link)?;
+        let cores = choose_cores(&self.config, queues.len())?;
+        let vips = node.vips();
+        if !vips.is_empty() {
+            gate.set_vips(&vips)?;
+        }
+        *self.gate.0.borrow_mut() = Some(gate);
+        let facts = self.workers.start(queues, cores, &self.config, node)?;
+        node.set_interface(driver, mode.map(|mode| mode.to_string()), facts);
+        self.scene = Some(Scene { index: link.index, shape, since: Instant::now() });
+        Ok(())
+    }
+
+    /// Opens the interface anew where that is needed, as soon as it can be. To be called about once a second, and when the
+    /// underlay has news.
+    ///
+    /// # Errors
+    /// A worker has panicked, or loses its queue again and again.
+    pub fn look_after(&mut self, node: &mut Node) -> Result<(), DaemonError> {
+        let lost = self.workers.gather_ended()?;
+        let Some((is_gone, link)) = node.underlay().map(|underlay| (underlay.is_gone(), underlay.link().clone()))
+        else {
+            return lost.map_or(Ok(()), Err);
+        };
+        if is_gone {
+            self.scene = None;
+            let problem = format!("the interface {} is gone; nothing is forwarded until it is there again", link.name);
+            node.set_interface_problem(Some(problem), true);
+            return Ok(());
+        }
+        match self.why_anew(lost, &link)? {
+            Why::Not(problem) => node.set_interface_problem(problem, false),
+            Why::For(reason) => {
+                if let Some(reason) = reason {
+                    tracing::warn!("{} is opened anew: {reason}", link.name);
+                }
+                self.open_anew(&link, node)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn why_anew(&mut self, lost: Option<DaemonError>, link: &Link) -> Result<Why, DaemonError> {
+        let Some(scene) = &self.scene else { return Ok(Why::For(None)) };
+        if scene.index != link.index {
+            return Ok(Why::For(Some("it is another interface of this name".to_owned())));
+        }
+        if let Some(lost) = lost {
+            let soon = scene.since.elapsed() < TOO_SOON;
+            self.losses = if soon { self.losses + 1 } else { 1 };
+            return if self.losses > TOO_OFTEN { Err(lost) } else { Ok(Why::For(Some(lost.to_string()))) };
+        }
+        let Some(then) = scene.shape else { return Ok(Why::Not(None)) };
+        let now = driver::shape(&self.config, link);
+        let Some(change) = then.outgrown_by(now) else { return Ok(Why::Not(None)) };
+        // What cannot be is said, and the queues that are open are kept.
+        let queues = driver::queue_numbers(&self.config, now.queues).len();
+        match (choose_cores(&self.config, queues), now.chunk) {
+            (Err(error), _) => {
+                Ok(Why::Not(Some(format!("{}: {change}, and not all is forwarded: {error}", link.name))))
+            }
+            (Ok(_), None) => {
+                let error = crate::io::xsk::XskError::Mtu { mtu: link.mtu };
+                Ok(Why::Not(Some(format!("{}: {change}, and large packets are lost: {error}", link.name))))
+            }
+            _ => Ok(Why::For(Some(change))),
+        }
+    }
+
+    fn open_anew(&mut self, link: &Link, node: &mut Node) -> Result<(), DaemonError> {
+        self.scene = None;
+        node.stop();
+        self.workers.gather_all()?;
+        // Dropped, it stays attached; on this very interface it is taken over, so that VIP packets are dropped meanwhile.
+        *self.gate.0.borrow_mut() = None;
+        match privileges::raised(|| self.open(link, node))? {
+            Ok(()) => {
+                node.set_interface_problem(None, false);
+                tracing::info!(interface = link.name, workers = self.at_work(), "forwarding again");
+            }
+            Err(error) => node.set_interface_problem(Some(format!("nothing is forwarded: {error}")), true),
+        }
+        Ok(())
+    }
+
+    /// Waits for the workers, which have been asked to end, and leaves the interface as it was before.
+    ///
+    /// # Errors
+    /// A worker has panicked; then the gate stays, and VIP packets are dropped.
+    pub fn finish(mut self) -> Result<(), DaemonError> {
+        self.workers.gather_all()?;
+        let gate = self.gate.0.borrow_mut().take();
+        let interface = &self.config.interface;
+        Ok(privileges::raised(|| match gate {
+            Some(gate) => gate.detach(),
+            None => steer::cleanup(&interface.pin, &interface.name),
+        })??)
+    }
+}
+
+/// Whether the interface is to be opened anew.
+enum Why {
+    /// No; but what is wrong with it, if anything is.
+    Not(Option<String>),
+    /// For this reason, unless it is known.
+    For(Option<String>),
+}
+
+/// One core a queue: as configured, or the last ones first, since the first usually serves interrupts.
+fn choose_cores(config: &Config, queues: usize) -> Result<Vec<usize>, DaemonError> {
+    let there: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    if there.is_empty() {
+        return Err(std::io::Error::other("the kernel does not say which cores this process may use").into());
+    }
+    let Some(wanted) = &config.interface.cores else {
+        return Ok(there.iter().rev().copied().cycle().take(queues).collect());
+    };
+    if wanted.len() != queues {
+        return Err(DaemonError::CoresForQueues { cores: wanted.len(), queues });
+    }
+    if let Some(core) = wanted.iter().find(|core| !there.contains(core)) {
+        let there = there.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        return Err(DaemonError::NoCore { core: *core, there });
+    }
+    Ok(wanted.clone())
+}
