@@ -37,10 +37,12 @@ fn check_set(text: &str, set: &EndpointSet) {
 }
 
 fn slots(set: &EndpointSet) -> u32 {
-    let size = |service: &pointsman::model::Service| {
-        service.table_size.unwrap_or_else(|| maglev::default_size(service.endpoints.len()))
-    };
-    set.services.iter().map(size).fold(0, u32::saturating_add)
+    let mut slots = 0u32;
+    for service in &set.services {
+        slots =
+            slots.saturating_add(service.table_size.unwrap_or_else(|| maglev::default_size(service.endpoints.len())));
+    }
+    slots
 }
 
 /// Every list in reverse.
