@@ -1,0 +1,80 @@
+//! `examples/syncer.py` against a node: it follows its file, drains what has left it, and outlives the node.
+
+mod netns;
+mod node;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use netns::{Process, SOON, wait_until};
+use node::Daemon;
+use serde_json::{Value, json};
+
+/// The syncer may have paused after some failures.
+const AFTER_A_PAUSE: Duration = Duration::from_secs(60);
+
+fn start(dir: &Path, seconds: u32) -> Process {
+    let mut syncer = Command::new("python3");
+    syncer.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/syncer.py"));
+    syncer.arg(dir.join("endpoints")).arg(dir.join("control.sock")).arg(seconds.to_string());
+    Process::start(syncer)
+}
+
+/// Writes the syncer's file anew, as a careful program does.
+fn write(dir: &Path, endpoints: &[&str]) {
+    let line = |name: &&str| format!("web 203.0.113.10 {name} 2001:db8:10::{name}\n");
+    fs::write(dir.join("fresh"), endpoints.iter().map(line).collect::<String>()).expect("free");
+    fs::rename(dir.join("fresh"), dir.join("endpoints")).expect("free");
+}
+
+/// Name and state of each endpoint in force.
+fn endpoints(daemon: &Daemon) -> Vec<(String, String)> {
+    let set = daemon.ask("get", json!({})).expect("well");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let services = set["services"].as_array().expect("a list").iter();
+    let endpoints = services.flat_map(|service| service["endpoints"].as_array().expect("a list").clone());
+    endpoints.map(|endpoint| (text(&endpoint["name"]), text(&endpoint["state"]))).collect()
+}
+
+fn expect(daemon: &Daemon, syncer: &Process, expected: &[(&str, &str)]) {
+    let as_expected =
+        || endpoints(daemon).iter().map(|(name, state)| (name.as_str(), state.as_str())).eq(expected.iter().copied());
+    assert!(wait_until(AFTER_A_PAUSE, as_expected), "{expected:?}, not {:?}\n{}", endpoints(daemon), syncer.log());
+}
+
+#[test]
+fn the_example_syncer_follows_its_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    write(dir, &["a", "b"]);
+    let syncer = start(dir, 3);
+    assert!(wait_until(SOON, || syncer.log().contains("No such file")), "without a node it says so: {}", syncer.log());
+    let daemon = Daemon::start(dir);
+    expect(&daemon, &syncer, &[("a", "active"), ("b", "active")]);
+    write(dir, &["b", "c"]);
+    expect(&daemon, &syncer, &[("a", "draining"), ("b", "active"), ("c", "active")]);
+    expect(&daemon, &syncer, &[("b", "active"), ("c", "active")]);
+
+    // Half a line, and a node that will not take it.
+    fs::write(dir.join("endpoints"), "web 203.0.113.10 b").expect("free");
+    assert!(wait_until(SOON, || syncer.log().contains("unpack")), "{}", syncer.log());
+    fs::write(dir.join("endpoints"), "web 198.51.100.1 b 2001:db8:10::b\n").expect("free");
+    assert!(wait_until(AFTER_A_PAUSE, || syncer.log().contains("vip_not_allowed")), "{}", syncer.log());
+    assert_eq!(endpoints(&daemon).len(), 2, "nothing of it is in force");
+    write(dir, &["b", "d"]);
+    expect(&daemon, &syncer, &[("b", "active"), ("d", "active")]);
+
+    daemon.end();
+    fs::remove_dir_all(dir.join("state")).expect("it has kept a set");
+    let daemon = Daemon::start(dir);
+    expect(&daemon, &syncer, &[("b", "active"), ("d", "active")]);
+    write(dir, &["d"]);
+    drop(syncer);
+
+    // What an earlier run has pushed drains as well.
+    let syncer = start(dir, 1_000);
+    expect(&daemon, &syncer, &[("b", "draining"), ("d", "active")]);
+    daemon.end();
+}
