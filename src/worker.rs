@@ -18,7 +18,7 @@ use crate::io::{Held, PacketIo};
 use crate::moment::Moment;
 use crate::publish::{Inbox, Publication};
 use crate::snapshot::Cell;
-use crate::stats::{Board, Tally};
+use crate::stats::{Board, Recorder, Tally};
 
 /// Polls that find nothing before a worker sleeps: some tens of microseconds.
 const PATIENCE: u32 = 64;
@@ -59,6 +59,8 @@ pub struct Worker<Io> {
     inbox: Inbox,
     board: Arc<Board>,
     tally: Tally,
+    /// None: nothing is timed.
+    recorder: Option<Recorder>,
     flows: Flows,
     batch: Vec<Held>,
     /// The parts of a packet that was cut, on their way into frames of their own.
@@ -82,7 +84,15 @@ impl<Io: PacketIo> Worker<Io> {
     pub fn new(io: Io, inbox: Inbox, board: Arc<Board>, flows: Flows, pace: Pace) -> Self {
         let (batch, parts) = (Vec::with_capacity(pace.batch), Vec::with_capacity(MOST_PARTS));
         let sweeping = inbox.edition();
-        Self { io, inbox, board, tally: Tally::default(), flows, batch, parts, pace, sweeping }
+        let recorder = Some(Recorder::default());
+        Self { io, inbox, board, tally: Tally::default(), recorder, flows, batch, parts, pace, sweeping }
+    }
+
+    /// The same worker without a look at the clock more than forwarding needs: for where time is no real one, and to see
+    /// what timing costs.
+    #[must_use]
+    pub fn untimed(self) -> Self {
+        Self { recorder: None, ..self }
     }
 
     /// Works until asked to stop. An interface that goes down is waited for; any other error ends the worker.
@@ -107,6 +117,9 @@ impl<Io: PacketIo> Worker<Io> {
             return Ok(());
         }
         *batches = 0;
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| resting) {
+            recorder.rests();
+        }
         let kernel = self.io.statistics();
         self.board.show(&self.tally, &kernel);
         // Also where it does not rest, for no time: only here an interface is seen to be gone.
@@ -132,6 +145,7 @@ impl<Io: PacketIo> Worker<Io> {
         self.io.receive(&mut self.batch, self.pace.batch)?;
         let taken = self.batch.len();
         let now = self.io.now();
+        let received = self.tally.received.packets;
         let Publication { snapshot, cells } = self.inbox.current();
         for held in self.batch.drain(..) {
             let mut frame = self.io.frame(&held);
@@ -152,6 +166,9 @@ impl<Io: PacketIo> Worker<Io> {
                 && let Some(entry) = snapshot.services.get(service as usize)
             {
                 cells.add(entry.cell, leaves);
+                if self.flows.has_opened() {
+                    cells.open_flow(entry.cell);
+                }
                 if let Some(endpoint) = entry.endpoints.get(usize::from(endpoint)) {
                     cells.add(endpoint.cell, leaves);
                 }
@@ -168,8 +185,19 @@ impl<Io: PacketIo> Worker<Io> {
             self.board.show_tally(&self.tally);
         }
         self.io.flush()?;
+        self.record(taken, self.tally.received.packets - received, now);
         self.sweep(if taken > 0 { SWEPT_A_BATCH } else { SWEPT_IDLE }, now);
         Ok(taken)
+    }
+
+    /// Notes how long a batch took that was taken at `now`: one look at the clock more.
+    fn record(&mut self, taken: usize, packets: u64, now: Moment) {
+        let Some(recorder) = &mut self.recorder else { return };
+        recorder.asked(now, taken > 0);
+        if taken > 0 {
+            recorder.done(packets, now, self.io.now());
+        }
+        recorder.hand_over(now, self.board.timing());
     }
 
     /// Looks through some of the tracked flows for those that are over, or whose endpoint is gone.

@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["document", "endpoint_set", "flow", "forward", "model", "snapshot", "wire"]),
     ("io", &["config", "frame", "moment", "wire"]),
     ("stats", &["forward", "io", "snapshot"]),
+    ("metrics", &["stats"]),
     ("publish", &["flow", "forward", "model", "snapshot", "stats"]),
     ("worker", &["config", "forward", "io", "moment", "publish", "snapshot", "stats"]),
     ("steer", &["config"]),
@@ -44,7 +45,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("daemon", &["config", "control", "forward", "io", "publish", "snapshot", "stats", "steer", "underlay", "worker"]),
+    (
+        "daemon",
+        &[
+            "config", "control", "forward", "io", "metrics", "publish", "snapshot", "stats", "steer", "underlay",
+            "worker",
+        ],
+    ),
 ];
 
 /// The pure core knows no socket, file, thread, lock, logger or clock.

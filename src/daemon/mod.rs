@@ -23,6 +23,7 @@ use crate::control::update::Builder;
 use crate::forward::Flows;
 use crate::forward::encap::{Source, Sources};
 use crate::io::PacketIo;
+use crate::metrics::{self, ListenError};
 use crate::publish::{Inbox, Publication, Publisher};
 use crate::snapshot::{NextHop, Settings, Snapshot, Tag};
 use crate::stats::{Board, Cells};
@@ -48,6 +49,8 @@ pub enum DaemonError {
     Routers(#[from] IcmpSocketError),
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error(transparent)]
+    Metrics(#[from] ListenError),
     #[error("the MTU of the underlay is {0}; IPv6 inside a tunnel needs at least {SMALLEST_MTU} (RFC 7676)")]
     SmallMtu(u32),
     #[error("no core {core} for a worker: there are {there}; see interface.cores")]
@@ -88,6 +91,7 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
 }
 
 fn run_bound(config: Config, link: &Link, underlay_mtu: u32, mut server: Server) -> Result<(), DaemonError> {
+    let metrics_listener = metrics::listen(config.metrics_listen)?;
     let opened = driver::open(&config, link)?;
     let cores = choose_cores(&config, opened.queues.len())?;
     let settings = Settings {
@@ -121,6 +125,7 @@ fn run_bound(config: Config, link: &Link, underlay_mtu: u32, mut server: Server)
         Parts { config, facts, workers, builder, publisher, ways, routers, gate: shared_gate, routes, underlay_mtu };
     let mut node = Node::new(parts);
     node.restore().map_err(DaemonError::Restore)?;
+    let _metrics = metrics::Server::start(metrics_listener, node.counters().clone())?;
     notify(&[NotifyState::Ready]);
     tracing::info!(interface = node.config().interface.name, driver, mode, workers = threads.len(), "ready");
 

@@ -17,7 +17,7 @@ use crate::model::EndpointSet;
 use crate::moment::Moment;
 use crate::publish::Publisher;
 use crate::snapshot::NextHop;
-use crate::stats::Board;
+use crate::stats::{Board, Counters};
 use crate::underlay::announce::VipRoutes;
 use crate::underlay::path_mtu::{self, IcmpSocket};
 use crate::underlay::{self, Changes, Underlay, UnderlayError};
@@ -85,6 +85,7 @@ pub struct Node {
     config: Config,
     facts: Facts,
     workers: Vec<WorkerFacts>,
+    counters: Arc<Counters>,
     builder: Builder,
     publisher: Publisher,
     ways: Ways,
@@ -129,10 +130,12 @@ impl Node {
     pub fn new(parts: Parts) -> Self {
         let Parts { config, facts, workers, builder, publisher, ways, routers, gate, routes, underlay_mtu } = parts;
         let store = Store::new(&config.node.state_dir);
+        let boards = workers.iter().map(|worker| (worker.queue, worker.board.clone())).collect();
         Self {
             config,
             facts,
             workers,
+            counters: Arc::new(Counters::new(boards)),
             builder,
             publisher,
             ways,
@@ -145,6 +148,11 @@ impl Node {
             store_problem: None,
             started: Instant::now(),
         }
+    }
+
+    /// Its counters, which anybody may read at any time.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// The config it runs by.
@@ -205,7 +213,7 @@ impl Node {
                 let query = Query::read(params).map_err(Fault::invalid_params)?;
                 Ok(json!(explain(&query, &self.builder.snapshot())))
             }
-            Method::Stats => Ok(json!(self.report())),
+            Method::Stats => Ok(json!(self.counters.report())),
             Method::Drain => self.drain(),
             Method::Resume => self.resume(),
         }
@@ -303,6 +311,7 @@ impl Node {
 
     fn publish(&mut self) {
         let publications = self.builder.publish();
+        self.counters.show(self.builder.scene());
         self.publisher.post(publications);
     }
 
@@ -356,6 +365,7 @@ impl Node {
 
     /// Called about once a second: keeps next hops fresh, frees what nobody reads any more.
     pub fn tick(&mut self) {
+        self.counters.collect();
         self.follow(|underlay| underlay.tick());
         self.announcement.tick();
         self.on_routers_readable();
