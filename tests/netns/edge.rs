@@ -178,6 +178,14 @@ impl<'a> Edge<'a> {
         self.process.as_ref().expect("the daemon runs").signal(Signal::TERM);
     }
 
+    /// Holds the daemon in its tracks while something is done.
+    pub fn frozen(&self, work: impl FnOnce()) {
+        let process = self.process.as_ref().expect("the daemon runs");
+        process.signal(Signal::STOP);
+        work();
+        process.signal(Signal::CONT);
+    }
+
     /// Whether the daemon runs.
     pub fn lives(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.ended().is_none())
