@@ -146,6 +146,9 @@ impl<Io: PacketIo> Worker<Io> {
         let taken = self.batch.len();
         let now = self.io.now();
         let received = self.tally.received.packets;
+        if let Some((question, hash)) = self.inbox.question() {
+            self.inbox.answer(question, self.flows.tracked().peek(hash, now));
+        }
         let Publication { snapshot, cells } = self.inbox.current();
         for held in self.batch.drain(..) {
             let mut frame = self.io.frame(&held);

@@ -34,6 +34,9 @@ use super::update::Builder;
 
 /// How long workers may take to forward by a new snapshot. They look once a batch; a second is for ever.
 const ADOPTION_LIMIT: Duration = Duration::from_secs(5);
+/// How long workers may take to say whether they track a flow: long enough for one that has to be woken, too short to be
+/// missed by others.
+const QUESTION_LIMIT: Duration = Duration::from_millis(100);
 /// Warnings of one answer; a set with more is broken as a whole.
 const MOST_WARNINGS: usize = 20;
 
@@ -211,7 +214,9 @@ impl Node {
             Method::Status => Ok(self.status()),
             Method::Lookup => {
                 let query = Query::read(params).map_err(Fault::invalid_params)?;
-                Ok(json!(explain(&query, &self.builder.snapshot())))
+                let publisher = &mut self.publisher;
+                let find_tracked = |hash| publisher.find_tracked(hash, QUESTION_LIMIT);
+                Ok(json!(explain(&query, &self.builder.snapshot(), find_tracked)))
             }
             Method::Stats => Ok(json!(self.counters.report())),
             Method::Drain => self.drain(),
