@@ -178,6 +178,11 @@ impl<'a> Edge<'a> {
         self.process.as_ref().expect("the daemon runs").signal(Signal::TERM);
     }
 
+    /// All that the daemon has printed.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
     /// Holds the daemon in its tracks while something is done.
     pub fn frozen(&self, work: impl FnOnce()) {
         let process = self.process.as_ref().expect("the daemon runs");
