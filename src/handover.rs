@@ -202,7 +202,7 @@ impl Memories {
 
     /// Forgets what has been remembered until now; answers whether there was any.
     pub fn expire(&mut self, now: Second) -> bool {
-        let expired = self.layers.iter_mut().fold(false, |expired, layer| layer.expire(now) || expired);
+        let expired = self.layers.iter_mut().map(|layer| usize::from(layer.expire(now))).sum::<usize>() > 0;
         self.layers.retain(|layer| layer.slots.iter().any(|slot| *slot != NONE));
         expired
     }

@@ -12,6 +12,7 @@ pub mod frame;
 pub mod handover;
 pub mod io;
 pub mod maglev;
+pub mod metrics;
 pub mod model;
 pub mod moment;
 pub mod publish;

@@ -8,12 +8,15 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::time::Timespec;
 
-use crate::snapshot::Snapshot;
+use crate::flow::FlowHash;
+use crate::snapshot::{Cell, Snapshot};
 use crate::stats::Cells;
 
 /// What one worker forwards by and counts in.
@@ -27,7 +30,8 @@ pub struct Publication {
 
 struct Mailbox {
     slot: ArrayQueue<Publication>,
-    posted: CachePadded<AtomicU64>,
+    news: CachePadded<News>,
+    answers: ArrayQueue<(u64, Option<Cell>)>,
     taken: CachePadded<AtomicU64>,
     /// The newest edition of whose endpoints alone the worker remembers anything.
     swept: AtomicU64,
@@ -38,6 +42,15 @@ struct Mailbox {
     wake: OwnedFd,
     /// Tells the control side that the worker has taken something.
     told: Arc<OwnedFd>,
+}
+
+/// What a worker looks at once a batch.
+struct News {
+    posted: AtomicU64,
+    /// Counts questions.
+    asked: AtomicU64,
+    /// The flow that is asked about.
+    hash: AtomicU64,
 }
 
 fn event() -> std::io::Result<OwnedFd> {
@@ -58,6 +71,8 @@ pub struct Publisher {
     mailboxes: Vec<Arc<Mailbox>>,
     /// How many times something was posted.
     edition: u64,
+    /// How many times workers were asked about a flow.
+    questions: u64,
     /// What workers may still be reading, with the edition in which it was posted; the newest is last.
     kept: VecDeque<(u64, Vec<Publication>)>,
     told: Arc<OwnedFd>,
@@ -66,14 +81,16 @@ pub struct Publisher {
 impl Publisher {
     /// A publisher without workers.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { mailboxes: Vec::new(), edition: 0, kept: VecDeque::new(), told: Arc::new(event()?) })
+        Ok(Self { mailboxes: Vec::new(), edition: 0, questions: 0, kept: VecDeque::new(), told: Arc::new(event()?) })
     }
 
     /// Adds a worker, which begins with `first`.
     pub fn subscribe(&mut self, first: Publication) -> std::io::Result<Inbox> {
         let mailbox = Arc::new(Mailbox {
             slot: ArrayQueue::new(1),
-            posted: AtomicU64::new(self.edition).into(),
+            news: News { posted: AtomicU64::new(self.edition), asked: AtomicU64::new(0), hash: AtomicU64::new(0) }
+                .into(),
+            answers: ArrayQueue::new(1),
             taken: AtomicU64::new(self.edition).into(),
             swept: AtomicU64::new(self.edition),
             stop: AtomicBool::new(false),
@@ -83,7 +100,7 @@ impl Publisher {
         });
         self.kept.push_back((self.edition, vec![first.clone()]));
         self.mailboxes.push(mailbox.clone());
-        Ok(Inbox { mailbox, seen: self.edition, current: first })
+        Ok(Inbox { mailbox, seen: self.edition, heard: 0, current: first })
     }
 
     /// Posts one publication for each worker, in the order in which they subscribed, and answers the edition.
@@ -92,7 +109,7 @@ impl Publisher {
         self.edition += 1;
         for (mailbox, publication) in self.mailboxes.iter().zip(&publications) {
             mailbox.slot.force_push(publication.clone());
-            mailbox.posted.store(self.edition, Ordering::Release);
+            mailbox.news.posted.store(self.edition, Ordering::Release);
             signal(&mailbox.wake);
         }
         self.kept.push_back((self.edition, publications));
@@ -116,6 +133,42 @@ impl Publisher {
         self.mailboxes.iter().map(|mailbox| mailbox.swept.load(Ordering::Acquire)).min().unwrap_or(self.edition)
     }
 
+    /// Asks every worker which endpoint it keeps for a flow, and answers those that are kept; none where some worker does
+    /// not answer within `limit`.
+    pub fn find_tracked(&mut self, hash: FlowHash, limit: Duration) -> Option<Vec<Cell>> {
+        self.questions += 1;
+        for mailbox in &self.mailboxes {
+            mailbox.news.hash.store(hash.0, Ordering::Relaxed);
+            mailbox.news.asked.store(self.questions, Ordering::Release);
+            signal(&mailbox.wake);
+        }
+        let end = Instant::now() + limit;
+        let mut found = vec![None; self.mailboxes.len()];
+        loop {
+            for (mailbox, found) in self.mailboxes.iter().zip(&mut found) {
+                // An answer that came too late is to an older question.
+                while let Some((question, cell)) = mailbox.answers.pop() {
+                    *found = (question == self.questions).then_some(cell);
+                }
+            }
+            if found.iter().all(Option::is_some) {
+                return Some(found.into_iter().flatten().flatten().collect());
+            }
+            if !self.wait_told(end) {
+                return None;
+            }
+        }
+    }
+
+    /// Waits for a word of some worker; answers whether there was time.
+    fn wait_told(&self, end: Instant) -> bool {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
+        _ = poll(&mut [PollFd::new(&*self.told, PollFlags::IN)], timeout.as_ref());
+        clear(&self.told);
+        !left.is_zero()
+    }
+
     /// Frees what no worker can be reading any more.
     pub fn sweep(&mut self) {
         let adopted = self.adopted();
@@ -125,17 +178,12 @@ impl Publisher {
     }
 
     /// Waits until every worker has taken the newest edition; answers whether they did in time.
-    pub fn wait_adopted(&self, limit: std::time::Duration) -> bool {
-        let end = std::time::Instant::now() + limit;
+    pub fn wait_adopted(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
         while self.adopted() < self.edition {
-            let left = end.saturating_duration_since(std::time::Instant::now());
-            if left.is_zero() {
+            if !self.wait_told(end) {
                 return false;
             }
-            let timeout = rustix::time::Timespec::try_from(left).ok();
-            let mut waiting = [rustix::event::PollFd::new(&*self.told, rustix::event::PollFlags::IN)];
-            _ = rustix::event::poll(&mut waiting, timeout.as_ref());
-            clear(&self.told);
         }
         true
     }
@@ -153,13 +201,15 @@ impl Publisher {
 pub struct Inbox {
     mailbox: Arc<Mailbox>,
     seen: u64,
+    /// The last question that was answered.
+    heard: u64,
     current: Publication,
 }
 
 impl Inbox {
     /// Takes what has been posted, if anything has. Costs one load of a cache line that stays put otherwise.
     pub fn refresh(&mut self) {
-        let posted = self.mailbox.posted.load(Ordering::Acquire);
+        let posted = self.mailbox.news.posted.load(Ordering::Acquire);
         if posted == self.seen {
             return;
         }
@@ -168,6 +218,19 @@ impl Inbox {
         }
         self.seen = posted;
         self.mailbox.taken.store(posted, Ordering::Release);
+        signal(&self.mailbox.told);
+    }
+
+    /// The number of a question of the control side, and the flow it is about. Costs a load of the line that [`refresh`](Self::refresh) looks at.
+    pub fn question(&self) -> Option<(u64, FlowHash)> {
+        let asked = self.mailbox.news.asked.load(Ordering::Acquire);
+        (asked != self.heard).then(|| (asked, FlowHash(self.mailbox.news.hash.load(Ordering::Relaxed))))
+    }
+
+    /// Answers the question with this number: the endpoint that is kept for the flow.
+    pub fn answer(&mut self, question: u64, cell: Option<Cell>) {
+        self.heard = question;
+        self.mailbox.answers.force_push((question, cell));
         signal(&self.mailbox.told);
     }
 
@@ -232,7 +295,6 @@ mod tests {
     use crate::forward::encap::Sources;
     use crate::model::Generation;
     use crate::snapshot::{Dscp, Settings};
-    use std::time::Duration;
 
     fn publication(generation: u64) -> Publication {
         let sources = Sources::default();
@@ -295,8 +357,8 @@ mod tests {
         let mut publisher = Publisher::new().expect("eventfd");
         let mut inbox = publisher.subscribe(publication(0)).expect("eventfd");
         let is_readable = |inbox: &Inbox| {
-            let mut waiting = [rustix::event::PollFd::from_borrowed_fd(inbox.wake(), rustix::event::PollFlags::IN)];
-            rustix::event::poll(&mut waiting, Some(&rustix::time::Timespec::default())).expect("poll") == 1
+            let mut waiting = [PollFd::from_borrowed_fd(inbox.wake(), PollFlags::IN)];
+            poll(&mut waiting, Some(&Timespec::default())).expect("poll") == 1
         };
         publisher.post(vec![publication(1)]);
         inbox.refresh();

@@ -18,7 +18,7 @@ use crate::io::{Held, KernelStatistics, PacketIo};
 use crate::moment::Moment;
 use crate::publish::{Inbox, Publication};
 use crate::snapshot::Cell;
-use crate::stats::{Board, Tally};
+use crate::stats::{Board, Recorder, Tally};
 
 /// Polls that find nothing before a worker sleeps: some tens of microseconds.
 const PATIENCE: u32 = 64;
@@ -59,6 +59,7 @@ pub struct Kit {
     pub inbox: Inbox,
     board: Arc<Board>,
     tally: Tally,
+    recorder: Option<Recorder>,
     flows: Flows,
     /// What the kernel has counted on its queues before this one.
     earlier: KernelStatistics,
@@ -67,7 +68,8 @@ pub struct Kit {
 impl Kit {
     /// The kit of a worker that has done nothing yet.
     pub fn new(inbox: Inbox, board: Arc<Board>, flows: Flows) -> Self {
-        Self { inbox, board, tally: Tally::default(), flows, earlier: KernelStatistics::default() }
+        let (tally, recorder) = (Tally::default(), Some(Recorder::default()));
+        Self { inbox, board, tally, recorder, flows, earlier: KernelStatistics::default() }
     }
 }
 
@@ -77,6 +79,8 @@ pub struct Worker<Io> {
     inbox: Inbox,
     board: Arc<Board>,
     tally: Tally,
+    /// None: nothing is timed.
+    recorder: Option<Recorder>,
     flows: Flows,
     earlier: KernelStatistics,
     batch: Vec<Held>,
@@ -102,20 +106,27 @@ impl<Io: PacketIo> Worker<Io> {
         Self::with(io, Kit::new(inbox, board, flows), pace)
     }
 
+    /// The same worker without a look at the clock more than forwarding needs: for where time is no real one, and to see
+    /// what timing costs.
+    #[must_use]
+    pub fn untimed(self) -> Self {
+        Self { recorder: None, ..self }
+    }
+
     /// A worker that goes on with what it had at another queue.
     pub fn with(io: Io, kit: Kit, pace: Pace) -> Self {
-        let Kit { inbox, board, tally, flows, earlier } = kit;
+        let Kit { inbox, board, tally, recorder, flows, earlier } = kit;
         let (batch, parts) = (Vec::with_capacity(pace.batch), Vec::with_capacity(MOST_PARTS));
         let sweeping = inbox.edition();
-        Self { io, inbox, board, tally, flows, earlier, batch, parts, pace, sweeping }
+        Self { io, inbox, board, tally, recorder, flows, earlier, batch, parts, pace, sweeping }
     }
 
     /// What it has beside its queue, to be used at another.
     pub fn into_kit(mut self) -> Kit {
         let earlier = self.kernel_statistics();
-        let Self { inbox, board, tally, flows, .. } = self;
+        let Self { inbox, board, tally, recorder, flows, .. } = self;
         board.show(&tally, &earlier);
-        Kit { inbox, board, tally, flows, earlier }
+        Kit { inbox, board, tally, recorder, flows, earlier }
     }
 
     /// [Works](Self::work), and answers itself.
@@ -150,6 +161,9 @@ impl<Io: PacketIo> Worker<Io> {
             return Ok(());
         }
         *batches = 0;
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| resting) {
+            recorder.rests();
+        }
         let kernel = self.kernel_statistics();
         self.board.show(&self.tally, &kernel);
         // Also where it does not rest, for no time: only here an interface is seen to be gone.
@@ -175,6 +189,10 @@ impl<Io: PacketIo> Worker<Io> {
         self.io.receive(&mut self.batch, self.pace.batch)?;
         let taken = self.batch.len();
         let now = self.io.now();
+        let received = self.tally.received.packets;
+        if let Some((question, hash)) = self.inbox.question() {
+            self.inbox.answer(question, self.flows.tracked().peek(hash, now));
+        }
         let Publication { snapshot, cells } = self.inbox.current();
         for held in self.batch.drain(..) {
             let mut frame = self.io.frame(&held);
@@ -195,6 +213,9 @@ impl<Io: PacketIo> Worker<Io> {
                 && let Some(entry) = snapshot.services.get(service as usize)
             {
                 cells.add(entry.cell, leaves);
+                if self.flows.has_opened() {
+                    cells.open_flow(entry.cell);
+                }
                 if let Some(endpoint) = entry.endpoints.get(usize::from(endpoint)) {
                     cells.add(endpoint.cell, leaves);
                 }
@@ -211,8 +232,19 @@ impl<Io: PacketIo> Worker<Io> {
             self.board.show_tally(&self.tally);
         }
         self.io.flush()?;
+        self.record(taken, self.tally.received.packets - received, now);
         self.sweep(if taken > 0 { SWEPT_A_BATCH } else { SWEPT_IDLE }, now);
         Ok(taken)
+    }
+
+    /// Notes how long a batch took that was taken at `now`: one look at the clock more.
+    fn record(&mut self, taken: usize, packets: u64, now: Moment) {
+        let Some(recorder) = &mut self.recorder else { return };
+        recorder.asked(now, taken > 0);
+        if taken > 0 {
+            recorder.done(packets, now, self.io.now());
+        }
+        recorder.hand_over(now, self.board.timing());
     }
 
     /// Looks through some of the tracked flows for those that are over, or whose endpoint is gone.

@@ -19,7 +19,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("forward", &["flow", "frame", "handover", "maglev", "model", "moment", "snapshot", "vip_map", "wire"]),
     ("config", &["document", "endpoint_set", "flow", "forward", "model", "snapshot", "wire"]),
     ("io", &["config", "frame", "moment", "wire"]),
-    ("stats", &["forward", "io", "snapshot"]),
+    ("stats", &["forward", "io", "moment", "snapshot"]),
+    ("metrics", &["stats"]),
     ("publish", &["flow", "forward", "model", "snapshot", "stats"]),
     ("worker", &["config", "forward", "io", "moment", "publish", "snapshot", "stats"]),
     ("steer", &["config"]),
@@ -33,7 +34,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "endpoint_set",
             "flow",
             "forward",
+            "frame",
             "handover",
+            "maglev",
             "model",
             "moment",
             "publish",
@@ -44,7 +47,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("daemon", &["config", "control", "forward", "io", "publish", "snapshot", "stats", "steer", "underlay", "worker"]),
+    (
+        "daemon",
+        &[
+            "config", "control", "forward", "io", "metrics", "publish", "snapshot", "stats", "steer", "underlay",
+            "worker",
+        ],
+    ),
 ];
 
 /// The pure core knows no socket, file, thread, lock, logger or clock.

@@ -338,7 +338,7 @@ fn sets_are_kept_without_end() {
     let (mut node, _workers) = node::node(config, Vips::default());
     node.restore().expect("it is whole");
     for (revision, first, count) in SETS.into_iter().cycle() {
-        node.answer(Method::Apply, &web(revision, first, count)).expect("valid");
+        node.answer(Method::Apply, web(revision, first, count)).expect("valid");
     }
 }
 

@@ -161,7 +161,7 @@ fn rows(table: &mut Table, name: &str, of: &str, value: &Value) {
                 rows(table, name, &if of.is_empty() { label.clone() } else { format!("{of} {label}") }, value);
             }
         }
-        value if value.as_u64() == Some(0) => {}
+        value if value.as_f64() == Some(0.0) || value.is_null() => {}
         value => table.row(vec![name.to_owned(), of.to_owned(), plain(value)]),
     }
 }

@@ -53,7 +53,8 @@ pub fn run(args: &Lookup) -> Result<()> {
             let query = Query::read(&params).map_err(|problems| anyhow!("{problems}"))?;
             let mut node = OfflineNode::new(load_config(config)?)?;
             node.build(&load_set(set)?, Moment(u64::from(wall_clock()) * SECOND))?;
-            json!(explain(&query, &node.builder.snapshot()))
+            // Nobody has forwarded anything yet, so no flow is tracked.
+            json!(explain(&query, &node.builder.snapshot(), |_| Some(Vec::new())))
         }
         _ => args.connection.ask("lookup", &params)?,
     };
@@ -66,7 +67,21 @@ pub fn run(args: &Lookup) -> Result<()> {
 }
 
 fn print(answer: &Value) {
-    for key in ["service", "slot", "endpoint", "address", "reason"] {
-        say!("{key:<9} {}", plain(&answer[key]));
+    for (title, key) in [
+        ("service", "service"),
+        ("hash", "hash"),
+        ("slot", "slot"),
+        ("table size", "table_size"),
+        ("memory", "memory"),
+        ("tracked", "tracked"),
+        ("endpoint", "endpoint"),
+        ("address", "address"),
+        ("next hop", "next_hop"),
+        ("MTU", "mtu"),
+        ("later fragments", "later_fragments"),
+        ("ICMP errors", "icmp_errors"),
+        ("reason", "reason"),
+    ] {
+        say!("{title:<15} {}", plain(&answer[key]));
     }
 }

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod drain;
 mod files;
+mod log;
 mod lookup;
 mod node;
 mod offline;

@@ -102,7 +102,7 @@ pub fn run(args: &Replay) -> Result<()> {
     let first = node.build(&first, capture.now())?.remove(0);
     let inbox = node.publisher.subscribe(first)?;
     let pace = Pace { batch: 1, poll: config::Poll::Busy };
-    let mut worker = Worker::new(capture, inbox, Arc::new(Board::default()), node.flows(), pace);
+    let mut worker = Worker::new(capture, inbox, Arc::new(Board::default()), node.flows(), pace).untimed();
     let mut packets = Vec::new();
     let mut start = None;
     while let Some(time) = worker.io().next_time()? {

@@ -12,7 +12,7 @@ use crate::model::{Encap, Endpoint, EndpointSet, Generation, Revision, Service};
 use crate::moment::Moment;
 use crate::publish::Publication;
 use crate::snapshot::{Cell, EndpointEntry, NextHop, Path, ServiceEntry, Settings, Snapshot};
-use crate::stats::{Cells, Counted, Numbers, Traffic};
+use crate::stats::{Cells, Count, Counted, Gone, Numbers, Report, Scene, Traffic};
 use crate::underlay::path_mtu::{Lowered, PathMtus};
 use crate::vip_map::VipMap;
 use crate::wire::Family;
@@ -34,6 +34,8 @@ pub struct Builder {
     cell_ids: Numbers<Counted>,
     /// By worker.
     cells: Vec<Cells>,
+    gone: Arc<Gone>,
+    resting: Arc<[(Counted, Cell)]>,
 }
 
 impl Builder {
@@ -54,6 +56,8 @@ impl Builder {
             addresses: Numbers::default(),
             cell_ids: Numbers::default(),
             cells: vec![Cells::default(); workers],
+            gone: Arc::default(),
+            resting: Arc::new([]),
         }
     }
 
@@ -68,8 +72,8 @@ impl Builder {
     /// Takes a set in at the second `now` and answers how many services have changed, come or gone. `edition` is the newest
     /// that has been posted, and `forgotten` the newest whose predecessors every worker has forgotten.
     pub fn update(&mut self, set: &EndpointSet, (edition, forgotten): (u64, u64), now: Second) -> usize {
-        self.cell_ids.reclaim(forgotten, &self.cells);
-        self.addresses.reclaim(u64::MAX, &[]);
+        self.keep_counts_of_gone(forgotten);
+        self.addresses.reclaim(u64::MAX, |_| ());
         self.revision = set.revision.clone();
         let mut before = std::mem::take(&mut self.entries);
         let mut changed = 0;
@@ -97,7 +101,9 @@ impl Builder {
         for gone in before.values() {
             self.retire(gone, edition);
             self.slot_memories.forget(&gone.service.name);
+            Arc::make_mut(&mut self.gone).forget_service(&gone.service.name);
         }
+        self.resting = self.cell_ids.resting().map(|(counted, cell)| (counted.clone(), cell)).collect();
         if changed > 0 {
             let claims = services.iter().zip(0..);
             let claims =
@@ -111,6 +117,20 @@ impl Builder {
         }
         self.cells.iter_mut().for_each(|cells| cells.grow(self.cell_ids.count()));
         changed
+    }
+
+    /// Adds up what was counted in cells that no worker counts in any more. They are given out again when the scene that this
+    /// update makes has been shown, so that nobody reads them under their old names.
+    fn keep_counts_of_gone(&mut self, forgotten: u64) {
+        let cells = &self.cells;
+        let left = self.cell_ids.reclaim(forgotten, |cell| cells.iter().for_each(|cells| cells.clear(cell)));
+        if left.is_empty() {
+            return;
+        }
+        let (gone, entries) = (Arc::make_mut(&mut self.gone), &self.entries);
+        for (counted, cell) in left {
+            gone.add(&counted, Count::of(cell, cells), |service| entries.contains_key(service));
+        }
     }
 
     fn find_cells_in_use(&self) -> Arc<[bool]> {
@@ -266,7 +286,7 @@ impl Builder {
 
     /// What was sent to a service or an endpoint, by all workers together.
     pub fn traffic(&self, cell: Cell) -> Traffic {
-        self.cells.iter().fold(Traffic::default(), |sum, cells| sum.plus(cells.read(cell)))
+        Count::of(cell, &self.cells).traffic
     }
 
     /// The number of the newest snapshot.
@@ -289,19 +309,21 @@ impl Builder {
         &self.services
     }
 
+    /// What counts are read by.
+    pub fn scene(&self) -> Scene {
+        Scene {
+            generation: self.generation.0,
+            services: self.services.clone(),
+            cells: self.cells.clone(),
+            resting: self.resting.clone(),
+            gone: self.gone.clone(),
+        }
+    }
+
     /// Adds what services and endpoints were sent, by all workers together, and what is left of their handovers.
-    pub fn count_into(&self, report: &mut crate::stats::Report) {
-        for entry in &*self.services {
-            let is_open = entry.handover.as_ref().is_some_and(|handover| !handover.remembered.is_empty());
-            report.add_handover(&entry.service.name, self.tracked_flows(entry), is_open);
-        }
-        for (counted, cell) in self.cell_ids.iter() {
-            let traffic = self.traffic(cell);
-            match counted {
-                Counted::Service(service) => report.add_service(service, traffic),
-                Counted::Endpoint(service, endpoint) => report.add_endpoint(service, endpoint, traffic),
-            }
-        }
+    pub fn count_into(&self, report: &mut Report) {
+        let scene = self.scene();
+        scene.report(&scene.counts(), report);
     }
 }
 

@@ -25,6 +25,7 @@ use crate::control::protocol::Fault;
 use crate::control::server::{End, Server, ServerError};
 use crate::control::settings::settings;
 use crate::control::update::Builder;
+use crate::metrics::{self, ListenError};
 use crate::publish::Publisher;
 use crate::snapshot::{NextHop, Settings, Tag};
 use crate::steer::{self, SteerError};
@@ -50,6 +51,8 @@ pub enum DaemonError {
     Routers(#[from] IcmpSocketError),
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error(transparent)]
+    Metrics(#[from] ListenError),
     #[error("the MTU of the underlay is {0}; IPv6 inside a tunnel needs at least {SMALLEST_MTU} (RFC 7676)")]
     SmallMtu(u32),
     #[error("no core {core} for a worker: there are {there}; see interface.cores")]
@@ -102,10 +105,12 @@ fn run_bound(
     mut server: Server,
     opener: Opener,
 ) -> Result<(), DaemonError> {
+    let metrics_listener = metrics::listen(config.0.metrics_listen)?;
     let mut keeper = Keeper::new(config.0.clone(), opener);
     let mut node = node(config, link, settings, &keeper)?;
     keeper.open(link, &mut node)?;
     node.restore().map_err(DaemonError::Restore)?;
+    let _metrics = metrics::Server::start(metrics_listener, node.counters().clone())?;
     privileges::give_up_surplus()?;
     notify(&[NotifyState::Ready]);
     tracing::info!(interface = link.name, workers = keeper.at_work(), "ready");

@@ -38,6 +38,7 @@ pub struct Flows {
     answers: Limit,
     parts: Parts,
     tracked: Tracked,
+    opened: bool,
 }
 
 impl Default for Flows {
@@ -55,12 +56,18 @@ impl Flows {
             answers: Limit::default(),
             parts: Parts::default(),
             tracked: Tracked::new(tracked_flows, window),
+            opened: false,
         }
     }
 
     /// The flows that keep their endpoint through a handover.
     pub fn tracked(&mut self) -> &mut Tracked {
         &mut self.tracked
+    }
+
+    /// Whether the packet just forwarded opens a flow, as far as can be told without remembering flows.
+    pub fn has_opened(&self) -> bool {
+        self.opened
     }
 
     /// The frames that follow the one just forwarded, where its packet had to be cut; all that leave are whole.
@@ -129,12 +136,11 @@ fn serve(
         return Ok(Verdict::Answered(service));
     }
     let selection = select::select(&packet.flow, entry, snapshot);
+    let sign = Sign::of(packet, packet.upper(frame.bytes()));
+    flows.opened = sign == Sign::Opens;
     let chosen = match &entry.handover {
         None => selection.endpoint,
-        Some(handover) => {
-            let sign = Sign::of(packet, packet.upper(frame.bytes()));
-            select::hand_over(selection, sign, (handover, &entry.endpoints), &mut flows.tracked, now)
-        }
+        Some(handover) => select::hand_over(selection, sign, (handover, &entry.endpoints), &mut flows.tracked, now),
     };
     let index = chosen.ok_or(DropReason::NoEndpoint)?;
     let endpoint = entry.endpoints.get(usize::from(index)).ok_or(DropReason::NoEndpoint)?;

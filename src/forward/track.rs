@@ -200,6 +200,13 @@ impl Tracked {
         Some(cell)
     }
 
+    /// The endpoint of a flow, if it is tracked, without a packet of it: nothing changes.
+    pub fn peek(&self, hash: FlowHash, now: Moment) -> Option<Cell> {
+        let now = seconds(now);
+        let entries = self.places(hash).into_iter().flat_map(|bucket| self.buckets[bucket].0);
+        entries.filter(|entry| entry.hash == hash.0 && self.lifetimes.is_alive(*entry, now)).map(Entry::cell).next()
+    }
+
     /// Begins to track a flow that [`find`](Self::find) does not know. Where neither of its buckets has room, nor gets it by
     /// moving entries to their other buckets, the oldest of their flows goes that no second packet has confirmed, and first
     /// one of which only a SYN is known: a flood of SYNs drives out no flow that is older than it. Where there is none

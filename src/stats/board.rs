@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::tally::{Tally, Traffic};
+use super::timing::Timing;
 use crate::forward::verdict::DropReason;
 use crate::io::KernelStatistics;
 
@@ -18,11 +19,13 @@ pub struct Board {
     /// Odd while a write is going on.
     version: AtomicU64,
     values: [AtomicU64; VALUES],
+    timing: Timing,
 }
 
 impl Default for Board {
     fn default() -> Self {
-        Self { version: AtomicU64::new(0), values: std::array::from_fn(|_| AtomicU64::new(0)) }
+        let values = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { version: AtomicU64::new(0), values, timing: Timing::default() }
     }
 }
 
@@ -42,6 +45,11 @@ impl Board {
     pub fn show(&self, tally: &Tally, kernel: &KernelStatistics) {
         self.show_tally(tally);
         self.write(|| store(&self.values[TOTALS..TOTALS + KERNEL], kernel.to_array()));
+    }
+
+    /// Where the worker's timing is handed over.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
     }
 
     fn write(&self, change: impl FnOnce()) {

@@ -21,6 +21,8 @@ pub struct Cells {
 struct AtomicTraffic {
     packets: AtomicU64,
     bytes: AtomicU64,
+    /// Packets among them that opened a flow.
+    new_flows: AtomicU64,
     /// Flows that are tracked now.
     tracked: AtomicU64,
 }
@@ -45,6 +47,12 @@ impl Cells {
         cell.bytes.store(cell.bytes.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
     }
 
+    /// Counts a packet that opened a flow. Only the worker that owns the cells calls this.
+    pub fn open_flow(&self, cell: Cell) {
+        let Some(cell) = self.cell(cell) else { return };
+        cell.new_flows.store(cell.new_flows.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
     /// Counts one tracked flow more, or less. Only the worker that owns the cells calls this.
     pub fn track(&self, change: Change) {
         let (Change::Begun(number) | Change::Ended(number)) = change;
@@ -60,18 +68,40 @@ impl Cells {
     }
 
     /// What a cell holds.
-    pub fn read(&self, cell: Cell) -> Traffic {
+    pub fn read(&self, cell: Cell) -> Count {
         let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
-        self.cell(cell)
-            .map_or_else(Traffic::default, |cell| Traffic { packets: load(&cell.packets), bytes: load(&cell.bytes) })
+        self.cell(cell).map_or_else(Count::default, |cell| Count {
+            traffic: Traffic { packets: load(&cell.packets), bytes: load(&cell.bytes) },
+            new_flows: load(&cell.new_flows),
+        })
     }
 
-    fn clear(&self, cell: Cell) {
-        if let Some(cell) = self.cell(cell) {
-            cell.packets.store(0, Ordering::Relaxed);
-            cell.bytes.store(0, Ordering::Relaxed);
-            cell.tracked.store(0, Ordering::Relaxed);
-        }
+    /// Makes a cell as good as new, when no worker counts in it.
+    pub fn clear(&self, cell: Cell) {
+        let Some(AtomicTraffic { packets, bytes, new_flows, tracked }) = self.cell(cell) else { return };
+        [packets, bytes, new_flows, tracked].into_iter().for_each(|value| value.store(0, Ordering::Relaxed));
+    }
+}
+
+/// What has been counted for a service or an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// What it was sent.
+    pub traffic: Traffic,
+    /// Packets among that which opened a flow; counted for services only.
+    pub new_flows: u64,
+}
+
+impl Count {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { traffic: self.traffic.plus(other.traffic), new_flows: self.new_flows + other.new_flows }
+    }
+
+    /// What a cell holds at all workers together.
+    pub fn of(cell: Cell, workers: &[Cells]) -> Self {
+        workers.iter().fold(Self::default(), |sum, cells| sum.plus(cells.read(cell)))
     }
 }
 
@@ -85,23 +115,25 @@ pub enum Counted {
 }
 
 /// Gives out numbers to keys, counts how often each is in use, and gives a freed one out again only when no snapshot
-/// that names it is being read any more.
+/// that names it is being read any more, and whoever [reclaims](Self::reclaim) has looked at it once more.
 #[derive(Debug)]
 pub struct Numbers<K> {
     by_key: HashMap<K, (u32, u32)>,
     next: u32,
     free: Vec<u32>,
     /// With the edition in which it was last named.
-    resting: Vec<(u64, u32)>,
+    resting: Vec<(u64, K, u32)>,
+    /// Nobody can name these any more, but they have not been free for a whole turn.
+    leaving: Vec<u32>,
 }
 
 impl<K> Default for Numbers<K> {
     fn default() -> Self {
-        Self { by_key: HashMap::new(), next: 0, free: Vec::new(), resting: Vec::new() }
+        Self { by_key: HashMap::new(), next: 0, free: Vec::new(), resting: Vec::new(), leaving: Vec::new() }
     }
 }
 
-impl<K: Eq + Hash> Numbers<K> {
+impl<K: Eq + Hash + Clone> Numbers<K> {
     /// Whether a key has a number.
     pub fn knows(&self, key: &K) -> bool {
         self.by_key.contains_key(key)
@@ -126,23 +158,28 @@ impl<K: Eq + Hash> Numbers<K> {
         if let Some((id, users)) = self.by_key.get_mut(key) {
             *users -= 1;
             if *users == 0 {
-                self.resting.push((edition, *id));
+                self.resting.push((edition, key.clone(), *id));
                 self.by_key.remove(key);
             }
         }
     }
 
-    /// Frees the numbers that rest and that no reader can still name: all readers have `adopted` this edition.
-    pub fn reclaim(&mut self, adopted: u64, cells: &[Cells]) {
-        let free = &mut self.free;
-        self.resting.retain(|(edition, id)| {
-            let done = *edition < adopted;
-            if done {
-                cells.iter().for_each(|cells| cells.clear(*id));
-                free.push(*id);
-            }
-            !done
-        });
+    /// Answers the numbers that rest and that no reader can still name, as all readers have `adopted` this edition, each
+    /// with what it stood for. They are free after the next call; those that become so by this one go to `freed`.
+    pub fn reclaim(&mut self, adopted: u64, freed: impl FnMut(u32)) -> Vec<(K, u32)> {
+        self.leaving.iter().copied().for_each(freed);
+        self.free.append(&mut self.leaving);
+        let (left, resting) =
+            std::mem::take(&mut self.resting).into_iter().partition(|(edition, ..)| *edition < adopted);
+        self.resting = resting;
+        let left: Vec<(u64, K, u32)> = left;
+        self.leaving.extend(left.iter().map(|(_, _, id)| *id));
+        left.into_iter().map(|(_, key, id)| (key, id)).collect()
+    }
+
+    /// The numbers that rest, with what they stood for.
+    pub fn resting(&self) -> impl Iterator<Item = (&K, u32)> {
+        self.resting.iter().map(|(_, key, id)| (key, *id))
     }
 
     /// All keys in use, with their numbers.
@@ -162,6 +199,7 @@ mod tests {
 
     #[test]
     fn cells_keep_their_counts_while_they_grow() {
+        let traffic = |packets, bytes| Count { traffic: Traffic { packets, bytes }, new_flows: 0 };
         let mut cells = Cells::default();
         cells.grow(1);
         let worker = cells.clone();
@@ -169,24 +207,28 @@ mod tests {
         cells.grow(2 * PAGE);
         worker.add(0, 100);
         cells.add(600, 7);
-        assert_eq!(cells.read(0), Traffic { packets: 2, bytes: 200 });
-        assert_eq!(cells.read(600), Traffic { packets: 1, bytes: 7 });
-        assert_eq!(worker.read(600), Traffic::default(), "a page that this worker does not know yet");
+        assert_eq!(cells.read(0), traffic(2, 200));
+        assert_eq!(cells.read(600), traffic(1, 7));
+        assert_eq!(worker.read(600), Count::default(), "a page that this worker does not know yet");
+        worker.open_flow(0);
+        assert_eq!(Count::of(0, &[cells.clone(), cells.clone()]), Count { new_flows: 2, ..traffic(4, 400) });
+        cells.clear(0);
+        assert_eq!(worker.read(0), Count::default());
     }
 
     #[test]
     fn a_number_is_given_out_again_only_when_nobody_can_name_it() {
-        let mut cells = Cells::default();
-        cells.grow(2);
         let mut ids = Numbers::default();
         assert_eq!((ids.acquire("a"), ids.acquire("b"), ids.acquire("a")), (0, 1, 0));
-        cells.add(0, 10);
         ids.release(&"a", 5);
         ids.release(&"a", 5);
-        ids.reclaim(5, std::slice::from_ref(&cells));
-        assert_eq!(ids.acquire("c"), 2, "edition 5 may still be read");
-        ids.reclaim(6, std::slice::from_ref(&cells));
-        assert_eq!(cells.read(0), Traffic::default());
-        assert_eq!(ids.acquire("d"), 0);
+        assert_eq!(ids.resting().collect::<Vec<_>>(), [(&"a", 0)]);
+        let none = |id| panic!("{id} is not free");
+        assert_eq!(ids.reclaim(5, none), [], "edition 5 may still be read");
+        assert_eq!(ids.reclaim(6, none), [("a", 0)]);
+        assert_eq!(ids.acquire("c"), 2, "its counts may still be read");
+        let mut freed = Vec::new();
+        assert_eq!(ids.reclaim(6, |id| freed.push(id)), []);
+        assert_eq!((freed, ids.acquire("d")), (vec![0], 0));
     }
 }

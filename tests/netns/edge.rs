@@ -241,6 +241,19 @@ impl<'a> Edge<'a> {
         self.process.as_ref().expect("the daemon runs").signal(signal);
     }
 
+    /// All that the daemon has printed.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// Holds the daemon in its tracks while something is done.
+    pub fn frozen(&self, work: impl FnOnce()) {
+        let process = self.process.as_ref().expect("the daemon runs");
+        process.signal(Signal::STOP);
+        work();
+        process.signal(Signal::CONT);
+    }
+
     /// Whether the daemon runs.
     pub fn lives(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.ended().is_none())

@@ -60,7 +60,7 @@ fn answer(call: Call) -> Result<Value, Fault> {
     match call.method {
         Method::Lookup => {
             let query = Query::read(&call.params).map_err(Fault::invalid_params)?;
-            Ok(json!(explain(&query, &SNAPSHOT)))
+            Ok(json!(explain(&query, &SNAPSHOT, |_| Some(Vec::new()))))
         }
         Method::Apply => {
             let set = endpoint_set::read(&call.params).map_err(Fault::invalid_set)?;

@@ -31,6 +31,7 @@ impl Node {
     /// Has workers forward by what the builder has now.
     pub(super) fn publish(&mut self) {
         let publications = self.builder.publish();
+        self.counters.show(self.builder.scene());
         self.publisher.post(publications);
     }
 
@@ -84,6 +85,7 @@ impl Node {
 
     /// Called about once a second: keeps next hops fresh, frees what nobody reads any more.
     pub fn tick(&mut self) {
+        self.counters.collect();
         self.follow(|underlay| underlay.tick());
         self.announcement.tick();
         self.keep_again();

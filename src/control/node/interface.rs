@@ -21,6 +21,7 @@ impl Node {
     /// has let in the [`vips`](Self::vips).
     pub fn set_interface(&mut self, driver: &'static str, mode: Option<String>, workers: Vec<WorkerFacts>) {
         self.facts = Facts { driver, mode, name: std::mem::take(&mut self.facts.name) };
+        self.counters.set_boards(workers.iter().map(|worker| (worker.queue, worker.board.clone())).collect());
         self.workers = workers;
     }
 

@@ -12,7 +12,7 @@ mod status;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::model::EndpointSet;
 use crate::publish::Publisher;
 use crate::snapshot::NextHop;
-use crate::stats::Board;
+use crate::stats::{Board, Counters};
 use crate::underlay::Underlay;
 use crate::underlay::announce::VipRoutes;
 use crate::underlay::path_mtu::IcmpSocket;
@@ -34,6 +34,10 @@ use super::lookup::{Query, explain};
 use super::protocol::{Fault, Method, PROTOCOL};
 use super::store::Store;
 use super::update::Builder;
+
+/// How long workers may take to say whether they track a flow: long enough for one that has to be woken, too short to be
+/// missed by others.
+const QUESTION_LIMIT: Duration = Duration::from_millis(100);
 
 /// Decides which frames come to the workers. It opens last.
 pub trait Gate {
@@ -78,6 +82,7 @@ pub struct Node {
     config: Config,
     facts: Facts,
     workers: Vec<WorkerFacts>,
+    counters: Arc<Counters>,
     builder: Builder,
     publisher: Publisher,
     ways: Ways,
@@ -131,10 +136,12 @@ impl Node {
     pub fn new(parts: Parts) -> Self {
         let Parts { config, config_file, facts, workers, builder, publisher, ways, routers, gate, routes } = parts;
         let store = Store::new(&config.node.state_dir);
+        let boards = workers.iter().map(|worker| (worker.queue, worker.board.clone())).collect();
         Self {
             config,
             facts,
             workers,
+            counters: Arc::new(Counters::new(boards)),
             builder,
             publisher,
             ways,
@@ -154,6 +161,11 @@ impl Node {
         }
     }
 
+    /// Its counters, which anybody may read at any time.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
     /// The config it runs by.
     pub fn config(&self) -> &Config {
         &self.config
@@ -169,10 +181,12 @@ impl Node {
             Method::Status => Ok(self.status()),
             Method::Lookup => {
                 let query = Query::read(&params).map_err(Fault::invalid_params)?;
-                Ok(json!(explain(&query, &self.builder.snapshot())))
+                let publisher = &mut self.publisher;
+                let find_tracked = |hash| publisher.find_tracked(hash, QUESTION_LIMIT);
+                Ok(json!(explain(&query, &self.builder.snapshot(), find_tracked)))
             }
             Method::Endpoints => self.endpoints(&params),
-            Method::Stats => Ok(json!(self.report())),
+            Method::Stats => Ok(json!(self.counters.report())),
             Method::Subscribe => Ok(json!({ "revision": self.set.revision, "generation": self.builder.generation() })),
             Method::Drain => self.drain(),
             Method::Resume => self.resume(),

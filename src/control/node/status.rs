@@ -8,23 +8,8 @@ use super::{Node, Ways};
 use crate::handover::Memories;
 use crate::model::{State, VipText};
 use crate::snapshot::{EndpointEntry, ServiceEntry};
-use crate::stats::Report;
 
 impl Node {
-    /// Every counter.
-    pub fn report(&self) -> Report {
-        let mut report = Report { pointsman_generation: self.builder.generation().0, ..Report::default() };
-        for (number, worker) in self.workers.iter().enumerate() {
-            let (tally, kernel) = worker.board.read();
-            report.add_worker(number, &tally);
-            if let Some(queue) = worker.queue {
-                report.add_kernel(queue, &kernel);
-            }
-        }
-        self.builder.count_into(&mut report);
-        report
-    }
-
     /// How the node is.
     pub(super) fn status(&self) -> Value {
         let workers = self.workers.iter().enumerate().map(|(number, worker)| {

@@ -1,0 +1,185 @@
+//! The thread that answers HTTP clients: few of them at once, none for long.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+
+use super::connection::{Connection, Progress};
+use super::page::Page;
+use crate::stats::Counters;
+
+const LISTENER: Token = Token(0);
+const STOP: Token = Token(1);
+const FIRST_CLIENT: usize = 2;
+
+/// The most clients at once; for one more the oldest goes, so that nobody can keep Prometheus out by just staying.
+const MOST_CLIENTS: usize = 32;
+/// The longest that a client may take for question and answer. Prometheus itself waits ten seconds.
+const LONGEST: Duration = Duration::from_secs(10);
+/// How many wait in the kernel to be let in, and how many are let in before the others get their turn.
+const BACKLOG: i32 = 64;
+
+/// Metrics cannot be served where the config says.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Somebody listens there.
+    #[error("metrics.listen: {0} is in use by another program; stop it, or choose another port")]
+    InUse(SocketAddr),
+    /// Anything else of the kernel's.
+    #[error("metrics.listen: cannot listen on {address}: {error}")]
+    Io {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+/// Listens at an address, which the node need not have yet: one that comes up later is served then.
+pub fn listen(address: SocketAddr) -> Result<StdListener, ListenError> {
+    try_listen(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse(address),
+        _ => ListenError::Io { address, error },
+    })
+}
+
+fn try_listen(address: SocketAddr) -> io::Result<StdListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    match address {
+        SocketAddr::V4(_) => sockopt::set_ip_freebind(&socket, true)?,
+        SocketAddr::V6(_) => sockopt::set_ipv6_freebind(&socket, true)?,
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The thread; it ends when this is dropped.
+pub struct Server {
+    stop: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves these counters to whoever connects.
+    pub fn start(listener: StdListener, counters: Arc<Counters>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let stop = Waker::new(poll.registry(), STOP)?;
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let mut clients =
+            Clients { poll, listener, all: HashMap::new(), next: FIRST_CLIENT, more: false, page: Page::new(counters) };
+        let body = move || {
+            if let Err(error) = clients.serve() {
+                tracing::error!("metrics are no longer served: {error}");
+            }
+        };
+        let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(body)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let woken = self.stop.wake();
+        // A thread that cannot be told is left to end with the process.
+        if let Some(thread) = self.thread.take().filter(|_| woken.is_ok()) {
+            _ = thread.join();
+        }
+    }
+}
+
+struct Clients {
+    poll: Poll,
+    listener: TcpListener,
+    all: HashMap<Token, Connection>,
+    next: usize,
+    /// Some may wait of whom the kernel will not tell again.
+    more: bool,
+    page: Page,
+}
+
+impl Clients {
+    /// Serves until asked to stop.
+    fn serve(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(2 * MOST_CLIENTS);
+        loop {
+            match self.poll.poll(&mut events, self.time_left()) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for event in &events {
+                match event.token() {
+                    STOP => return Ok(()),
+                    LISTENER => self.more = true,
+                    client => self.attend(client),
+                }
+            }
+            if self.more {
+                self.more = self.accept();
+            }
+            let now = Instant::now();
+            self.all.retain(|_, client| now.duration_since(client.since) < LONGEST);
+        }
+    }
+
+    /// The time until the oldest client has had its time.
+    fn time_left(&self) -> Option<Duration> {
+        if self.more {
+            return Some(Duration::ZERO);
+        }
+        let oldest = self.all.values().map(|client| client.since).min()?;
+        Some((oldest + LONGEST).saturating_duration_since(Instant::now()))
+    }
+
+    /// Lets some in that wait; answers whether there may be more.
+    fn accept(&mut self) -> bool {
+        for _ in 0..BACKLOG {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.admit(stream),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!("a metrics client cannot be let in: {error}");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn admit(&mut self, mut stream: mio::net::TcpStream) {
+        if self.all.len() >= MOST_CLIENTS
+            && let Some(oldest) =
+                self.all.iter().min_by_key(|(token, client)| (client.since, token.0)).map(|(token, _)| *token)
+        {
+            self.all.remove(&oldest);
+        }
+        let token = Token(self.next);
+        self.next += 1;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.poll.registry().register(&mut stream, token, interest).is_ok() {
+            self.all.insert(token, Connection::new(stream, Instant::now()));
+        }
+    }
+
+    fn attend(&mut self, token: Token) {
+        let Some(client) = self.all.get_mut(&token) else { return };
+        let page = &mut self.page;
+        if client.turn(|| page.get(Instant::now())) == Progress::Over {
+            self.all.remove(&token);
+        }
+    }
+}
