@@ -33,7 +33,7 @@ pub(crate) use edge::on_every_driver;
 pub use edge::{Driver, Edge};
 pub use endpoint::Endpoint;
 pub use heartbeat::Heartbeat;
-pub use load::Load;
+pub use load::{Load, Report};
 pub use metrics::Metrics;
 pub use namespace::{Namespace, veth};
 pub use process::{Process, output_of};
