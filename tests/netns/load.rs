@@ -1,7 +1,7 @@
 //! Requests that go on while something else happens.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -37,6 +37,15 @@ impl Load {
             // These cost so little that they would take the processor from all others.
             thread::sleep(Duration::from_millis(2));
             connection.who()
+        })
+    }
+
+    /// Opens connections, and nothing more, with as little patience as tells a short outage from a long one: TCP's own
+    /// wait of a second after a lost SYN would hide how long it was.
+    pub fn probe(client: &Namespace, vip: SocketAddr) -> Self {
+        Self::repeat(client, move || {
+            thread::sleep(Duration::from_millis(10));
+            TcpStream::connect_timeout(&vip, Duration::from_millis(100)).map(|_| Default::default())
         })
     }
 

@@ -14,6 +14,7 @@ mod edge;
 mod endpoint;
 mod heartbeat;
 pub mod http;
+pub mod keepalived;
 mod load;
 mod metrics;
 mod namespace;
