@@ -1,22 +1,29 @@
-//! Endpoints are replaced under load, between real kernels: no connection breaks whose endpoint lives, and no request fails.
-//! Needs root.
+//! Endpoints are replaced, and the daemon is restarted, under load between real kernels: no connection breaks whose
+//! endpoint lives, and no request fails. Needs root.
 
 mod netns;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
-use netns::{Asked, Driver, Edge, Load, Sessions, Topology, on_every_driver};
+use netns::{Asked, Driver, Edge, Load, SOON, Sessions, Topology, on_every_driver, wait_until};
 use serde_json::{Value, json};
 
 const VIPS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x10))];
 /// Connections to each VIP.
 const SESSIONS: usize = 100;
+/// HTTP connections to each VIP that are kept for the next request.
+const KEPT: usize = 5;
+/// What a machine that is busy with other tests may add to any time here.
+const BUSY: Duration = Duration::from_secs(1);
 
 on_every_driver!(
     every_endpoint_is_replaced_and_no_connection_breaks,
-    connections_go_on_after_a_restart_in_the_middle_of_it
+    connections_go_on_after_a_restart_in_the_middle_of_it,
+    no_request_fails_while_every_endpoint_is_replaced,
+    no_request_fails_over_a_restart_or_a_crash
 );
 
 /// Three endpoints are replaced by three others, one after the other.
@@ -61,6 +68,101 @@ fn connections_go_on_after_a_restart_in_the_middle_of_it(driver: Driver, queues:
     assert!(edge.kill().code().is_none(), "a signal ended it");
     edge.run();
     sessions.iter().for_each(|sessions| sessions.go_on("after a crash"));
+}
+
+/// As a syncer replaces pods: the next one comes, the old one gets no new flows, its server ends its connections, it
+/// goes.
+fn no_request_fails_while_every_endpoint_is_replaced(driver: Driver, queues: u32) {
+    let (topology, _servers) = six_endpoints(queues);
+    let edge = Edge::start(&topology.edge, driver);
+    let mut states = ["active", "active", "active", "", "", ""];
+    edge.apply(set(&topology, &states));
+    let loads = Loads::start(&topology);
+    loads.run(20);
+    for number in 0..3 {
+        (states[number], states[number + 3]) = ("draining", "active");
+        edge.apply(set(&topology, &states));
+        loads.run(20);
+        let server = &topology.endpoints[number].http;
+        assert!(server.connections() > 0 || number > 0, "some connections are kept to it");
+        server.end_connections();
+        let ended = wait_until(SOON, || server.connections() == 0);
+        assert!(ended, "{} connections are left to ep{number}", server.connections());
+        states[number] = "";
+        edge.apply(set(&topology, &states));
+        loads.run(20);
+    }
+    let silence = loads.finish("a rolling update", Instant::now());
+    println!("dropped: {:?}", edge.metrics().by_label("pointsman_drops_total"));
+    // A packet that comes before a new endpoint's link address is known is lost: TCP sends a SYN again after a second.
+    assert!(silence < Duration::from_secs(1) + BUSY, "{silence:?}");
+    edge.metrics().assert_balanced();
+}
+
+/// What is sent while the daemon is away is sent again by TCP.
+fn no_request_fails_over_a_restart_or_a_crash(driver: Driver, queues: u32) {
+    let (topology, _servers) = six_endpoints(queues);
+    let mut edge = Edge::start(&topology.edge, driver);
+    edge.apply(set(&topology, &["active", "active", "active", "", "", ""]));
+    for what in ["a restart", "a crash"] {
+        let loads = Loads::start(&topology);
+        loads.run(20);
+        let left = Instant::now();
+        if what == "a crash" {
+            edge.kill()
+        } else {
+            edge.stop()
+        };
+        edge.run();
+        let away = left.elapsed();
+        // TCP doubles its waits: what has waited so long for the daemon may have to wait for so long again, and a SYN
+        // for a second more, which is its first wait.
+        let longest = 2 * away + Duration::from_secs(1) + BUSY;
+        loads.run(20);
+        let silence = loads.finish(what, left + away);
+        println!("the daemon was away for {away:?}");
+        assert!(silence < longest, "{what}: no answer for {silence:?}; the daemon was away for {away:?}");
+    }
+    edge.metrics().assert_balanced();
+}
+
+/// HTTP requests to both VIPs, over new connections and over kept ones.
+struct Loads(Vec<(&'static str, Load)>);
+
+impl Loads {
+    fn start(topology: &Topology) -> Self {
+        let to = |vip| SocketAddr::new(vip, 80);
+        let new = VIPS.map(|vip| ("new", Load::start(&topology.client, to(vip))));
+        let kept = (0..KEPT).flat_map(|_| VIPS).map(|vip| ("kept", Load::keep_alive(&topology.client, to(vip))));
+        Self(new.into_iter().chain(kept).collect())
+    }
+
+    /// Waits for so many more requests over each.
+    fn run(&self, count: u64) {
+        self.0.iter().for_each(|(_, load)| load.run(count));
+    }
+
+    /// Says how many requests there were, of which none may have failed, and answers the longest time that one of the
+    /// loads had no answer. Those that began after `back` must have been answered at once.
+    fn finish(self, what: &str, back: Instant) -> Duration {
+        let reports: Vec<_> = self.0.into_iter().map(|(kind, load)| (kind, load.report())).collect();
+        let silence = reports.iter().map(|(_, report)| report.longest_silence()).max().unwrap_or_default();
+        for kind in ["new", "kept"] {
+            let of_kind = || reports.iter().filter(|(of, _)| *of == kind).map(|(_, report)| report);
+            let requests: usize = of_kind().map(|report| report.count()).sum();
+            let failures: Vec<_> = of_kind().flat_map(|report| report.failures()).collect();
+            println!("{what}: {requests} requests over {kind} connections, {} failed", failures.len());
+            assert!(
+                failures.is_empty(),
+                "{} of {requests} over {kind} connections failed: {failures:?}",
+                failures.len()
+            );
+        }
+        let slowest = reports.iter().map(|(_, report)| report.slowest_since(back)).max().unwrap_or_default();
+        println!("{what}: no answer for {silence:?} at most; the slowest request after it took {slowest:?}");
+        assert!(slowest < BUSY, "{what}: a request that began after it took {slowest:?}");
+        silence
+    }
 }
 
 fn six_endpoints(queues: u32) -> (Topology, Vec<Asked>) {

@@ -224,6 +224,11 @@ impl<'a> Edge<'a> {
         output_of(&mut self.control(command))
     }
 
+    /// The path of its control socket.
+    pub fn socket(&self) -> String {
+        self.path("control.sock").display().to_string()
+    }
+
     /// Runs `pointsman cleanup`, which may fail.
     pub fn cleanup(&self) -> Output {
         let config = self.path("pointsman.toml");

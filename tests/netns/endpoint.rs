@@ -12,7 +12,8 @@ pub struct Endpoint {
     pub addresses: (Ipv4Addr, Ipv6Addr),
     /// Where it runs.
     pub namespace: Namespace,
-    _http: http::Server,
+    /// Its HTTP server.
+    pub http: http::Server,
     _echoes: Vec<udp::Echo>,
 }
 
@@ -27,7 +28,7 @@ impl Endpoint {
         let server = http::Server::start(&namespace, name);
         let echoes = vips.iter().map(|&vip| udp::Echo::start(&namespace, vip, name)).collect();
         let name = name.to_owned();
-        Self { name, addresses, namespace, _http: server, _echoes: echoes }
+        Self { name, addresses, namespace, http: server, _echoes: echoes }
     }
 
     /// Its entry in an endpoint set, reached over IPv6.

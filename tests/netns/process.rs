@@ -51,6 +51,12 @@ impl Process {
         kill_process(self.pid(), signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.shown));
     }
 
+    /// SIGKILL to it and to all that it has started, as when the machine dies; waits for its end.
+    pub fn kill_group(&self) {
+        let _ = kill_process_group(self.pid(), Signal::KILL);
+        self.wait(super::SOON);
+    }
+
     /// How it ended, where it has.
     pub fn ended(&self) -> Option<ExitStatus> {
         // Left to be waited for by `drop`: until then nobody else gets its number, nor that of its group.
