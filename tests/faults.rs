@@ -3,6 +3,7 @@
 
 mod netns;
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netns::{Driver, EDGE_V4, EDGE_V6, Edge, Namespace, SOON, Topology, on_every_driver, udp, wait_until};
@@ -54,6 +55,7 @@ fn an_interface_is_removed_and_created_again(driver: Driver, queues: u32) {
     let before = assert_forwards(&topology, &edge);
     for _ in 0..2 {
         remove(&topology, &edge);
+        assert!(wait_until(SOON, || !has_workers(&edge)), "workers leave queues that are gone");
         // Nothing waits for workers that have no queue.
         edge.apply_unreachable(services(&topology));
         topology.recreate_edge_link(queues);
@@ -221,13 +223,13 @@ fn an_mtu_for_which_there_is_no_packet_memory_is_named() {
     }
     let topology = one_endpoint(1);
     let edge = serve(&topology, Driver::XdpGeneric);
-    set_mtu(&topology, 9000);
+    topology.edge.run(&["ip", "link", "set", "eth0", "mtu", "9000"]);
     assert_says(&edge, "large packets are lost");
     for vip in VIPS {
         let answer = topology.client.inside(|| udp::ask(vip, b"small"));
         assert_eq!(answer.ok().as_deref(), Some("ep0"));
     }
-    set_mtu(&topology, 1500);
+    topology.edge.run(&["ip", "link", "set", "eth0", "mtu", "1500"]);
     assert_forwards(&topology, &edge);
 }
 
@@ -250,6 +252,13 @@ fn serve(topology: &Topology, driver: Driver) -> Edge<'_> {
 
 fn status(edge: &Edge<'_>, key: &str) -> Value {
     edge.json("status")[key].clone()
+}
+
+/// Whether some worker is at work.
+fn has_workers(edge: &Edge<'_>) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", edge.pid())).expect("it runs");
+    let mut names = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    names.any(|name| name.starts_with("worker-"))
 }
 
 /// A datagram to each VIP comes back, within some tries: what was sent before is lost. Answers how many were sent ever.

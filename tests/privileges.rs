@@ -143,7 +143,7 @@ fn a_low_limit_on_locked_memory_is_raised() {
         return;
     }
     let topology = Topology::new(1);
-    // The hard limit stays as it is: even where nobody has touched it, packet memory of the usual size fits.
+    // The hard limit stays as it is, usually 8 MiB or more.
     let limits = ["prlimit", "--memlock=65536:"];
     let mut edge = Unit { limits: &limits, ..Unit::of(USERS + 3) }.edge(&topology, Driver::XdpNative);
     edge.run();

@@ -112,10 +112,11 @@ impl<'a> Edge<'a> {
         edge
     }
 
-    /// Prepares a start by another command, which may fail, with more keys in the section `[control]`.
+    /// Prepares a start by another command, which may fail, with more keys in the section `[control]`. It takes less memory
+    /// than usual, as unprivileged users have little to lock, and those that run one after another share it.
     pub fn not_started(wrapper: &[&str], namespace: &'a Namespace, driver: Driver, control: &str) -> Self {
         let edge = Self::prepare(wrapper, namespace);
-        edge.write_config_of(driver, (EDGE_V4, EDGE_V6), ("", "", control, ""));
+        edge.write_config_of(driver, (EDGE_V4, EDGE_V6), ("frames = 512", "", control, ""));
         edge
     }
 

@@ -143,12 +143,6 @@ fn set_option(socket: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// An error of a socket, told apart: of an interface that is down, or of one that is gone for good.
-fn why_failed(socket: &OwnedFd, error: io::Error) -> io::Error {
-    let is_gone = error.kind() == io::ErrorKind::NetworkDown && interface_of(socket).is_some_and(|index| index < 0);
-    if is_gone { io::Error::from_raw_os_error(libc::ENODEV) } else { error }
-}
-
 /// The number of the interface that a socket is bound to; below 0 where that is gone.
 fn interface_of(socket: &OwnedFd) -> Option<libc::c_int> {
     // SAFETY: all of a `sockaddr_ll` may be zero.
@@ -189,7 +183,7 @@ impl PacketIo for PacketSocket {
                 Ok(Some(received)) => into.push(Held::new(chunk, put_tag_back(buffer, received))),
                 other => {
                     self.free.push(chunk);
-                    return other.map(drop).map_err(|error| why_failed(&self.socket, error));
+                    return other.map(drop);
                 }
             }
         }
@@ -223,6 +217,10 @@ impl PacketIo for PacketSocket {
     }
 
     fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+        // An interface that is removed goes down first, and only that leaves an error.
+        if interface_of(&self.socket).is_some_and(|index| index < 0) {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
         let events = if self.queued.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let mut waiting =
             [PollFd::from_borrowed_fd(self.socket.as_fd(), events), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
