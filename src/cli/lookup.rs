@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::client::{Connection, print_json};
 use super::files::{load_config, load_set};
 use super::offline::OfflineNode;
-use super::table::plain;
+use super::words::plain;
 use pointsman::control::lookup::{Query, explain};
 use pointsman::control::slot_memories::wall_clock;
 use pointsman::moment::{Moment, SECOND};
