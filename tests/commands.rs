@@ -362,9 +362,10 @@ fn daemons_that_are_not_as_they_should_be_get_a_clear_sentence() {
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", not_ours),
         (b"7\n", not_ours),
         (b"{\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{}}\n", not_ours),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}\n", not_ours),
         (no_answer, not_ours),
     ] {
-        for args in [&["status"][..], &["endpoints"]] {
+        for args in [&["status"][..], &["endpoints"], &["watch"]] {
             let said = said_of_a_daemon_that_answers(dir.path(), answer, args);
             assert!(said.contains(expected), "{said}");
         }
@@ -408,9 +409,14 @@ fn every_command_has_help_and_bad_usage_has_its_code() {
         assert_eq!((code, out.as_str()), (Some(2), ""), "{command}");
         assert!(said.contains("--no-such-option"), "{said}");
     }
-    for args in
-        [&[][..], &["stat"], &["status", "--color", "green"], &["completions", "tcsh"], &["endpoints", "a", "b"]]
-    {
+    for args in [
+        &[][..],
+        &["stat"],
+        &["status", "--color", "green"],
+        &["completions", "tcsh"],
+        &["endpoints", "a", "b"],
+        &["lookup", "--src", "198.51.100.7", "--dst", "203.0.113.10", "--protocol", "foo"],
+    ] {
         assert_eq!(Command::new(POINTSMAN).args(args).output().expect("it starts").status.code(), Some(2), "{args:?}");
     }
 }

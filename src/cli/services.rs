@@ -8,7 +8,7 @@ use super::colour::Tone;
 use super::table::{Cell, Column, Table, figure, name, word};
 use super::words::{number, or_any, plain};
 
-/// The columns that say what a service is for and what it has; [`columns_of`] fills them.
+/// The columns that say what a service is for and what it has; [`first_cells`] fills them.
 pub const FIRST_COLUMNS: [Column; 7] = [
     name("SERVICE"),
     word("VIP"),
@@ -45,17 +45,13 @@ pub fn services(connection: &Connection) -> Result<()> {
 /// Puts to each service what it was sent.
 fn count_packets(services: &mut Value, stats: &Value) {
     for service in services.as_array_mut().into_iter().flatten() {
-        let name = plain_key(service);
+        let Some(name) = service["name"].as_str().map(str::to_owned) else { continue };
         for (key, counter) in
             [("packets", "pointsman_service_packets_total"), ("bytes", "pointsman_service_bytes_total")]
         {
             service[key] = stats[counter].get(&name).cloned().unwrap_or(json!(0));
         }
     }
-}
-
-fn plain_key(service: &Value) -> String {
-    service["name"].as_str().unwrap_or_default().to_owned()
 }
 
 fn table(services: &Value) -> Table {
@@ -118,6 +114,17 @@ fn encap(encap: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_service_was_sent_stands_in_its_row() {
+        let mut services = json!([{ "name": "a" }, { "name": "new" }]);
+        let stats =
+            json!({ "pointsman_service_packets_total": { "a": 7 }, "pointsman_service_bytes_total": { "a": 700 } });
+        count_packets(&mut services, &stats);
+        assert_eq!((&services[0]["packets"], &services[0]["bytes"]), (&json!(7), &json!(700)));
+        assert_eq!(services[1]["packets"], 0, "it came between the two questions");
+        assert!(table(&services).text(None).lines().nth(1).is_some_and(|row| row.ends_with("      7")));
+    }
 
     #[test]
     fn an_encapsulation_is_said_in_words() {

@@ -93,7 +93,7 @@ impl Session {
         set.map_err(|error| AskError::Socket(self.place.clone(), error))
     }
 
-    /// Asks, and waits for the result. Events that come before it are passed over.
+    /// Asks, and waits for the result, which is an object. Events that come before it are passed over.
     pub fn ask(&mut self, method: &str, params: &Value) -> Result<Value, AskError> {
         self.questions += 1;
         let id = self.questions;
@@ -112,16 +112,16 @@ impl Session {
         }
         let is_for_us = answer["id"] == id;
         match answer.get_mut("result") {
-            Some(result) if is_for_us => Ok(result.take()),
+            Some(result) if is_for_us && result.is_object() => Ok(result.take()),
             _ => Err(AskError::NotOurs(self.place.clone())),
         }
     }
 
-    /// The next event.
+    /// The next event, which is an object.
     pub fn event(&mut self) -> Result<Value, AskError> {
         loop {
             let mut line = self.line()?;
-            if is_event(&line) {
+            if is_event(&line) && line["params"].is_object() {
                 return Ok(line["params"].take());
             }
         }
