@@ -2,6 +2,8 @@
 # make build  the optimised binary, target/release/pointsman
 # make test   every check and test; those that need root say "skipped" where they do not have it
 # make fuzz   any frames through the data path, and any text through what reads it; fuzz/README.md says more
+# make man    the manual pages, target/man
+# make install  the binary of make build, its unit, manual, completions and example configs below DESTDIR and PREFIX
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
@@ -14,10 +16,13 @@ CARGO_FUZZ := 0.13.2
 FUZZ ?= forward protocol set config memories
 FUZZ_SECONDS ?= 1800
 
+PREFIX ?= /usr/local
+BINARY ?= target/release/pointsman
+
 # What needs root asks for it; building does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: deps build test demo deny fuzz clean-namespaces
+.PHONY: deps build test man install demo deny fuzz clean-namespaces
 
 deps:
 	@scripts/install-missing $(PACKAGES)
@@ -30,6 +35,26 @@ test: deps
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
 	@$(MAKE) --no-print-directory deny
+
+man:
+	@$(BINARY) man --out target/man
+
+# Into a package's tree as well: DESTDIR stands before every path, PREFIX in the unit, too. Nothing goes to /etc.
+SHARE = $(DESTDIR)$(PREFIX)/share
+UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
+
+install:
+	@test -x $(BINARY) || { echo "$(BINARY) is not there: run make build first" >&2; exit 1; }
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/pointsman
+	install -d $(UNITS) $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' systemd/pointsman.service > $(UNITS)/pointsman.service
+	chmod 644 $(UNITS)/pointsman.service
+	install -D -m 644 systemd/pointsman.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/pointsman.conf
+	install -D -m 644 -t $(SHARE)/doc/pointsman/examples conf/*
+	$(BINARY) completions bash > $(SHARE)/bash-completion/completions/pointsman
+	$(BINARY) completions zsh > $(SHARE)/zsh/site-functions/_pointsman
+	$(BINARY) completions fish > $(SHARE)/fish/vendor_completions.d/pointsman.fish
+	$(BINARY) man --out $(SHARE)/man/man8
 
 # Licences, sources and advisories of the dependencies. The advisories' database comes from the network; where it cannot
 # be had, that check is skipped, and says so.

@@ -1,16 +1,12 @@
-//! One question to the control socket.
+//! What the commands that talk to the daemon have in common.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde_json::Value;
 
 use super::out::say;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
-
-/// How long an answer may take. A set of 100,000 endpoints is in force within seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::session::{AskError, Session};
 
 /// Where the daemon is, and how to print what it says.
 #[derive(Debug, clap::Args)]
@@ -18,37 +14,29 @@ pub struct Connection {
     /// The daemon's control socket
     #[arg(long, value_name = "PATH", default_value = "/run/pointsman/control.sock")]
     pub socket: PathBuf,
-    /// Print the answer as JSON, for programs
+    /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
 
 impl Connection {
-    /// Asks, and waits for the result.
-    pub fn ask(&self, method: &str, params: &Value) -> Result<Value> {
-        let place = self.socket.display();
-        let stream = UnixStream::connect(&self.socket)
-            .with_context(|| format!("{place}: no daemon answers there (is `pointsman run` up? another --socket?)"))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let context = || format!("{place}: the daemon went away");
-        (&stream).write_all(format!("{question}\n").as_bytes()).with_context(context)?;
-        let mut line = String::new();
-        BufReader::new(&stream).read_line(&mut line).with_context(context)?;
-        let mut answer: Value = serde_json::from_str(&line).with_context(context)?;
-        if let Some(error) = answer.get("error") {
-            bail!("{}", error["message"].as_str().unwrap_or("the daemon refused without a reason"));
-        }
-        Ok(answer["result"].take())
+    /// Connects, for several questions.
+    pub fn open(&self) -> Result<Session, AskError> {
+        Session::open(&self.socket)
     }
 
-    /// Asks, then prints the result as JSON or by `table`.
-    pub fn show(&self, method: &str, params: &Value, table: impl Fn(&Value)) -> Result<()> {
+    /// Asks one question, and waits for the result.
+    pub fn ask(&self, method: &str, params: &Value) -> Result<Value, AskError> {
+        self.open()?.ask(method, params)
+    }
+
+    /// Asks, then prints the result as JSON or by `print`.
+    pub fn show(&self, method: &str, params: &Value, print: impl Fn(&Value)) -> Result<()> {
         let result = self.ask(method, params)?;
         if self.json {
             print_json(&result)
         } else {
-            table(&result)
+            print(&result)
         }
         Ok(())
     }

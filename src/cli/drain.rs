@@ -4,8 +4,8 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::client::Connection;
-use super::out::say;
-use super::table::plain;
+use super::out::{say, warn};
+use super::words::plain;
 
 /// Withdraws the VIP routes; the daemon keeps forwarding.
 pub fn drain(connection: &Connection) -> Result<()> {
@@ -25,7 +25,5 @@ pub fn resume(connection: &Connection) -> Result<()> {
 }
 
 fn print_warnings(answer: &Value) {
-    for warning in answer["warnings"].as_array().into_iter().flatten() {
-        eprintln!("warning: {}", plain(warning));
-    }
+    answer["warnings"].as_array().into_iter().flatten().for_each(|warning| warn(&plain(warning)));
 }

@@ -1,10 +1,11 @@
 //! Where the daemon's words go: to the journal as fields where systemd has connected it there, else to standard error.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anstream::{AutoStream, ColorChoice};
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -23,7 +24,11 @@ pub fn init() {
     let said = tracing_subscriber::registry().with(filter).with(RateLimit::default());
     match journal() {
         Some(journal) => said.with(journal).init(),
-        None => said.with(fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr)).init(),
+        None => said
+            .with(
+                fmt::layer().with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never).with_writer(io::stderr),
+            )
+            .init(),
     }
 }
 

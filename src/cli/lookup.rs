@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::client::{Connection, print_json};
 use super::files::{load_config, load_set};
 use super::offline::OfflineNode;
-use super::table::plain;
+use super::words::plain;
 use pointsman::control::lookup::{Query, explain};
 use pointsman::control::slot_memories::wall_clock;
+use pointsman::model::Protocol;
 use pointsman::moment::{Moment, SECOND};
 
 /// `pointsman lookup`
@@ -25,7 +26,7 @@ pub struct Lookup {
     #[arg(long, value_name = "B")]
     dst: IpAddr,
     /// tcp, udp, icmp, ... or a number
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = known_protocol)]
     protocol: String,
     /// The client's port
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -41,6 +42,10 @@ pub struct Lookup {
     set: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,
+}
+
+fn known_protocol(text: &str) -> Result<String, String> {
+    text.parse::<Protocol>().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Prints which service, slot and endpoint a flow gets, and why.

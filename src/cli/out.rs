@@ -1,7 +1,9 @@
 //! Standard output that may close early: `pointsman get | head` is no error.
 
 use std::fmt::Arguments;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use super::words::shown;
 
 /// Prints a line.
 macro_rules! say {
@@ -10,14 +12,36 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Writes to standard output. Where nobody reads any more there is nothing left to do.
+/// Writes to standard output, at once. Where nobody reads any more there is nothing left to do.
 pub fn write(words: Arguments<'_>) {
-    match std::io::stdout().lock().write_fmt(words) {
+    let mut out = std::io::stdout().lock();
+    match out.write_fmt(words).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => {
-            eprintln!("pointsman: standard output: {error}");
+            fail(&format!("standard output: {error}"));
             std::process::exit(1);
         }
         Ok(()) => {}
     }
+}
+
+/// Says on standard error why the command fails. Where even that is closed nobody wants to know.
+pub fn fail(reason: &str) {
+    _ = writeln!(std::io::stderr(), "pointsman: {reason}");
+}
+
+/// Says on standard error what the command did not fail for.
+pub fn warn(warning: &str) {
+    _ = writeln!(std::io::stderr(), "warning: {}", shown(warning));
+}
+
+/// How many columns there are to write in; none: as many as a line needs, since no person sees it.
+pub fn width() -> Option<usize> {
+    let out = std::io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let of_terminal = || rustix::termios::tcgetwinsize(&out).ok().map(|size| size.ws_col.into());
+    said.or_else(of_terminal).filter(|columns| *columns > 0)
 }
