@@ -2,25 +2,33 @@
 //! `conf/bird.conf.example`. Needs root, and BIRD.
 
 mod netns;
+#[path = "anycast/prediction.rs"]
+mod prediction;
+#[path = "../bench/consistency/simulator/mod.rs"]
+#[allow(dead_code, reason = "the prediction takes its nodes and clients alone")]
+mod simulator;
+#[path = "anycast/story.rs"]
+mod story;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use netns::bird::Bird;
-use netns::{Asked, Driver, EDGE_V4, EDGE_V6, Edge, Load, Namespace, SOON, Sessions, Topology, wait_until};
+use netns::ecmp::{DETECTION, Ecmp, Node, VIPS};
+use netns::{Asked, Load, SOON, Sessions, wait_until};
+use prediction::Broken;
 use serde_json::json;
+use story::{Disk, Event, STORY, Syncer};
 
-const VIPS: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x10))];
-const ROUTER: (Ipv4Addr, Ipv6Addr) =
-    (Ipv4Addr::new(192, 0, 2, 254), Ipv6Addr::new(0x2001, 0xdb8, 0x51b, 0, 0, 0, 0, 0xfe));
-const SECOND: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(192, 0, 2, 2), Ipv6Addr::new(0x2001, 0xdb8, 0x51b, 0, 0, 0, 0, 2));
-const EXAMPLE: &str = include_str!("../conf/bird.conf.example");
-/// 5 * 300 ms. The example's factor is 3; on a machine that is busy with other tests, BIRD may have to wait for longer.
-const DETECTION: Duration = Duration::from_millis(1_500);
-/// Connections of each address family that stay open all the time.
-const SESSIONS: usize = 100;
+/// Connections to each VIP that stay open all the time.
+const SESSIONS: usize = 1_000;
+/// Connections to each VIP that begin at some moment of an update.
+const LATE: usize = 60;
+/// So many new connections, one after the other, do not all go to the other node by chance.
+const IN_A_ROW: usize = 20;
+/// What a machine that is busy with other tests may add to any time here.
+const BUSY: Duration = Duration::from_secs(1);
 
 #[test]
 fn the_example_for_bird_is_valid() {
@@ -36,121 +44,172 @@ fn traffic_leaves_a_node_that_drains_or_dies_and_no_connection_breaks() {
     if netns::skipped() || Bird::is_missing() {
         return;
     }
-    let mut topology = Topology::new(1);
-    (0..3).for_each(|_| topology.add_endpoint(&VIPS));
-    let router = router(&topology);
-    let second_ns = topology.add_neighbour("second", SECOND);
-    let mut first = start(&topology.edge, (EDGE_V4, EDGE_V6));
-    let mut second = start(&second_ns, SECOND);
-    let endpoints: Vec<_> = topology.endpoints.iter().map(netns::Endpoint::over_ipv6).collect();
-    for edge in [&first, &second] {
-        let service = |name: &str, vip: IpAddr| json!({ "name": name, "vip": vip, "endpoints": endpoints });
-        edge.apply(json!([service("v4", VIPS[0]), service("v6", VIPS[1])]));
-    }
-    let tables = [&first, &second].map(|edge| edge.json("status")["services"].clone());
+    let ecmp = Ecmp::new(3);
+    let [mut first, mut second] = ecmp.nodes();
+    let endpoints: Vec<_> = ecmp.topology.endpoints.iter().map(netns::Endpoint::over_ipv6).collect();
+    let service = |name: &str, vip| json!({ "name": name, "vip": vip, "endpoints": endpoints });
+    let set = json!([service("v4", VIPS[0]), service("v6", VIPS[1])]);
+    [&first, &second].iter().for_each(|node| node.edge.apply(set.clone()));
+    let tables = [&first, &second].map(|node| node.edge.json("status")["services"].clone());
     assert_eq!(tables[0], tables[1], "every node makes the same choice");
-    let example = EXAMPLE.replace("multiplier 3;", "multiplier 5;");
-    let router_bird = Bird::start(&router, include_str!("data/bird-router.conf"));
-    let _first_bird = Bird::start(&topology.edge, &example);
-    let second_bird = Bird::start(&second_ns, &example.replace("router id 192.0.2.1;", "router id 192.0.2.2;"));
-    assert!(wait_until(2 * SOON, || ways(&router) == [2, 2]), "{}", router_bird.ask("show route all"));
-    let up = || router_bird.ask("show bfd sessions").matches(" Up ").count() == 4;
-    assert!(wait_until(SOON, up), "{}", router_bird.ask("show bfd sessions"));
+    ecmp.wait_for_ways(2);
 
-    let servers = topology.endpoints.iter().map(|endpoint| Asked::start(&endpoint.namespace, &endpoint.name));
+    let servers = ecmp.topology.endpoints.iter().map(|endpoint| Asked::start(&endpoint.namespace, &endpoint.name));
     let _servers: Vec<Asked> = servers.collect();
-    let sessions = VIPS.map(|vip| Sessions::start(&topology.client, vip, SESSIONS));
+    let client = &ecmp.topology.client;
+    let sessions = VIPS.map(|vip| Sessions::start(client, vip, SESSIONS));
     for of_family in &sessions {
         assert_eq!(of_family.names().len(), 3, "every endpoint has some: {:?}", of_family.names());
     }
     let go_on = |when| sessions.iter().for_each(|of_family| of_family.go_on(when));
-    let loads = VIPS.map(|vip| Load::start(&topology.client, SocketAddr::new(vip, 80)));
+    let loads = VIPS.map(|vip| Load::start(client, SocketAddr::new(vip, 80)));
     let run = |count| loads.iter().for_each(|load| load.run(count));
-    let (before_first, before_second) = (received(&first), received(&second));
+    let (before_first, before_second) = (first.received(), second.received());
     run(50);
     go_on("while both nodes forward");
-    assert!(received(&first) > before_first && received(&second) > before_second, "both nodes get traffic");
+    assert!(first.received() > before_first && second.received() > before_second, "both nodes get traffic");
 
-    first.ask("drain");
-    assert!(wait_until(SOON, || ways(&router) == [1, 1]), "the router takes the other way");
+    first.edge.ask("drain");
+    ecmp.wait_for_ways(1);
     go_on("after one node drained");
-    let still = settled(&first);
+    let still = first.settled();
     run(100);
     go_on("while one node drains");
-    assert_eq!(received(&first), still, "nothing comes to the drained node");
+    assert_eq!(first.received(), still, "nothing comes to the drained node");
 
-    first.ask("resume");
-    assert!(wait_until(SOON, || ways(&router) == [2, 2]), "the router takes both ways again");
+    first.edge.ask("resume");
+    ecmp.wait_for_ways(2);
     go_on("after it has resumed");
     run(50);
-    assert!(received(&first) > still, "the node gets traffic again");
+    assert!(first.received() > still, "the node gets traffic again");
 
-    // The wire first: a process that is killed on a machine that lives has its TCP connections closed by the kernel, and
-    // the router would hear of it from there.
-    topology.fabric().run(&["ip", "link", "set", "second", "down"]);
-    let died = Instant::now();
-    second_bird.kill();
-    second.kill();
-    assert!(wait_until(SOON, || ways(&router) == [1, 1]), "the router takes the other way");
+    let probes = VIPS.map(|vip| Load::probe(client, SocketAddr::new(vip, 80)));
+    probes.iter().for_each(|probe| probe.run(10));
+    let died = second.die();
+    assert!(wait_until(SOON, || ecmp.ways() == [1, 1]), "the router takes the other way");
     let took = died.elapsed();
     go_on("after one node died");
     run(100);
-    let said = router_bird.ask("show protocols all second4");
+    let said = ecmp.ask("show protocols all second4");
     assert!(said.contains("BFD"), "{said}");
+    probes.iter().for_each(|probe| probe.run(2 * IN_A_ROW as u64));
     println!("the router took the other way {took:?} after the death");
-    // Without BFD it would be BGP's hold time, four minutes.
-    assert!(took < 2 * DETECTION, "{took:?}");
+    assert_failed_no_longer_than_bfd_takes(probes, died);
+
+    // The set it had is on its disk.
+    second.rise(None);
+    ecmp.wait_for_ways(2);
+    go_on("after the dead node has come back");
+    let before = second.received();
+    run(50);
+    assert!(second.received() > before, "the node gets traffic again");
+    first.edge.ask("drain");
+    ecmp.wait_for_ways(1);
+    go_on("at the node that was dead");
 
     let results: Vec<_> = loads.into_iter().flat_map(Load::finish).collect();
     let failed: Vec<_> = results.iter().filter(|result| result.is_err()).collect();
     assert!(failed.is_empty(), "{} of {} requests failed: {failed:?}", failed.len(), results.len());
     println!("{} connections and {} requests: none failed", sessions.len() * SESSIONS, results.len());
     drop(sessions);
-    first.metrics().assert_balanced();
-    assert!(first.stop().success());
-}
-
-/// A router on the bridge, through which the client's packets to the VIPs go.
-fn router(topology: &Topology) -> Namespace {
-    let router = topology.add_neighbour("router", ROUTER);
-    for (family, to) in [("ipv4", ROUTER.0.to_string()), ("ipv6", ROUTER.1.to_string())] {
-        let forwarding = if family == "ipv4" { "net/ipv4/ip_forward" } else { "net/ipv6/conf/all/forwarding" };
-        router.sysctl(forwarding, "1");
-        router.sysctl(&format!("net/{family}/fib_multipath_hash_policy"), "1");
-        let vips = if family == "ipv4" { "203.0.113.0/24" } else { "2001:db8:1::/64" };
-        topology.client.run(&["ip", "route", "replace", vips, "via", &to]);
-        // The edge nodes are on the client's link too: it would be told to send to them.
-        topology.client.sysctl(&format!("net/{family}/conf/eth0/accept_redirects"), "0");
+    for node in [&first, &second] {
+        node.edge.metrics().assert_balanced();
     }
-    topology.client.sysctl("net/ipv4/conf/all/accept_redirects", "0");
-    router.sysctl("net/ipv4/conf/all/send_redirects", "0");
-    router.sysctl("net/ipv4/conf/eth0/send_redirects", "0");
-    router
+    assert!(first.edge.stop().success());
 }
 
-fn start(namespace: &Namespace, addresses: (Ipv4Addr, Ipv6Addr)) -> Edge<'_> {
-    Edge::start_with(namespace, Driver::XdpNative, addresses, "[announce]\nroutes = true\n")
+/// Of these, those that go the way to the dead node fail until the router has found out. Without BFD that would take
+/// BGP's hold time, four minutes.
+fn assert_failed_no_longer_than_bfd_takes(probes: [Load; 2], died: Instant) {
+    let reports = probes.map(Load::report);
+    let failed: usize = reports.iter().map(|report| report.failures().len()).sum();
+    let all: usize = reports.iter().map(|report| report.count()).sum();
+    let outage = reports.iter().map(|report| report.failing_since(died, IN_A_ROW)).max().unwrap_or_default();
+    println!("{failed} of {all} new connections failed, the last one {outage:?} after the death");
+    assert!(failed > 0, "the node had no part of the new connections");
+    assert!(outage < DETECTION + BUSY, "the last new connection failed {outage:?} after the death");
 }
 
-/// How many ways the router has to each of the VIPs.
-fn ways(router: &Namespace) -> [usize; 2] {
-    VIPS.map(|vip| {
-        let family = if vip.is_ipv4() { "-4" } else { "-6" };
-        router.run(&["ip", family, "route", "show", &vip.to_string()]).matches("via ").count()
-    })
+#[test]
+fn connections_go_on_while_all_endpoints_are_replaced_and_nodes_die() {
+    if netns::skipped() || Bird::is_missing() {
+        return;
+    }
+    let ecmp = Ecmp::new(2 * story::ENDPOINTS);
+    let mut update = Update::start(&ecmp);
+    for (event, predicted) in STORY.into_iter().zip(prediction::predict()) {
+        update.happen(event);
+        update.check(event, predicted);
+    }
 }
 
-fn received(edge: &Edge<'_>) -> u64 {
-    edge.metrics().sum("pointsman_received_packets_total")
+/// The story, as it happens to real nodes.
+struct Update<'a> {
+    /// Connections that begin before it.
+    older: [Sessions; 2],
+    /// Those that begin in the middle of it.
+    late: Vec<Sessions>,
+    ecmp: &'a Ecmp,
+    syncer: Syncer<'a>,
+    nodes: [Node<'a>; 2],
+    _servers: Vec<Asked>,
 }
 
-/// Waits until no packet comes any more that was on its way, and answers how many have come.
-fn settled(edge: &Edge<'_>) -> u64 {
-    let mut last = received(edge);
-    let still = wait_until(SOON, || {
-        let before = std::mem::replace(&mut last, received(edge));
-        before == last
-    });
-    assert!(still, "packets still come to the drained node");
-    last
+impl<'a> Update<'a> {
+    fn start(ecmp: &'a Ecmp) -> Self {
+        let servers = ecmp.topology.endpoints.iter().map(|endpoint| Asked::start(&endpoint.namespace, &endpoint.name));
+        let (servers, syncer, nodes) = (servers.collect(), Syncer::new(&ecmp.topology), ecmp.nodes());
+        nodes.iter().for_each(|node| node.edge.apply(syncer.services()));
+        ecmp.wait_for_ways(2);
+        let older = VIPS.map(|vip| Sessions::start(&ecmp.topology.client, vip, SESSIONS));
+        Self { ecmp, syncer, nodes, older, late: Vec::new(), _servers: servers }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Replace(number) => {
+                self.syncer.replace(number);
+                let alive = self.nodes.iter().filter(|node| node.lives());
+                alive.for_each(|node| node.edge.apply(self.syncer.services()));
+            }
+            Event::Begin => self.late.extend(VIPS.map(|vip| Sessions::start(&self.ecmp.topology.client, vip, LATE))),
+            Event::Die(number) => self.die(number),
+            Event::Rise(number, disk) => {
+                if let Disk::Lost = disk {
+                    self.nodes[number].edge.lose_state();
+                }
+                self.nodes[number].rise(Some(self.syncer.services()));
+                self.ecmp.wait_for_ways(2);
+            }
+            Event::Drain(number) => {
+                self.nodes[number].edge.ask("drain");
+                self.ecmp.wait_for_ways(1);
+            }
+        }
+    }
+
+    /// New connections are not to fail for longer than BFD takes.
+    fn die(&mut self, number: usize) {
+        let probes = VIPS.map(|vip| Load::probe(&self.ecmp.topology.client, SocketAddr::new(vip, 80)));
+        probes.iter().for_each(|probe| probe.run(10));
+        let died = self.nodes[number].die();
+        self.ecmp.wait_for_ways(1);
+        probes.iter().for_each(|probe| probe.run(2 * IN_A_ROW as u64));
+        assert_failed_no_longer_than_bfd_takes(probes, died);
+    }
+
+    /// Counts what has broken until now.
+    fn check(&self, event: Event, predicted: Broken) {
+        let when = format!("{event:?}");
+        let older: usize = self.older.iter().map(|sessions| sessions.broken(&when)).sum();
+        let late: usize = self.late.iter().map(|sessions| sessions.broken(&when)).sum();
+        let (of_older, of_late) = (2 * SESSIONS, self.late.len() * LATE);
+        let expected = predicted.late * of_late as f64;
+        // Four times the standard deviation of so many throws of a coin that falls so.
+        let most = expected + 4.0 * (expected * (1.0 - predicted.late)).sqrt();
+        println!("{when}: broken {older} of {of_older} older connections, predicted {:.0};", predicted.older);
+        println!("    {late} of {of_late} that began in the middle of it, predicted {expected:.0}, {most:.0} at most");
+        assert_eq!((older, predicted.older), (0, 0.0), "older connections are broken: {when}");
+        assert!(late as f64 <= most, "{late} of {of_late} connections are broken, more than {most:.0}: {when}");
+    }
 }

@@ -77,7 +77,7 @@ fn no_request_fails_while_every_endpoint_is_replaced(driver: Driver, queues: u32
     let edge = Edge::start(&topology.edge, driver);
     let mut states = ["active", "active", "active", "", "", ""];
     edge.apply(set(&topology, &states));
-    let loads = Loads::start(&topology);
+    let (loads, begun) = (Loads::start(&topology), Instant::now());
     loads.run(20);
     for number in 0..3 {
         (states[number], states[number + 3]) = ("draining", "active");
@@ -92,14 +92,15 @@ fn no_request_fails_while_every_endpoint_is_replaced(driver: Driver, queues: u32
         edge.apply(set(&topology, &states));
         loads.run(20);
     }
-    let silence = loads.finish("a rolling update", Instant::now());
-    println!("dropped: {:?}", edge.metrics().by_label("pointsman_drops_total"));
-    // A packet that comes before a new endpoint's link address is known is lost: TCP sends a SYN again after a second.
-    assert!(silence < Duration::from_secs(1) + BUSY, "{silence:?}");
-    edge.metrics().assert_balanced();
+    loads.finish("a rolling update", begun);
+    let metrics = edge.metrics();
+    let dropped = metrics.by_label("pointsman_drops_total");
+    assert!(dropped.is_empty(), "{dropped:?}: a new endpoint gets packets once they can be sent there");
+    metrics.assert_balanced();
 }
 
-/// What is sent while the daemon is away is sent again by TCP.
+/// What is sent while the daemon is away is sent again by TCP. A request may fail in that time alone: after a clean stop,
+/// the node's kernel may tell a client that it has no route to a VIP.
 fn no_request_fails_over_a_restart_or_a_crash(driver: Driver, queues: u32) {
     let (topology, _servers) = six_endpoints(queues);
     let mut edge = Edge::start(&topology.edge, driver);
@@ -142,24 +143,21 @@ impl Loads {
         self.0.iter().for_each(|(_, load)| load.run(count));
     }
 
-    /// Says how many requests there were, of which none may have failed, and answers the longest time that one of the
-    /// loads had no answer. Those that began after `back` must have been answered at once.
+    /// Says how it went, and answers the longest time that one of the loads had no answer. After `back` no request may
+    /// have failed, and those that began then must have been answered at once.
     fn finish(self, what: &str, back: Instant) -> Duration {
         let reports: Vec<_> = self.0.into_iter().map(|(kind, load)| (kind, load.report())).collect();
-        let silence = reports.iter().map(|(_, report)| report.longest_silence()).max().unwrap_or_default();
         for kind in ["new", "kept"] {
             let of_kind = || reports.iter().filter(|(of, _)| *of == kind).map(|(_, report)| report);
             let requests: usize = of_kind().map(|report| report.count()).sum();
-            let failures: Vec<_> = of_kind().flat_map(|report| report.failures()).collect();
-            println!("{what}: {requests} requests over {kind} connections, {} failed", failures.len());
-            assert!(
-                failures.is_empty(),
-                "{} of {requests} over {kind} connections failed: {failures:?}",
-                failures.len()
-            );
+            let failed = of_kind().flat_map(|report| report.failures()).count();
+            let late: Vec<_> = of_kind().flat_map(|report| report.failures_since(back)).collect();
+            println!("{what}: {failed} of {requests} requests over {kind} connections failed");
+            assert!(late.is_empty(), "{what}: {} of {requests} over {kind} connections failed: {late:?}", late.len());
         }
+        let silence = reports.iter().map(|(_, report)| report.longest_silence()).max().unwrap_or_default();
         let slowest = reports.iter().map(|(_, report)| report.slowest_since(back)).max().unwrap_or_default();
-        println!("{what}: no answer for {silence:?} at most; the slowest request after it took {slowest:?}");
+        println!("{what}: no answer for {silence:?} at most; the slowest request that began after it took {slowest:?}");
         assert!(slowest < BUSY, "{what}: a request that began after it took {slowest:?}");
         silence
     }

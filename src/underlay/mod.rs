@@ -25,7 +25,9 @@ mod state;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::snapshot::NextHop;
 
@@ -40,6 +42,9 @@ pub use state::Changes;
 /// Neighbours that one [`tick`](Underlay::tick) (and all that happens until the next) may ask for. Each costs the link
 /// a broadcast or multicast frame.
 const TRIES_A_TICK: usize = 2_000;
+/// How long a set waits for the neighbours that it needs and no set before it did. One that lives answers within a round
+/// trip on the link; one that does not must not hold up the others.
+const ANSWER_LIMIT: Duration = Duration::from_millis(200);
 
 /// The interface of this name.
 pub fn link(name: &str) -> Result<Link, UnderlayError> {
@@ -54,7 +59,7 @@ pub fn own_addresses() -> BTreeSet<IpAddr> {
 
 /// Follows one interface, and the ways to the targets.
 ///
-/// It never waits. Register its descriptor for reading (also edge-triggered) and call
+/// Only [`set_targets`](Self::set_targets) ever waits. Register its descriptor for reading (also edge-triggered) and call
 /// [`on_readable`](Self::on_readable); call [`tick`](Self::tick) about once a second.
 pub struct Underlay {
     kernel: Kernel,
@@ -85,11 +90,31 @@ impl Underlay {
         self.state.is_gone()
     }
 
-    /// From now on the ways to these endpoint addresses are followed. Their routes are known when this returns; missing
-    /// neighbours have been asked for, and [`on_readable`](Self::on_readable) tells when they answer.
+    /// From now on the ways to these endpoint addresses are followed. Their routes are known when this returns. Missing
+    /// neighbours have been asked for; those on the ways to new targets had [`ANSWER_LIMIT`] to answer, and
+    /// [`on_readable`](Self::on_readable) tells when others do.
     pub fn set_targets(&mut self, targets: BTreeSet<IpAddr>) -> Result<(), UnderlayError> {
+        let new = targets.difference(self.state.targets()).copied().collect();
         self.state.set_targets(targets);
-        self.resolve()
+        self.resolve()?;
+        self.wait_for(&new)
+    }
+
+    /// Waits for the neighbours on the ways to these that have been asked for and have not answered yet: a packet that is
+    /// sent there before is lost. What else changes meanwhile, the next [`tick`](Self::tick) tells.
+    fn wait_for(&mut self, targets: &BTreeSet<IpAddr>) -> Result<(), UnderlayError> {
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        loop {
+            let is_asked_for = |target: &IpAddr| matches!(self.next_hop(*target), Err(NoNextHop::Unresolved { .. }));
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !targets.iter().any(is_asked_for) {
+                return Ok(());
+            }
+            let left = Timespec::try_from(left).expect("the limit is short");
+            // Where a signal ends it early, it is begun again.
+            let _ = poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], Some(&left));
+            self.hear()?;
+        }
     }
 
     /// The way to one of the targets.
@@ -99,6 +124,11 @@ impl Underlay {
 
     /// Takes in all that the kernel has to tell, and says what it changed.
     pub fn on_readable(&mut self) -> Result<Changes, UnderlayError> {
+        self.hear()?;
+        Ok(self.state.take_changes())
+    }
+
+    fn hear(&mut self) -> Result<(), UnderlayError> {
         loop {
             match self.listener.hear()? {
                 Heard::Events(events) => {
@@ -111,8 +141,7 @@ impl Underlay {
             }
         }
         self.catch_up()?;
-        self.resolve()?;
-        Ok(self.state.take_changes())
+        self.resolve()
     }
 
     /// Has missing neighbours resolved and stale ones verified, and makes up for what failed before; says what that

@@ -193,6 +193,11 @@ impl State {
         self.want_gateways();
     }
 
+    /// The targets whose ways are followed.
+    pub fn targets(&self) -> &BTreeSet<IpAddr> {
+        &self.targets
+    }
+
     /// The targets whose routes have to be asked for.
     pub fn take_unsure(&mut self) -> BTreeSet<IpAddr> {
         std::mem::take(&mut self.unsure)

@@ -174,6 +174,12 @@ impl<'a> Edge<'a> {
         Self { namespace, process: None, heard: Heard::default(), bpffs, directory, wrapper, binary }
     }
 
+    /// As a disk that is replaced, while the daemon does not run.
+    pub fn lose_state(&self) {
+        fs::remove_dir_all(self.path("state")).expect("the directory is the test's own");
+        fs::create_dir(self.path("state")).expect("the directory is the test's own");
+    }
+
     /// Starts the daemon (again) with the configuration as it is, and waits until it is ready.
     pub fn run(&mut self) {
         let notify = Notify::new(self.directory.path());

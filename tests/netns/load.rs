@@ -121,6 +121,27 @@ impl Report {
         moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
+    /// Why those failed that failed after this moment.
+    pub fn failures_since(&self, moment: Instant) -> Vec<&io::Error> {
+        let since = self.requests.iter().filter(|request| request.ended >= moment);
+        since.filter_map(|request| request.result.as_ref().err()).collect()
+    }
+
+    /// How long after this moment requests failed, some or all: until so many in a row were answered.
+    pub fn failing_since(&self, moment: Instant, in_a_row: usize) -> Duration {
+        let (mut last, mut answered) = (moment, 0);
+        for request in self.requests.iter().filter(|request| request.ended >= moment) {
+            match request.result {
+                Err(_) => (last, answered) = (request.ended, 0),
+                Ok(_) => answered += 1,
+            }
+            if answered == in_a_row {
+                break;
+            }
+        }
+        last - moment
+    }
+
     /// The longest that a request took which began after this moment.
     pub fn slowest_since(&self, moment: Instant) -> Duration {
         let since = self.requests.iter().filter(|request| request.begun >= moment);

@@ -10,6 +10,7 @@
 )]
 
 pub mod bird;
+pub mod ecmp;
 mod edge;
 mod endpoint;
 mod heartbeat;
