@@ -5,7 +5,7 @@
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
-            user-mode-linux busybox-static cpio bird2 systemd
+            user-mode-linux busybox-static cpio bird2 systemd strace
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
