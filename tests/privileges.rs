@@ -3,7 +3,7 @@
 
 mod netns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -42,16 +42,19 @@ struct Unit<'a> {
     without: &'a str,
     limits: &'a [&'a str],
     control: &'a str,
+    /// A command that is given the daemon's.
+    by: &'a [&'a str],
 }
 
 impl Unit<'_> {
     fn of(user: u32) -> Self {
-        Self { user, without: "none", limits: &[], control: "" }
+        Self { user, without: "none", limits: &[], control: "", by: &[] }
     }
 
     fn edge<'a>(&self, topology: &'a Topology, driver: Driver) -> Edge<'a> {
         let by_unit = self.wrapper();
-        let wrapper: Vec<&str> = self.limits.iter().copied().chain(by_unit.iter().map(String::as_str)).collect();
+        let wrapper = self.limits.iter().copied().chain(by_unit.iter().map(String::as_str));
+        let wrapper: Vec<&str> = wrapper.chain(self.by.iter().copied()).collect();
         let mut edge = Edge::not_started(&wrapper, &topology.edge, driver, self.control);
         edge.belongs_to(self.user, &as_root(self.user));
         edge
@@ -96,6 +99,82 @@ fn the_units_user_and_capabilities_are_enough() {
         assert_threads_have_no_more_than_they_need(edge.pid());
         assert!(edge.stop().success(), "{driver:?} is taken over, and taken away, with the same capabilities");
     }
+}
+
+/// All that the daemon asks of the kernel, from its start to its end, with its interface created again meanwhile.
+#[test]
+fn the_units_system_calls_are_enough() {
+    if netns::skipped() || is_missing("systemd-analyze", "systemd") || is_missing("strace", "strace") {
+        return;
+    }
+    let allowed = allowed_calls();
+    assert!(allowed.contains("sendto") && !allowed.contains("mount"), "{allowed:?}");
+    let mut topology = Topology::new(1);
+    topology.add_endpoint(&[VIP]);
+    for driver in [Driver::XdpNative, Driver::Packet] {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        std::os::unix::fs::chown(directory.path(), Some(USERS + 5), None).expect("root may");
+        let trace = directory.path().join("trace").display().to_string();
+        // By -D the daemon is the process that is started, and hears its signals.
+        let strace = ["strace", "-D", "-f", "-qq", "-e", "signal=none", "-o", &trace];
+        let mut edge = Unit { by: &strace, ..Unit::of(USERS + 5) }.edge(&topology, driver);
+        edge.run();
+        edge.apply(json!([{ "name": "web", "vip": VIP, "endpoints": [topology.endpoints[0].over_ipv6()] }]));
+        assert_forwards(&topology, driver);
+        topology.recreate_edge_link(1);
+        assert!(wait_until(SOON, || forwards(&topology)), "{driver:?}: {}", edge.json("status"));
+        assert!(edge.stop().success());
+        let written = || fs::read_to_string(&trace).unwrap_or_default();
+        assert!(wait_until(SOON, || written().contains("exit_group(")), "strace sees the end");
+        let trace = written();
+        let calls = trace.lines().filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('));
+        let calls: BTreeSet<&str> = calls.map(|(call, _)| call).filter(|call| is_name(call)).collect();
+        assert!(calls.contains("bpf") && calls.contains("seccomp"), "{calls:?}");
+        let refused: Vec<&&str> = calls.iter().filter(|call| !allowed.contains(**call)).collect();
+        assert!(refused.is_empty(), "{driver:?}: the unit does not allow {refused:?}");
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// What the unit's `SystemCallFilter=` allows, line by line as systemd takes them in.
+fn allowed_calls() -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    for line in of_unit("SystemCallFilter") {
+        for word in line.trim_start_matches('~').split(' ') {
+            let calls = calls_of(word);
+            if line.starts_with('~') {
+                allowed.retain(|call| !calls.contains(call));
+            } else {
+                allowed.extend(calls);
+            }
+        }
+    }
+    allowed
+}
+
+/// A system call, or all of a set of systemd's.
+fn calls_of(word: &str) -> BTreeSet<String> {
+    if !word.starts_with('@') {
+        return BTreeSet::from([word.to_owned()]);
+    }
+    let output = netns::output_of(Command::new("systemd-analyze").args(["syscall-filter", "--no-pager", word]));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let words = text.lines().skip(1).map(str::trim).filter(|word| !word.is_empty() && !word.starts_with('#'));
+    words.flat_map(calls_of).collect()
+}
+
+/// Whether this test has to be left out because a program is missing; it says so.
+fn is_missing(program: &str, package: &str) -> bool {
+    let missing = Command::new(program).arg("--version").output().is_err();
+    if missing {
+        let needs = format!("needs {program} (Debian: {package})");
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "this test {needs}");
+        netns::say_skipped(&needs);
+    }
+    missing
 }
 
 #[test]
@@ -163,13 +242,13 @@ fn a_group_that_the_user_is_not_in_is_named() {
 
 #[test]
 fn systemd_rates_the_unit_ok() {
+    if is_missing("systemd-analyze", "systemd") {
+        return;
+    }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/pointsman.service");
     let mut command = Command::new("systemd-analyze");
     command.args(["security", "--no-pager", "--offline=true", "--threshold=30", path]).env("SYSTEMD_COLORS", "0");
-    let Ok(output) = command.output() else {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "this test needs systemd-analyze (Debian: systemd)");
-        return netns::say_skipped("needs systemd-analyze (Debian: systemd)");
-    };
+    let output = command.output().expect("it has just been run");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let rating = said.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_else(|| panic!("{said}"));
     let exposure: f64 = rating.split_whitespace().find_map(|word| word.parse().ok()).expect("it says a number");
