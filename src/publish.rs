@@ -313,8 +313,8 @@ mod tests {
         let mut publisher = Publisher::new().expect("eventfd");
         let mut inbox = publisher.subscribe(publication(0)).expect("eventfd");
         let is_readable = |inbox: &Inbox| {
-            let mut waiting = [rustix::event::PollFd::from_borrowed_fd(inbox.wake(), rustix::event::PollFlags::IN)];
-            rustix::event::poll(&mut waiting, Some(&rustix::time::Timespec::default())).expect("poll") == 1
+            let mut waiting = [PollFd::from_borrowed_fd(inbox.wake(), PollFlags::IN)];
+            poll(&mut waiting, Some(&Timespec::default())).expect("poll") == 1
         };
         publisher.post(vec![publication(1)]);
         inbox.refresh();

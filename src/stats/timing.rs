@@ -108,19 +108,13 @@ impl Timings {
 }
 
 /// A worker's side: records, and hands over.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recorder {
     current: Box<Timings>,
     /// When the current one was begun.
     since: Option<Moment>,
     /// When the worker last asked for frames without having slept since.
     asked: Option<Moment>,
-}
-
-impl Default for Recorder {
-    fn default() -> Self {
-        Self { current: Box::default(), since: None, asked: None }
-    }
 }
 
 impl Recorder {

@@ -91,7 +91,7 @@ fn packet(ends: (IpAddr, IpAddr), number: u8, upper: &[u8], part: Option<Part>) 
             ipv4::fill(&mut header, 0, 0, (ipv4::HEADER_LEN + upper.len()) as u16);
             if let Some(Part { offset, more }) = part {
                 header[4..6].copy_from_slice(&IDENTIFICATION.to_be_bytes());
-                header[6..8].copy_from_slice(&(offset / 8 | u16::from(more) << 13).to_be_bytes());
+                header[6..8].copy_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
                 ipv4::set_checksum(&mut header);
             }
             frame.extend(header);
