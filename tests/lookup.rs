@@ -193,6 +193,8 @@ fn questions_in_a_row_get_their_own_answers() {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 if let Some((question, hash)) = inbox.question() {
+                    // Some answers take longer than anybody waits for them.
+                    (0..hash.0 % 7 * 500).for_each(|_| std::hint::spin_loop());
                     inbox.answer(question, Some(hash.0 as u32));
                 }
             }

@@ -76,17 +76,17 @@ fn print(answer: &Value) {
         ("service", "service"),
         ("hash", "hash"),
         ("slot", "slot"),
-        ("table size", "table_size"),
+        ("table", "table_size"),
         ("memory", "memory"),
         ("tracked", "tracked"),
         ("endpoint", "endpoint"),
         ("address", "address"),
         ("next hop", "next_hop"),
         ("MTU", "mtu"),
-        ("later fragments", "later_fragments"),
-        ("ICMP errors", "icmp_errors"),
+        ("fragments", "later_fragments"),
+        ("errors", "icmp_errors"),
         ("reason", "reason"),
     ] {
-        say!("{title:<15} {}", plain(&answer[key]));
+        say!("{title:<9} {}", plain(&answer[key]));
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
 use pointsman::stats::{Kind, METRICS};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
@@ -104,6 +105,13 @@ fn a_running_daemon_shows_everything() {
     let topology = topology();
     let edge = Edge::start(&topology.edge, Driver::XdpGeneric);
     edge.apply(services(&topology, &["a", "b"]));
+    // Clients that ask for nothing whole disturb nobody, neither here nor at the control socket.
+    let idle: Vec<TcpStream> = topology.edge.inside(|| {
+        let mut idle: Vec<TcpStream> =
+            (0..100).map(|_| TcpStream::connect("127.0.0.1:9750").expect("it listens")).collect();
+        idle.iter_mut().for_each(|stream| _ = stream.write_all(b"GET /metrics HTTP/1.1\r\n"));
+        idle
+    });
     let moved = move_everything(&topology, &edge);
     let page = scrape(&topology);
     promtool(&["check", "metrics"], &page).unwrap_or_else(|fault| panic!("promtool: {fault}\n{page}"));
@@ -122,6 +130,7 @@ fn a_running_daemon_shows_everything() {
     assert!(same, "the page has {page:#?}\nstats has {stats:#?}");
     let unmoved: Vec<&str> = METRICS.iter().map(|metric| metric.name).filter(|name| !moved.contains(*name)).collect();
     assert_eq!(unmoved, KERNEL_FAULTS, "not moved in a run of the daemon");
+    drop(idle);
 }
 
 /// Has the daemon do everything that it can be seen to do; answers the metrics that were above 0 at some time.
@@ -162,6 +171,29 @@ fn move_everything(topology: &Topology, edge: &Edge<'_>) -> BTreeSet<String> {
     assert!(wait_until(SOON, full), "4,000 frames fit into a ring of 2,048");
     look();
     moved
+}
+
+/// Said before anything of the interface is touched.
+#[test]
+fn a_daemon_whose_port_is_taken_says_so() {
+    if netns::skipped() {
+        return;
+    }
+    let namespace = netns::Namespace::new("taken");
+    let other = namespace.inside(|| std::net::TcpListener::bind("127.0.0.1:9750")).expect("a new namespace");
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let config = directory.path().join("pointsman.toml");
+    let text = format!(
+        "[interface]\nname = \"lo\"\n[control]\nsocket = \"{}/s\"\ngroup = \"root\"\n",
+        directory.path().display()
+    );
+    fs::write(&config, text).expect("the directory is the test's own");
+    let words = [env!("CARGO_BIN_EXE_pointsman"), "run", "--config", config.to_str().expect("text")];
+    let output = namespace.try_run(&words);
+    let expected = "metrics.listen: 127.0.0.1:9750 is in use by another program; stop it, or choose another port";
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains(expected), "{said}");
+    drop(other);
 }
 
 #[test]
