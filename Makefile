@@ -1,9 +1,9 @@
 # make deps   what building, testing and the demo need: Debian's packages, only those that are missing
 # make build  the optimised binary, target/release/pointsman
+# make man    the manual pages, target/man
+# make install  that binary, its unit, manual, completions and example configs, below DESTDIR and PREFIX
 # make test   every check and test; those that need root say "skipped" where they do not have it
 # make fuzz   any frames through the data path, for FUZZ_SECONDS; fuzz/README.md says more
-# make man    the manual pages, target/man
-# make install  the binary of make build, its unit, manual, completions and example configs below DESTDIR and PREFIX
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
@@ -14,11 +14,12 @@ CARGO_FUZZ := 0.13.2
 
 FUZZ_SECONDS ?= 1800
 
-PREFIX ?= /usr/local
-BINARY ?= target/release/pointsman
-
 # What needs root asks for it; building does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# What is installed, and where.
+BINARY ?= target/release/pointsman
+PREFIX ?= /usr/local
 
 .PHONY: deps build test man install demo deny fuzz clean-namespaces
 
@@ -45,7 +46,7 @@ install:
 	@test -x $(BINARY) || { echo "$(BINARY) is not there: run make build first" >&2; exit 1; }
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/pointsman
 	install -d $(UNITS) $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
-	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' systemd/pointsman.service > $(UNITS)/pointsman.service
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|g' systemd/pointsman.service > $(UNITS)/pointsman.service
 	chmod 644 $(UNITS)/pointsman.service
 	install -D -m 644 systemd/pointsman.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/pointsman.conf
 	install -D -m 644 -t $(SHARE)/doc/pointsman/examples conf/*

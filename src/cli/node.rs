@@ -1,10 +1,10 @@
 //! The commands that change this host: `run`, `cleanup`, `endpoint`.
 
 use super::out::say;
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anstream::{AutoStream, ColorChoice};
 use anyhow::Result;
 use tracing_subscriber::EnvFilter;
 
@@ -24,7 +24,7 @@ pub struct Run {
 /// Runs the daemon in the foreground.
 pub fn run(args: &Run) -> Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+    let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     Ok(daemon::run(load_config(&args.config)?, std::path::absolute(&args.config)?)?)
 }

@@ -42,6 +42,7 @@ fn problems(status: &Value) -> Vec<String> {
         problems.push(format!("the interface {} is down", plain(&status["interface"])));
     }
     for (key, what) in [
+        ("interface_problem", "interface"),
         ("store_problem", "on disk"),
         ("announce_problem", "VIP routes"),
         ("reload_problem", "the config was not taken over"),
