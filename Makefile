@@ -16,11 +16,12 @@ CARGO_FUZZ := 0.13.2
 FUZZ ?= forward protocol set config memories
 FUZZ_SECONDS ?= 1800
 
-PREFIX ?= /usr/local
-BINARY ?= target/release/pointsman
-
 # What needs root asks for it; building does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# What is installed, and where.
+BINARY ?= target/release/pointsman
+PREFIX ?= /usr/local
 
 .PHONY: deps build test man install demo deny fuzz clean-namespaces
 
@@ -47,7 +48,7 @@ install:
 	@test -x $(BINARY) || { echo "$(BINARY) is not there: run make build first" >&2; exit 1; }
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/pointsman
 	install -d $(UNITS) $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
-	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' systemd/pointsman.service > $(UNITS)/pointsman.service
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|g' systemd/pointsman.service > $(UNITS)/pointsman.service
 	chmod 644 $(UNITS)/pointsman.service
 	install -D -m 644 systemd/pointsman.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/pointsman.conf
 	install -D -m 644 -t $(SHARE)/doc/pointsman/examples conf/*

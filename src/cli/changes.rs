@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::colour::Tone;
-use super::words::{count, number, plain, quoted};
+use super::words::{count, number, plain, quoted, shown};
 
 /// How a service or an endpoint changes: `+` it comes, `-` it goes, `~` something about it is different.
 pub struct Mark {
@@ -63,7 +63,7 @@ pub fn sentence(event: &Value) -> (String, Tone) {
                 Tone::Bad,
             )
         }
-        _ => (event.to_string(), Tone::Plain),
+        _ => (shown(&event.to_string()).into_owned(), Tone::Plain),
     }
 }
 
@@ -79,7 +79,10 @@ fn endpoint(event: &Value) -> String {
         (None, Some(state)) => format!("{what}: {state}, weight {weight}"),
         (Some(was), None) => format!("{what}: was {was}"),
         (Some(was), Some(state)) if was != state => format!("{what}: {was} → {state}, weight {weight}"),
-        (_, state) => format!("{what}: {}, now with weight {weight}", state.unwrap_or("-")),
+        (_, state) => {
+            let (state, address) = (state.unwrap_or("-"), said("address"));
+            format!("{} of {}: {state}, now at {address} with weight {weight}", said("endpoint"), said("service"))
+        }
     }
 }
 
@@ -96,6 +99,34 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_a_sentence() {
+        let drained =
+            |remembered| json!({ "type": "drained", "service": "web", "endpoint": "a", "remembered": remembered });
+        for (event, tone, said) in [
+            (drained(false), Tone::Good, "a of web: nothing is left; it can be removed without a loss"),
+            (
+                drained(true),
+                Tone::Good,
+                "a of web: no tracked flow is left; slots still remember it for flows that are silent",
+            ),
+            (json!({ "type": "reloaded", "changed": [] }), Tone::Plain, "the config: nothing changed"),
+            (
+                json!({ "type": "reloaded", "changed": ["hash.seed", "[[service]]"] }),
+                Tone::Good,
+                "the config: hash.seed, [[service]] changed",
+            ),
+            (json!({ "type": "error", "message": "no\u{1b}" }), Tone::Bad, "no\\u{1b}"),
+            (
+                json!({ "type": "missed", "count": 1 }),
+                Tone::Bad,
+                "1 event not shown: there were too many at once; `pointsman status` says how all is now",
+            ),
+        ] {
+            assert_eq!(sentence(&event), (said.to_owned(), tone));
+        }
+    }
+
+    #[test]
     fn an_endpoint_comes_changes_and_goes() {
         let event = |was: Value, state: Value| {
             json!({ "type": "endpoint", "service": "web", "endpoint": "a", "address": "192.0.2.1", "weight": 2,
@@ -104,7 +135,7 @@ mod tests {
         for (was, state, sign, said) in [
             (Value::Null, json!("active"), '+', "a of web at 192.0.2.1: active, weight 2"),
             (json!("active"), json!("draining"), '~', "a of web at 192.0.2.1: active → draining, weight 2"),
-            (json!("active"), json!("active"), '~', "a of web at 192.0.2.1: active, now with weight 2"),
+            (json!("active"), json!("active"), '~', "a of web: active, now at 192.0.2.1 with weight 2"),
             (json!("down"), Value::Null, '-', "a of web at 192.0.2.1: was down"),
         ] {
             let event = event(was, state);

@@ -24,7 +24,7 @@ fn rows(table: &mut Table, counter: &str, of: &str, value: &Value) {
                 rows(table, counter, &if of.is_empty() { label.clone() } else { format!("{of} {label}") }, value);
             }
         }
-        value if value.as_f64() == Some(0.0) => {}
+        value if value.is_null() || value.as_f64() == Some(0.0) => {}
         value => table.row(vec![counter.into(), of.into(), Cell::from(value)]),
     }
 }
