@@ -20,13 +20,13 @@ pub type Second = u32;
 const NONE: Index = Index::MAX;
 
 /// A table as its endpoints' names: what two versions of a service have in common.
-struct Named<'a> {
+pub struct NamedTable<'a> {
     /// The endpoint of each slot, as a number in `names`; empty where no endpoint takes new flows.
-    slots: &'a [Index],
+    pub slots: &'a [Index],
     /// Slots of the table, also where it is empty.
-    size: u32,
+    pub size: u32,
     /// By number.
-    names: &'a [&'a str],
+    pub names: &'a [&'a str],
 }
 
 /// A service as far as its table depends on it.
@@ -156,13 +156,14 @@ impl Memories {
         let (had, has) = (before.table(), after.table());
         let (before_names, after_names) = (before.names(), after.names());
         self.change_tables(
-            &Named { slots: &had, size: before.size, names: &before_names },
-            &Named { slots: &has, size: after.size, names: &after_names },
+            &NamedTable { slots: &had, size: before.size, names: &before_names },
+            &NamedTable { slots: &has, size: after.size, names: &after_names },
             until,
         );
     }
 
-    fn change_tables(&mut self, before: &Named<'_>, after: &Named<'_>, until: Second) {
+    /// The same of two tables that are there already.
+    pub fn change_tables(&mut self, before: &NamedTable<'_>, after: &NamedTable<'_>, until: Second) {
         if before.slots.is_empty() {
             return;
         }
@@ -309,8 +310,8 @@ mod tests {
             Self { names: names.to_vec(), size, slots: build(&candidates, size) }
         }
 
-        fn named(&self) -> Named<'_> {
-            Named { slots: &self.slots, size: self.size, names: &self.names }
+        fn named(&self) -> NamedTable<'_> {
+            NamedTable { slots: &self.slots, size: self.size, names: &self.names }
         }
 
         fn name(&self, hash: FlowHash) -> Option<&str> {

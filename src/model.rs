@@ -73,6 +73,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether another service takes the same packets.
+    pub fn matches_as(&self, other: &Self) -> bool {
+        (self.vip, self.protocol, &self.ports) == (other.vip, other.protocol, &other.ports)
+    }
+
     /// Slots of its table.
     pub fn table_size(&self) -> u32 {
         self.table_size_with(self.endpoints.len())

@@ -3,6 +3,7 @@
 mod accounts;
 mod client;
 pub mod event;
+mod journal;
 mod leaving;
 pub mod lookup;
 pub mod node;

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::document::{Collector, Node, Problem, Problems};
@@ -18,7 +19,9 @@ pub struct Proposal {
     pub set: EndpointSet,
     /// Of it, the services that the syncer names, in the order of its document; all others are as they were.
     pub named: Vec<Arc<Service>>,
-    /// The name of that list in the document.
+    /// What makes it of the set before; none: it is whole.
+    pub patch: Option<Patch>,
+    /// The name of the list of named services in the document.
     list: &'static str,
 }
 
@@ -31,7 +34,7 @@ impl Proposal {
     pub fn whole(mut set: EndpointSet) -> Self {
         let named = set.services.clone();
         set.services.sort_by(by_name);
-        Self { set, named, list: "services" }
+        Self { set, named, patch: None, list: "services" }
     }
 
     /// A problem of a service that the syncer names.
@@ -49,7 +52,7 @@ impl Proposal {
 }
 
 /// What `patch` asks for: services to put in, by name in the place of others, and services to take out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Patch {
     /// The revision that it is meant for.
     pub base: Revision,
@@ -59,6 +62,11 @@ pub struct Patch {
 }
 
 impl Patch {
+    /// The names of the services that it names.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.upsert.iter().map(|service| &service.name).chain(&self.remove)
+    }
+
     /// Reads it from a JSON tree: `{base, revision, upsert, remove}`.
     pub fn read(tree: &Value) -> Result<Self, Problems> {
         let collector = Collector::default();
@@ -92,7 +100,8 @@ impl Patch {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        Ok(Proposal { set: EndpointSet { revision: self.revision, services }, named: self.upsert, list: "upsert" })
+        let set = EndpointSet { revision: self.revision.clone(), services };
+        Ok(Proposal { set, named: self.upsert.clone(), patch: Some(self), list: "upsert" })
     }
 }
 

@@ -155,7 +155,7 @@ fn make_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// The content of a regular file. Of another kind nothing is read: a pipe would be waited for, and a device has no end.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let not_at_once = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(not_at_once).open(path)?;
     let about = file.metadata()?;
@@ -170,7 +170,8 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn checksum(body: &[u8]) -> String {
+/// Tells whether bytes are what was written; no more, so an attacker could forge it.
+pub fn checksum(body: &[u8]) -> String {
     let mut hasher = SipHasher13::new_with_keys(0, 0);
     hasher.write(body);
     format!("{:016x}", hasher.finish())

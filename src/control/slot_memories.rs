@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::handover::{Memories, Second, Version};
+use crate::handover::{Memories, NamedTable, Second, Version};
 use crate::snapshot::ServiceEntry;
 
 /// What slots remember, by service; services without memories are not there.
@@ -54,17 +54,24 @@ impl SlotMemories {
     /// A service's new entry, with what its slots remember of the old one. A service without an old one is new here, though
     /// perhaps not to its clients: what the set itself tells of before is taken for its history.
     pub fn hand_over(&mut self, old: Option<&ServiceEntry>, new: ServiceEntry, now: Second) -> ServiceEntry {
-        let after = Version::of(&new.service);
         let restored = self.kept.remove(&new.service.name).map(|kept| kept.memories);
-        let (before, until) = match (old, &restored) {
-            (Some(old), _) => (Version::of(&old.service), now.saturating_add(self.window)),
-            (None, Some(_)) => (after.clone(), now),
-            (None, None) => (Version::before(&new.service, self.window, now), self.latest_change(&new, now)),
-        };
+        let is_restored = restored.is_some();
         let mut memories = restored.unwrap_or_default();
         memories.expire(now);
-        if before != after && until > now {
-            memories.change(&before, &after, until);
+        let after = Version::of(&new.service);
+        match old {
+            Some(old) if Version::of(&old.service) != after => {
+                let until = now.saturating_add(self.window);
+                let (had, has) = (endpoint_names(old), endpoint_names(&new));
+                memories.change_tables(&table(old, &had), &table(&new, &has), until);
+            }
+            None if !is_restored => {
+                let (before, until) = (Version::before(&new.service, self.window, now), self.latest_change(&new, now));
+                if before != after && until > now {
+                    memories.change(&before, &after, until);
+                }
+            }
+            _ => {}
         }
         let has_tracked_flows = old.is_some_and(|old| old.handover.is_some());
         if memories.is_empty() && !has_tracked_flows {
@@ -101,6 +108,14 @@ impl SlotMemories {
         self.keep(name.clone(), memories);
         Some(next)
     }
+}
+
+fn endpoint_names(entry: &ServiceEntry) -> Vec<&str> {
+    entry.service.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect()
+}
+
+fn table<'a>(entry: &'a ServiceEntry, names: &'a [&'a str]) -> NamedTable<'a> {
+    NamedTable { slots: &entry.table, size: entry.table_size, names }
 }
 
 /// Seconds since 1970: slot memories outlive a restart.

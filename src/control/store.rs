@@ -4,7 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::sealed_file::SealedFile;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::journal::Journal;
+use super::proposal::Patch;
+use super::sealed_file::{SealedFile, checksum};
 use super::slot_memories::SlotMemories;
 use crate::endpoint_set;
 use crate::handover::Memories;
@@ -31,11 +36,41 @@ pub enum NotKept {
 }
 
 /// A directory that keeps it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Store {
     set: SealedFile,
     memories: SealedFile,
+    /// Changes of the set.
+    journal: Journal,
+    /// The checksum of the set on disk, where it and the journal are what is in force.
+    written: Option<String>,
     failed: Option<Instant>,
+}
+
+/// A change of the set, and what the slots of its services remember then.
+#[derive(Serialize)]
+struct Change<'a> {
+    patch: &'a Patch,
+    memories: BTreeMap<&'a String, &'a Memories>,
+}
+
+/// The same, read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadChange {
+    patch: Value,
+    memories: HashMap<String, Memories>,
+}
+
+/// What was on disk.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The set.
+    pub set: EndpointSet,
+    /// What slots remembered, by service.
+    pub memories: HashMap<String, Memories>,
+    /// What of it could not be used, a sentence each.
+    pub problems: Vec<String>,
 }
 
 impl Store {
@@ -43,7 +78,9 @@ impl Store {
     pub fn new(directory: &Path) -> Self {
         let file = |name, format| SealedFile { path: directory.join(name), format };
         let (set, memories) = ("endpoint-set.json", "slot-memories.json");
-        Self { set: file(set, SET_FORMAT), memories: file(memories, MEMORIES_FORMAT), failed: None }
+        let journal = Journal::new(directory.join("endpoint-set.changes"));
+        let (set, memories) = (file(set, SET_FORMAT), file(memories, MEMORIES_FORMAT));
+        Self { set, memories, journal, written: None, failed: None }
     }
 
     /// Writes a set and what its slots remember. After `Ok` both survive a power cut.
@@ -52,10 +89,26 @@ impl Store {
     /// they have. A set is written also where its memories cannot be: with the set before it, a node would forward to
     /// endpoints that are no more, with this one some flows may move. What the file then remembers is older, and still true.
     pub fn keep(&mut self, set: &EndpointSet, memories: &SlotMemories) -> Result<(), NotKept> {
+        self.written = None;
         let memories = self.save_memories(memories).map_err(NotKept::Memories);
-        let kept = self.save(set).map_err(NotKept::Set).and(memories);
+        let saved = self.save(set).map_err(NotKept::Set);
+        let has_memories = memories.is_ok();
+        let kept = saved.and_then(|written| {
+            self.journal.clear();
+            self.written = has_memories.then_some(written);
+            memories
+        });
         self.failed = kept.is_err().then(Instant::now);
         kept
+    }
+
+    /// Writes a change of the set on disk, with what slots remember of its services. After `Ok` it survives a power cut; after
+    /// an error, or where there is too much of them, everything is to be [kept](Self::keep) whole, as the answer says.
+    pub fn keep_change(&mut self, patch: &Patch, memories: &SlotMemories) -> bool {
+        let Some(written) = &self.written else { return false };
+        let memories = patch.names().filter_map(|name| Some((name, memories.of(name)?))).collect();
+        let change = serde_json::to_string(&Change { patch, memories });
+        change.is_ok_and(|change| self.journal.add(written, &change).unwrap_or(false))
     }
 
     /// Whether something could not be written, long enough ago to try again.
@@ -63,14 +116,42 @@ impl Store {
         self.failed.is_some_and(|failed| failed.elapsed() >= RETRY)
     }
 
-    fn save(&self, set: &EndpointSet) -> Result<(), StoreError> {
-        self.set.write(&serde_json::to_string(set).map_err(|error| self.set.damaged(error.to_string()))?)
+    /// Writes the set, and answers its checksum.
+    fn save(&self, set: &EndpointSet) -> Result<String, StoreError> {
+        let text = serde_json::to_string(set).map_err(|error| self.set.damaged(error.to_string()))?;
+        self.set.write(&text).map(|()| checksum(text.as_bytes()))
     }
 
-    /// Reads the set written last; none where there never was one.
-    pub fn load(&self) -> Result<Option<EndpointSet>, StoreError> {
+    /// Reads what was kept last; nothing where there never was anything. Changes are made as far as they can be read: what
+    /// comes of that is a set that was in force.
+    pub fn load(&mut self) -> Kept {
+        let mut kept = Kept::default();
+        match self.load_memories() {
+            Ok(memories) => kept.memories = memories,
+            Err(error) => kept.problems.push(error.to_string()),
+        }
+        match self.load_set() {
+            Ok(Some((set, written))) => {
+                kept.set = set;
+                let (changes, problem) = self.journal.read(&written);
+                let made = changes.iter().try_for_each(|change| kept.change(change));
+                kept.problems.extend(problem.err().map(|error| error.to_string()));
+                kept.problems
+                    .extend(made.err().map(|reason| format!("a change of the set on disk is not used: {reason}")));
+                // With changes, or without all of them, it is better written whole.
+                self.written = (changes.is_empty() && kept.problems.is_empty()).then_some(written);
+            }
+            Ok(None) => {}
+            Err(error) => kept.problems.push(error.to_string()),
+        }
+        kept
+    }
+
+    /// The set that was written whole last, with its checksum.
+    fn load_set(&self) -> Result<Option<(EndpointSet, String)>, StoreError> {
         let Some(text) = self.set.read()? else { return Ok(None) };
-        endpoint_set::parse(&text).map(Some).map_err(|problems| self.set.damaged(problems.to_string()))
+        let set = endpoint_set::parse(&text).map_err(|problems| self.set.damaged(problems.to_string()))?;
+        Ok(Some((set, checksum(text.as_bytes()))))
     }
 
     fn save_memories(&self, memories: &SlotMemories) -> Result<(), StoreError> {
@@ -88,6 +169,17 @@ impl Store {
     }
 }
 
+impl Kept {
+    fn change(&mut self, change: &str) -> Result<(), String> {
+        let ReadChange { patch, memories } = serde_json::from_str(change).map_err(|error| error.to_string())?;
+        let patch = Patch::read(&patch).map_err(|problems| problems.to_string())?;
+        patch.names().for_each(|name| _ = self.memories.remove(name));
+        self.memories.extend(memories);
+        self.set = patch.of(&self.set).map_err(|problems| problems.to_string())?.set;
+        Ok(())
+    }
+}
+
 /// Reads what slots remember, by service, from the text of its file; the error says what is wrong with it.
 pub fn read_memories(text: &str) -> Result<HashMap<String, Memories>, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
@@ -99,6 +191,10 @@ mod tests {
 
     use super::*;
     use crate::handover::Version;
+
+    fn loaded(store: &Store) -> Result<Option<EndpointSet>, StoreError> {
+        Ok(store.load_set()?.map(|(set, _)| set))
+    }
 
     fn sample() -> EndpointSet {
         let json = r#"{"revision":"r1","services":[{"name":"a","vip":"192.0.2.1","endpoints":[{"name":"e","address":"2001:db8::1"}]}]}"#;
@@ -120,10 +216,10 @@ mod tests {
     fn a_set_comes_back_as_it_went() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut store = Store::new(&dir.path().join("made/when/needed"));
-        assert!(matches!(store.load(), Ok(None)));
+        assert!(matches!(store.load_set(), Ok(None)));
         store.keep(&sample(), &SlotMemories::new(600)).expect("written");
         assert!(!store.memories.path.exists(), "where nothing is remembered, nothing is written of it");
-        assert_eq!(store.load().expect("whole"), Some(sample()));
+        assert_eq!(loaded(&store).expect("whole"), Some(sample()));
     }
 
     #[test]
@@ -134,14 +230,14 @@ mod tests {
         let whole = fs::read(&store.set.path).expect("written");
         for len in 0..whole.len() {
             fs::write(&store.set.path, &whole[..len]).expect("cut");
-            assert!(matches!(store.load(), Err(StoreError::Damaged { .. })), "cut to {len}");
+            assert!(matches!(loaded(&store), Err(StoreError::Damaged { .. })), "cut to {len}");
         }
         for at in 0..whole.len() - 1 {
             let mut changed = whole.clone();
             changed[at] ^= 4;
             fs::write(&store.set.path, &changed).expect("changed");
             // The number of the format is not believed either.
-            assert!(!matches!(store.load(), Ok(_) | Err(StoreError::File { .. })), "changed at {at}");
+            assert!(!matches!(loaded(&store), Ok(_) | Err(StoreError::File { .. })), "changed at {at}");
         }
     }
 
@@ -181,11 +277,11 @@ mod tests {
             ),
         ] {
             fs::write(&store.set.path, format!("{header}\nanything\n")).expect("written");
-            let error = store.load().expect_err(said).to_string();
+            let error = loaded(&store).expect_err(said).to_string();
             assert_eq!(error, format!("{} is not used: {said}", store.set.path.display()));
         }
         store.keep(&sample(), &SlotMemories::new(600)).expect("written over");
-        assert_eq!(store.load().expect("whole"), Some(sample()));
+        assert_eq!(loaded(&store).expect("whole"), Some(sample()));
     }
 
     #[test]
@@ -195,10 +291,10 @@ mod tests {
         let fresh = dir.path().join("endpoint-set.json.new");
         rustix::fs::mkfifoat(rustix::fs::CWD, &store.set.path, 0o600.into()).expect("a pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fresh, 0o600.into()).expect("a pipe");
-        let error = store.load().expect_err("a pipe").to_string();
+        let error = loaded(&store).expect_err("a pipe").to_string();
         assert!(error.ends_with("endpoint-set.json: it is not a regular file"), "{error}");
         store.keep(&sample(), &SlotMemories::new(600)).expect("a file takes the place of a pipe");
-        assert_eq!(store.load().expect("whole"), Some(sample()));
+        assert_eq!(loaded(&store).expect("whole"), Some(sample()));
         for path in [&fresh, &store.set.path.clone()] {
             _ = fs::remove_file(path);
             fs::create_dir(path).expect("a directory");
@@ -211,7 +307,7 @@ mod tests {
         }
         assert!(!fresh.exists(), "what could not be used is not left");
         std::os::unix::fs::symlink("/dev/zero", &store.set.path).expect("a link");
-        assert!(matches!(store.load(), Err(StoreError::File { .. })), "a device without an end");
+        assert!(matches!(loaded(&store), Err(StoreError::File { .. })), "a device without an end");
     }
 
     #[test]
@@ -221,7 +317,7 @@ mod tests {
         fs::create_dir(&store.memories.path).expect("in the way");
         let (kept, by_service) = remembering();
         assert!(matches!(store.keep(&sample(), &kept), Err(NotKept::Memories(_))));
-        assert_eq!(store.load().expect("whole"), Some(sample()));
+        assert_eq!(loaded(&store).expect("whole"), Some(sample()));
         assert!(store.load_memories().is_err() && !store.is_due(), "not at once");
         store.failed = Instant::now().checked_sub(RETRY);
         assert!(store.is_due());

@@ -22,7 +22,7 @@ pub struct Builder {
     settings: Settings,
     revision: Revision,
     generation: Generation,
-    entries: HashMap<String, Arc<ServiceEntry>>,
+    /// In the order of their names.
     services: Arc<[Arc<ServiceEntry>]>,
     vips: Arc<VipMap>,
     paths: Arc<[Path]>,
@@ -31,6 +31,8 @@ pub struct Builder {
     slot_memories: SlotMemories,
     cells_in_use: Arc<[bool]>,
     addresses: Numbers<IpAddr>,
+    /// Addresses that have come or gone since they were last asked for.
+    touched: BTreeSet<IpAddr>,
     cell_ids: Numbers<Counted>,
     /// By worker.
     cells: Vec<Cells>,
@@ -45,7 +47,6 @@ impl Builder {
             settings,
             revision: Revision::default(),
             generation: Generation::default(),
-            entries: HashMap::new(),
             services: Arc::new([]),
             vips: Arc::default(),
             paths: Arc::new([]),
@@ -54,6 +55,7 @@ impl Builder {
             slot_memories: SlotMemories::new(window),
             cells_in_use: Arc::new([]),
             addresses: Numbers::default(),
+            touched: BTreeSet::new(),
             cell_ids: Numbers::default(),
             cells: vec![Cells::default(); workers],
             gone: Arc::default(),
@@ -75,40 +77,47 @@ impl Builder {
         self.keep_counts_of_gone(forgotten);
         self.addresses.reclaim(u64::MAX, |_| ());
         self.revision = set.revision.clone();
-        let mut before = std::mem::take(&mut self.entries);
-        let mut changed = 0;
+        let before = self.services.clone();
+        let mut known = before.iter().peekable();
+        let (mut changed, mut claims_changed) = (0, false);
         let mut services = Vec::with_capacity(set.services.len());
         // The map of VIPs knows services by their numbers, so these come from the names and not from the set's order.
         let mut in_order: Vec<&Arc<Service>> = set.services.iter().collect();
         in_order.sort_by(|a, b| a.name.cmp(&b.name));
         for service in in_order {
-            let entry = match before.remove(&service.name) {
-                Some(entry) if Arc::ptr_eq(&entry.service, service) || entry.service == *service => entry,
-                old => {
-                    changed += 1;
-                    let entry = self.build(service);
-                    let entry = Arc::new(self.slot_memories.hand_over(old.as_deref(), entry, now));
-                    if let Some(old) = old {
-                        self.retire(&old, edition);
-                    }
-                    entry
-                }
-            };
-            services.push(entry.clone());
-            self.entries.insert(service.name.clone(), entry);
+            if let Some(same) = known.next_if(|old| Arc::ptr_eq(&old.service, service)) {
+                services.push(same.clone());
+                continue;
+            }
+            while let Some(gone) = known.next_if(|old| old.service.name < service.name) {
+                (changed, claims_changed) = (changed + 1, true);
+                self.remove(gone, edition);
+            }
+            let old = known.next_if(|old| old.service.name == service.name);
+            if let Some(same) = old.filter(|old| old.service == *service) {
+                services.push(same.clone());
+                continue;
+            }
+            changed += 1;
+            claims_changed |= old.is_none_or(|old| !old.service.matches_as(service));
+            let entry = self.build(service);
+            services.push(Arc::new(self.slot_memories.hand_over(old.map(|old| &**old), entry, now)));
+            if let Some(old) = old {
+                self.retire(old, edition);
+            }
         }
-        changed += before.len();
-        for gone in before.values() {
-            self.retire(gone, edition);
-            self.slot_memories.forget(&gone.service.name);
-            Arc::make_mut(&mut self.gone).forget_service(&gone.service.name);
+        for gone in known {
+            (changed, claims_changed) = (changed + 1, true);
+            self.remove(gone, edition);
         }
         self.resting = self.cell_ids.resting().map(|(counted, cell)| (counted.clone(), cell)).collect();
-        if changed > 0 {
+        if claims_changed {
             let claims = services.iter().zip(0..);
             let claims =
                 claims.flat_map(|(entry, index)| claims_of(&entry.service).into_iter().map(move |c| (c, index)));
             self.vips = Arc::new(VipMap::build(claims));
+        }
+        if changed > 0 {
             self.gue_ports = gue_ports(&services).into();
         }
         self.services = services.into();
@@ -127,9 +136,10 @@ impl Builder {
         if left.is_empty() {
             return;
         }
-        let (gone, entries) = (Arc::make_mut(&mut self.gone), &self.entries);
+        let (gone, services) = (Arc::make_mut(&mut self.gone), &self.services);
+        let is_there = |name: &str| services.binary_search_by(|entry| entry.service.name.as_str().cmp(name)).is_ok();
         for (counted, cell) in left {
-            gone.add(&counted, Count::of(cell, cells), |service| entries.contains_key(service));
+            gone.add(&counted, Count::of(cell, cells), is_there);
         }
     }
 
@@ -154,7 +164,6 @@ impl Builder {
         });
         let entries: Vec<Arc<ServiceEntry>> = entries.collect();
         if changed {
-            self.entries = entries.iter().map(|entry| (entry.service.name.clone(), entry.clone())).collect();
             self.services = entries.into();
         }
         changed
@@ -189,6 +198,9 @@ impl Builder {
     fn build_endpoint(&mut self, service: &Service, endpoint: &Endpoint) -> EndpointEntry {
         let counted = Counted::Endpoint(service.name.clone(), endpoint.name.clone());
         let (inner, Settings { sources, hop_limit, .. }) = (Family::of(service.vip.addr()), self.settings);
+        if !self.addresses.knows(&endpoint.address) {
+            self.touched.insert(endpoint.address);
+        }
         EndpointEntry {
             outer: Outer::new(service.encap, inner, endpoint.address, &sources, hop_limit),
             path: self.addresses.acquire(endpoint.address),
@@ -207,7 +219,22 @@ impl Builder {
             self.cell_ids.release(&counted, edition);
             // Paths are numbered anew in each snapshot that needs it, so their numbers need no rest.
             self.addresses.release(&endpoint.address, 0);
+            if !self.addresses.knows(&endpoint.address) {
+                self.touched.insert(endpoint.address);
+            }
         }
+    }
+
+    /// A service is no longer there.
+    fn remove(&mut self, gone: &ServiceEntry, edition: u64) {
+        self.retire(gone, edition);
+        self.slot_memories.forget(&gone.service.name);
+        Arc::make_mut(&mut self.gone).forget_service(&gone.service.name);
+    }
+
+    /// The addresses of endpoints that have come, and those that have gone, since this was last asked.
+    pub fn take_moves(&mut self) -> (BTreeSet<IpAddr>, BTreeSet<IpAddr>) {
+        std::mem::take(&mut self.touched).into_iter().partition(|address| self.addresses.knows(address))
     }
 
     /// Takes in what a router has said of the way to an endpoint; answers whether it lowers anything, so that the ways
@@ -224,17 +251,36 @@ impl Builder {
 
     /// Asks for the next hop on the way to every endpoint. Answers whether any way is another than before.
     pub fn resolve(&mut self, next_hop: impl Fn(IpAddr) -> Option<NextHop>) -> bool {
-        let underlay_mtu = self.settings.underlay_mtu;
-        let mut paths = vec![Path { next_hop: None, mtu: underlay_mtu }; self.addresses.count()];
+        let mut paths = vec![Path { next_hop: None, mtu: self.settings.underlay_mtu }; self.addresses.count()];
         for (address, id) in self.addresses.iter() {
-            let lowered = self.path_mtus.of(*address).unwrap_or(underlay_mtu);
-            paths[id as usize] = Path { next_hop: next_hop(*address), mtu: lowered.min(underlay_mtu) };
+            paths[id as usize] = self.path(*address, &next_hop);
         }
         let changed = *paths != *self.paths;
         if changed {
             self.paths = paths.into();
         }
         changed
+    }
+
+    /// The same for those alone that have just come, while all other ways are as they were.
+    pub fn resolve_new(&mut self, come: &BTreeSet<IpAddr>, next_hop: impl Fn(IpAddr) -> Option<NextHop>) {
+        if come.is_empty() {
+            return;
+        }
+        let mut paths = self.paths.to_vec();
+        paths.resize(self.addresses.count(), Path { next_hop: None, mtu: self.settings.underlay_mtu });
+        for address in come {
+            if let Some(id) = self.addresses.number(address) {
+                paths[id as usize] = self.path(*address, &next_hop);
+            }
+        }
+        self.paths = paths.into();
+    }
+
+    fn path(&self, address: IpAddr, next_hop: impl Fn(IpAddr) -> Option<NextHop>) -> Path {
+        let underlay_mtu = self.settings.underlay_mtu;
+        let lowered = self.path_mtus.of(address).unwrap_or(underlay_mtu);
+        Path { next_hop: next_hop(address), mtu: lowered.min(underlay_mtu) }
     }
 
     /// What all services share.
@@ -257,9 +303,7 @@ impl Builder {
             self.retire_endpoints(old, edition);
             Arc::new(old.with_endpoints(endpoints.into()))
         });
-        let entries: Vec<Arc<ServiceEntry>> = entries.collect();
-        self.entries = entries.iter().map(|entry| (entry.service.name.clone(), entry.clone())).collect();
-        self.services = entries.into();
+        self.services = entries.collect();
     }
 
     /// The next snapshot, one publication a worker.
@@ -292,11 +336,6 @@ impl Builder {
     /// The number of the newest snapshot.
     pub fn generation(&self) -> Generation {
         self.generation
-    }
-
-    /// The addresses of all endpoints.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.addresses.iter().map(|(address, _)| *address)
     }
 
     /// The ways to endpoints, as [`EndpointEntry::path`] numbers them.

@@ -139,6 +139,11 @@ impl<K: Eq + Hash + Clone> Numbers<K> {
         self.by_key.contains_key(key)
     }
 
+    /// The number of a key, if it has one.
+    pub fn number(&self, key: &K) -> Option<u32> {
+        self.by_key.get(key).map(|(id, _)| *id)
+    }
+
     /// The number of a key, which now has one user more.
     pub fn acquire(&mut self, key: K) -> u32 {
         let (free, next) = (&mut self.free, &mut self.next);

@@ -59,7 +59,7 @@ pub fn own_addresses() -> BTreeSet<IpAddr> {
 
 /// Follows one interface, and the ways to the targets.
 ///
-/// Only [`set_targets`](Self::set_targets) ever waits. Register its descriptor for reading (also edge-triggered) and call
+/// Only [`change_targets`](Self::change_targets) ever waits. Register its descriptor for reading (also edge-triggered) and call
 /// [`on_readable`](Self::on_readable); call [`tick`](Self::tick) about once a second.
 pub struct Underlay {
     kernel: Kernel,
@@ -90,14 +90,24 @@ impl Underlay {
         self.state.is_gone()
     }
 
-    /// From now on the ways to these endpoint addresses are followed. Their routes are known when this returns. Missing
+    /// From now on the ways to some more endpoint addresses are followed, and to some no longer. Routes are known when this returns. Missing
     /// neighbours have been asked for; those on the ways to new targets had [`ANSWER_LIMIT`] to answer, and
     /// [`on_readable`](Self::on_readable) tells when others do.
+    pub fn change_targets(&mut self, come: &BTreeSet<IpAddr>, gone: &BTreeSet<IpAddr>) -> Result<(), UnderlayError> {
+        if come.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        self.state.change_targets(come, gone);
+        let resolved = self.resolve();
+        self.state.settle();
+        resolved?;
+        self.wait_for(come)
+    }
+
+    /// From now on these are all the targets; else as [`change_targets`](Self::change_targets).
     pub fn set_targets(&mut self, targets: BTreeSet<IpAddr>) -> Result<(), UnderlayError> {
-        let new = targets.difference(self.state.targets()).copied().collect();
-        self.state.set_targets(targets);
-        self.resolve()?;
-        self.wait_for(&new)
+        let (come, gone) = self.state.difference(&targets);
+        self.change_targets(&come, &gone)
     }
 
     /// Waits for the neighbours on the ways to these that have been asked for and have not answered yet: a packet that is

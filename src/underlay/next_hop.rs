@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
+use super::neighbours::Gateway;
+
 /// Why there is no way to an endpoint, as a sentence about `target`, the endpoint's address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoNextHop {
-    /// Nobody asked for it with `set_targets`.
+    /// Nobody asked for it with `change_targets`.
     #[error("{target} is not among the endpoints whose routes are followed")]
     NotATarget {
         /// The endpoint.
@@ -73,4 +75,14 @@ pub enum Route {
     Local,
     /// Not at all.
     None,
+}
+
+impl Route {
+    /// The neighbour that it leads to.
+    pub fn gateway(self) -> Option<Gateway> {
+        match self {
+            Self::Via { interface, gateway } => Some(Gateway { interface, address: gateway }),
+            Self::Local | Self::None => None,
+        }
+    }
 }

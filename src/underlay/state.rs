@@ -45,6 +45,10 @@ pub struct State {
     neighbours: Neighbours,
     targets: BTreeSet<IpAddr>,
     routes: HashMap<IpAddr, Route>,
+    /// The neighbours that routes lead to, with how many routes do.
+    gateways: HashMap<Gateway, u32>,
+    /// Targets that have just come, whose routes are no news.
+    fresh: BTreeSet<IpAddr>,
     /// Targets whose route has to be asked for again.
     unsure: BTreeSet<IpAddr>,
     changes: Changes,
@@ -59,6 +63,8 @@ impl State {
             neighbours: Neighbours::default(),
             targets: BTreeSet::new(),
             routes: HashMap::new(),
+            gateways: HashMap::new(),
+            fresh: BTreeSet::new(),
             unsure: BTreeSet::new(),
             changes: Changes::default(),
         };
@@ -184,18 +190,37 @@ impl State {
         self.unsure.extend(&self.targets);
     }
 
-    /// From now on the ways to these are followed. Routes of new ones are then among [`unsure`](Self::take_unsure).
-    pub fn set_targets(&mut self, targets: BTreeSet<IpAddr>) {
-        self.unsure.retain(|target| targets.contains(target));
-        self.unsure.extend(targets.difference(&self.targets));
-        self.routes.retain(|target, _| targets.contains(target));
-        self.targets = targets;
+    /// Of other targets than there are, those that would come, and those that would go.
+    pub fn difference(&self, targets: &BTreeSet<IpAddr>) -> (BTreeSet<IpAddr>, BTreeSet<IpAddr>) {
+        (targets - &self.targets, &self.targets - targets)
+    }
+
+    /// From now on the ways to these are followed, and each that becomes known is a change.
+    #[cfg(test)]
+    pub fn set_targets(&mut self, targets: &BTreeSet<IpAddr>) {
+        let (come, gone) = self.difference(targets);
+        self.change_targets(&come, &gone);
+        self.settle();
+    }
+
+    /// From now on the ways to some more are followed, and to some no longer. Routes of new ones are then among
+    /// [`unsure`](Self::take_unsure); that these become known is no [change](Self::take_changes) until they are
+    /// [settled](Self::settle).
+    pub fn change_targets(&mut self, come: &BTreeSet<IpAddr>, gone: &BTreeSet<IpAddr>) {
+        for target in gone {
+            self.targets.remove(target);
+            self.unsure.remove(target);
+            self.put_route(*target, None);
+        }
+        self.targets.extend(come);
+        self.unsure.extend(come);
+        self.fresh.clone_from(come);
         self.want_gateways();
     }
 
-    /// The targets whose ways are followed.
-    pub fn targets(&self) -> &BTreeSet<IpAddr> {
-        &self.targets
+    /// Whoever has set new targets has seen the ways to them.
+    pub fn settle(&mut self) {
+        self.fresh.clear();
     }
 
     /// The targets whose routes have to be asked for.
@@ -206,20 +231,36 @@ impl State {
     /// Takes in the kernel's answers.
     pub fn set_routes(&mut self, answers: impl IntoIterator<Item = (IpAddr, Route)>) {
         for (target, route) in answers {
+            let before = self.put_route(target, Some(route));
             // Also the first answer: it may come long after the target was set, where the kernel could not be asked then.
-            self.changes.next_hops |= self.routes.insert(target, route).is_none_or(|before| before != route);
+            self.changes.next_hops |= before != Some(route) && !self.fresh.contains(&target);
         }
         self.want_gateways();
     }
 
-    fn want_gateways(&mut self) {
-        let gateways = self.routes.values().filter_map(|route| match *route {
-            Route::Via { interface, gateway } if self.carrier(interface).is_some() => {
-                Some(Gateway { interface, address: gateway })
+    /// Notes, or forgets, the route of a target, and answers what was known of it.
+    fn put_route(&mut self, target: IpAddr, route: Option<Route>) -> Option<Route> {
+        if let Some(gateway) = route.and_then(Route::gateway) {
+            *self.gateways.entry(gateway).or_default() += 1;
+        }
+        let before = match route {
+            Some(route) => self.routes.insert(target, route),
+            None => self.routes.remove(&target),
+        };
+        if let Some(gateway) = before.and_then(Route::gateway)
+            && let Some(users) = self.gateways.get_mut(&gateway)
+        {
+            *users -= 1;
+            if *users == 0 {
+                self.gateways.remove(&gateway);
             }
-            _ => None,
-        });
-        let gateways = gateways.collect();
+        }
+        before
+    }
+
+    fn want_gateways(&mut self) {
+        let gateways = self.gateways.keys().filter(|gateway| self.carrier(gateway.interface).is_some());
+        let gateways = gateways.copied().collect();
         self.neighbours.want(gateways);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::{Node, Ways};
@@ -13,6 +14,7 @@ use crate::control::protocol::Fault;
 use crate::control::reach::{self, Surroundings};
 use crate::control::set::{Refusal, check_emptied, check_vips, join};
 use crate::control::slot_memories::wall_clock;
+use crate::control::store::Kept;
 use crate::document::{Problem, Problems};
 use crate::endpoint_set;
 use crate::model::EndpointSet;
@@ -59,21 +61,13 @@ impl Node {
     /// Takes the config's services and the set on disk into force, before any syncer comes. A stored set that cannot
     /// be used is said and left; what the config has is served all the same.
     pub fn restore(&mut self) -> Result<(), Fault> {
-        let stored = match self.store.load() {
-            Ok(stored) => stored.unwrap_or_default(),
-            Err(error) => {
-                self.note_store_problem(error.to_string());
-                EndpointSet::default()
-            }
-        };
-        match self.store.load_memories() {
-            Ok(memories) => self.builder.restore_slot_memories(memories),
-            Err(error) => self.note_store_problem(error.to_string()),
-        }
+        let Kept { set, memories, problems } = self.store.load();
+        problems.into_iter().for_each(|problem| self.note_store_problem(problem));
+        self.builder.restore_slot_memories(memories);
         // What the config itself has wrong is no reason to refuse what a syncer has pushed: it is said, and nothing starts.
         let empty = Proposal::whole(EndpointSet::default());
         let own = self.check_stored(&self.config, &empty)?;
-        let stored = Proposal::whole(stored);
+        let stored = Proposal::whole(set);
         let (proposal, joined) = match self.check_stored(&self.config, &stored) {
             Ok(joined) => (stored, joined),
             Err(refusal) => {
@@ -128,7 +122,7 @@ impl Node {
         self.set = proposal.set;
         let mut warnings = self.warnings();
         warnings.extend(self.announcement.problem().map(str::to_owned));
-        warnings.extend(self.keep());
+        warnings.extend(self.keep(proposal.patch.as_ref()));
         Ok(self.tell_applied(changed, &warnings))
     }
 
@@ -179,10 +173,9 @@ impl Node {
     pub(super) fn put_in_force(&mut self, joined: EndpointSet) -> Result<usize, Fault> {
         let before = std::mem::take(&mut self.in_force);
         let changed = self.forward_by(&joined)?;
-        let vips = |set: &EndpointSet| set.services.iter().map(|service| service.vip).collect();
-        if let Err(reason) = self.gate.set_vips(&vips(&joined)) {
+        if let Err(reason) = self.let_in(&before, &joined) {
             self.forward_by(&before)?;
-            let back = self.gate.set_vips(&vips(&before));
+            let back = self.let_in(&joined, &before);
             self.in_force = before;
             let also = back.err().map(|reason| format!("; nor those of before: {reason}")).unwrap_or_default();
             return Err(Fault::internal(format!("VIPs are not let in: {reason}{also}")));
@@ -195,15 +188,28 @@ impl Node {
         Ok(changed)
     }
 
+    /// Lets in the VIPs of a set, unless they are those of the set before, which are let in.
+    fn let_in(&mut self, before: &EndpointSet, joined: &EndpointSet) -> Result<(), String> {
+        let vips = |set: &EndpointSet| -> BTreeSet<IpNet> { set.services.iter().map(|service| service.vip).collect() };
+        let all_stay = before.services.iter().map(|s| s.vip).eq(joined.services.iter().map(|s| s.vip));
+        if !(all_stay && self.gate_holds) {
+            self.gate_holds = false;
+            self.gate.set_vips(&vips(joined))?;
+            self.gate_holds = true;
+        }
+        Ok(())
+    }
+
     /// Has every worker forward by a set, and answers how many services that changes.
     fn forward_by(&mut self, joined: &EndpointSet) -> Result<usize, Fault> {
         let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.forgotten()), wall_clock());
+        let (come, gone) = self.builder.take_moves();
         if let Ways::Kernel(underlay) = &mut self.ways
-            && let Err(error) = underlay.set_targets(self.builder.addresses().collect())
+            && let Err(error) = underlay.change_targets(&come, &gone)
         {
             self.events.fail(format!("next hops are not followed: {error}"));
         }
-        self.resolve();
+        self.resolve_new(&come);
         self.publish();
         if !self.publisher.wait_adopted(ADOPTION_LIMIT) {
             return Err(Fault::internal(format!("a worker did not take the set within {ADOPTION_LIMIT:?}")));

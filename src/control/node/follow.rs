@@ -1,5 +1,8 @@
 //! What changes around the node while it runs: routes, neighbours, the interface, and what routers say.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use super::{Node, Ways};
 use crate::config::Config;
 use crate::control::settings::settings;
@@ -8,6 +11,7 @@ use crate::moment::Moment;
 use crate::snapshot::{NextHop, Settings};
 use crate::underlay::path_mtu::{self, IcmpSocket};
 use crate::underlay::{Changes, Underlay, UnderlayError};
+use crate::wire::ethernet::MacAddress;
 
 /// Messages of routers that are read at once, so that a flood of them keeps nobody from being heard.
 const MOST_MESSAGES: usize = 1_024;
@@ -15,17 +19,14 @@ const MOST_MESSAGES: usize = 1_024;
 impl Node {
     /// Finds the way to every endpoint; answers whether any is another than before.
     pub(super) fn resolve(&mut self) -> bool {
-        let own = self.config.interface.mac;
-        match &self.ways {
-            Ways::Fixed(next_hop, link) => {
-                let source = own.or(link.as_ref().map(|underlay| underlay.link().mac)).unwrap_or(next_hop.source);
-                self.builder.resolve(|_| Some(NextHop { source, ..*next_hop }))
-            }
-            Ways::Kernel(underlay) => self.builder.resolve(|address| {
-                let hop = underlay.next_hop(address).ok()?;
-                Some(NextHop { source: own.unwrap_or(hop.source), ..hop })
-            }),
-        }
+        let next_hop = next_hop(&self.ways, self.config.interface.mac);
+        self.builder.resolve(next_hop)
+    }
+
+    /// The same for those alone that have just come.
+    pub(super) fn resolve_new(&mut self, come: &BTreeSet<IpAddr>) {
+        let next_hop = next_hop(&self.ways, self.config.interface.mac);
+        self.builder.resolve_new(come, next_hop);
     }
 
     /// Has workers forward by what the builder has now.
@@ -135,5 +136,19 @@ impl Node {
         let knows_mtu = link.is_some() || config.underlay.mtu.is_some();
         let underlay_mtu = if knows_mtu { now.underlay_mtu } else { before.underlay_mtu };
         Settings { sources: now.sources.or(&before.sources), underlay_mtu, ..now }
+    }
+}
+
+/// How the next hop on the way to an endpoint is found; `own`: the config's address for the interface.
+fn next_hop(ways: &Ways, own: Option<MacAddress>) -> impl Fn(IpAddr) -> Option<NextHop> + '_ {
+    move |address| match ways {
+        Ways::Fixed(next_hop, link) => {
+            let source = own.or(link.as_ref().map(|underlay| underlay.link().mac)).unwrap_or(next_hop.source);
+            Some(NextHop { source, ..*next_hop })
+        }
+        Ways::Kernel(underlay) => {
+            let hop = underlay.next_hop(address).ok()?;
+            Some(NextHop { source: own.unwrap_or(hop.source), ..hop })
+        }
     }
 }

@@ -1,10 +1,15 @@
 //! What this node has on disk, and what is wrong with that.
 
 use super::Node;
+use crate::control::proposal::Patch;
 
 impl Node {
-    /// Puts the set and what its slots remember on disk; answers why not, where it cannot.
-    pub(super) fn keep(&mut self) -> Option<String> {
+    /// Puts the set and what its slots remember on disk, or only what a patch has changed of it; answers why not, where it
+    /// cannot.
+    pub(super) fn keep(&mut self, patch: Option<&Patch>) -> Option<String> {
+        if patch.is_some_and(|patch| self.store.keep_change(patch, self.builder.slot_memories())) {
+            return None;
+        }
         let problem = self.store.keep(&self.set, self.builder.slot_memories()).err().map(|error| error.to_string());
         match &problem {
             Some(problem) if self.store_problem.as_ref() != Some(problem) => self.events.fail(problem.clone()),
@@ -18,7 +23,7 @@ impl Node {
     /// Called about once a second: a disk that was full may have room again, and no syncer need push for that.
     pub(super) fn keep_again(&mut self) {
         if self.store.is_due() {
-            self.keep();
+            self.keep(None);
         }
     }
 

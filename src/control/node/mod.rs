@@ -88,6 +88,8 @@ pub struct Node {
     ways: Ways,
     routers: Option<IcmpSocket>,
     gate: Box<dyn Gate>,
+    /// Whether the gate lets in the VIPs in force, as far as this node knows.
+    gate_holds: bool,
     announcement: Announcement,
     store: Store,
     /// What the syncer pushed, in the order of names.
@@ -147,6 +149,7 @@ impl Node {
             ways,
             routers,
             gate,
+            gate_holds: false,
             announcement: Announcement::new(routes),
             store,
             set: EndpointSet::default(),

@@ -91,6 +91,7 @@ impl Node {
         };
         let before = std::mem::replace(&mut self.config, config);
         self.refresh_settings();
+        self.resolve();
         if let Err(fault) = self.put_in_force(joined) {
             self.config = before;
             self.refresh_settings();

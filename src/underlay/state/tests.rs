@@ -25,7 +25,7 @@ fn dump() -> Vec<Event> {
 /// A state with one target behind a resolved gateway.
 fn following(target: &str) -> State {
     let mut state = State::new("eth0", dump()).expect("eth0 is there");
-    state.set_targets([ip(target)].into());
+    state.set_targets(&[ip(target)].into());
     assert_eq!(state.take_unsure(), [ip(target)].into());
     state.set_routes([(ip(target), Route::Via { interface: 2, gateway: ip("192.0.2.254") })]);
     state.apply(neighbour(2, "192.0.2.254", Some(Neighbour::Reachable(GATEWAY_MAC))));
@@ -84,7 +84,7 @@ fn every_reason_for_none_is_a_sentence() {
 #[test]
 fn only_targets_under_a_changed_prefix_are_asked_for_again() {
     let mut state = State::new("eth0", dump()).expect("eth0 is there");
-    state.set_targets([ip("198.51.100.1"), ip("203.0.113.1"), ip("2001:db8::1")].into());
+    state.set_targets(&[ip("198.51.100.1"), ip("203.0.113.1"), ip("2001:db8::1")].into());
     state.take_unsure();
     state.apply(Event::Route("198.51.100.0/24".parse().expect("a prefix")));
     assert_eq!(state.take_unsure(), [ip("198.51.100.1")].into());
@@ -130,7 +130,7 @@ fn a_reload_keeps_the_targets_and_asks_for_all_routes() {
 #[test]
 fn targets_given_up_are_forgotten() {
     let mut state = following("198.51.100.1");
-    state.set_targets([ip("203.0.113.1")].into());
+    state.set_targets(&[ip("203.0.113.1")].into());
     assert_eq!(state.take_unsure(), [ip("203.0.113.1")].into());
     assert!(matches!(state.next_hop(ip("198.51.100.1")), Err(NoNextHop::NotATarget { .. })));
     assert!(state.due(Instant::now(), 9).is_empty());
@@ -146,7 +146,7 @@ fn vlan_news(index: u32, up: bool) -> LinkNews {
 /// A state with one target behind a resolved gateway on a VLAN device of this number.
 fn following_vlan(index: u32) -> State {
     let mut state = State::new("eth0", dump()).expect("eth0 is there");
-    state.set_targets([ip(TARGET)].into());
+    state.set_targets(&[ip(TARGET)].into());
     state.apply(Event::Link(vlan_news(index, true)));
     move_to(&mut state, index);
     state
@@ -176,7 +176,7 @@ fn by_a_vlan_device_frames_leave_tagged_and_from_its_address() {
 #[test]
 fn only_vlan_devices_of_the_interface_lead_out_by_it() {
     let mut state = State::new("eth0", dump()).expect("eth0 is there");
-    state.set_targets([ip(TARGET)].into());
+    state.set_targets(&[ip(TARGET)].into());
     state.apply(Event::Link(LinkNews { vlan: Some(Vlan { parent: 3, id: 100 }), ..news(8, "eth1.100", true) }));
     state.set_routes([(ip(TARGET), Route::Via { interface: 8, gateway: ip("192.0.2.254") })]);
     state.apply(neighbour(8, "192.0.2.254", Some(Neighbour::Reachable(GATEWAY_MAC))));
