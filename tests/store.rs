@@ -141,6 +141,38 @@ fn memories_older_than_the_set_are_those_of_the_first_changes() {
     assert_eq!((problem(&status), &status["revision"], slots_remembering(&status)), ("", &json!("r3"), first));
 }
 
+/// A config with a service of its own, of three endpoints from this number on.
+fn with_own_service(dir: &Path, first: usize) -> String {
+    let endpoint = |i: usize| format!("{{ name = \"own-{i}\", address = \"2001:db8:20::{i:x}\" }}");
+    let endpoints: Vec<String> = (first..first + 3).map(endpoint).collect();
+    let service =
+        format!("[[service]]\nname = \"own\"\nvip = \"203.0.113.53\"\nendpoints = [{}]", endpoints.join(", "));
+    configuration(dir, &service)
+}
+
+#[test]
+fn what_slots_remember_since_the_config_was_read_again_is_on_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("pointsman.toml");
+    let node_by = |text: String| {
+        fs::write(&file, &text).expect("free");
+        node::node(config::parse(&text).expect("valid"), Vips::default())
+    };
+    let (mut node, mut workers) = node_by(with_own_service(dir.path(), 0));
+    node.restore().expect("nothing there");
+    fs::write(&file, with_own_service(dir.path(), 1)).expect("free");
+    node.reload().expect("only its services differ");
+    let remembering = slots_remembering(&node.answer(Method::Status, json!({})).expect("well"));
+    assert!(remembering > 0);
+    node.stop();
+    let (mut node, more) = node_by(with_own_service(dir.path(), 1));
+    workers.extend(more);
+    node.restore().expect("it is whole");
+    assert_eq!(slots_remembering(&node.answer(Method::Status, json!({})).expect("well")), remembering);
+    node.stop();
+    workers.into_iter().for_each(|worker| worker.join().expect("no panic").expect("memory"));
+}
+
 #[test]
 fn what_is_no_file_is_said_and_nobody_waits_for_it() {
     for make in [|path: &Path| fs::create_dir(path).expect("free"), |path: &Path| make_pipe(path)] {
