@@ -12,10 +12,10 @@ endpoints, leaving, drained, pause = {}, {}, set(), 1  # all by service and endp
 def ask(node, method, **params):
     print(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}), file=node, flush=True)
     for message in map(json.loads, node):
-        if "error" in message and message["error"]["code"] != -32601:  # no such method: one without events
+        if "result" in message:
+            return message["result"]
+        if "error" in message:
             raise ValueError(message["error"]["message"])
-        if "id" in message:
-            return message.get("result")
         event = message["params"]  # what has happened since the last question stands before its answer
         if event["type"] == "drained" and not event["remembered"]:
             drained.add((event["service"], event["endpoint"]))

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use netns::{Process, SOON, output_of, wait_until};
+use netns::{output_of, wait_until};
 use node::{Daemon, Vips, configuration};
 use pointsman::config;
 use pointsman::control::protocol::Method;
@@ -139,6 +139,38 @@ fn memories_older_than_the_set_are_those_of_the_first_changes() {
     fs::write(memories_file(dir.path()), old).expect("as before");
     let status = status_after_start(dir.path());
     assert_eq!((problem(&status), &status["revision"], slots_remembering(&status)), ("", &json!("r3"), first));
+}
+
+/// A config with a service of its own, of three endpoints from this number on.
+fn with_own_service(dir: &Path, first: usize) -> String {
+    let endpoint = |i: usize| format!("{{ name = \"own-{i}\", address = \"2001:db8:20::{i:x}\" }}");
+    let endpoints: Vec<String> = (first..first + 3).map(endpoint).collect();
+    let service =
+        format!("[[service]]\nname = \"own\"\nvip = \"203.0.113.53\"\nendpoints = [{}]", endpoints.join(", "));
+    configuration(dir, &service)
+}
+
+#[test]
+fn what_slots_remember_since_the_config_was_read_again_is_on_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("pointsman.toml");
+    let node_by = |text: String| {
+        fs::write(&file, &text).expect("free");
+        node::node(config::parse(&text).expect("valid"), Vips::default())
+    };
+    let (mut node, mut workers) = node_by(with_own_service(dir.path(), 0));
+    node.restore().expect("nothing there");
+    fs::write(&file, with_own_service(dir.path(), 1)).expect("free");
+    node.reload().expect("only its services differ");
+    let remembering = slots_remembering(&node.answer(Method::Status, json!({})).expect("well"));
+    assert!(remembering > 0);
+    node.stop();
+    let (mut node, more) = node_by(with_own_service(dir.path(), 1));
+    workers.extend(more);
+    node.restore().expect("it is whole");
+    assert_eq!(slots_remembering(&node.answer(Method::Status, json!({})).expect("well")), remembering);
+    node.stop();
+    workers.into_iter().for_each(|worker| worker.join().expect("no panic").expect("memory"));
 }
 
 #[test]
@@ -329,46 +361,6 @@ fn one_set_is_kept() {
     workers.into_iter().for_each(|worker| worker.join().expect("no panic").expect("memory"));
 }
 
-/// Asked for by its name, and killed, by the test below.
-#[test]
-#[ignore = "a part of the test below, which runs it in a process of its own"]
-fn sets_are_kept_without_end() {
-    let dir = PathBuf::from(std::env::var_os("POINTSMAN_TEST_STATE").expect("the test below says where"));
-    let config = config::parse(&configuration(&dir, "")).expect("valid");
-    let (mut node, _workers) = node::node(config, Vips::default());
-    node.restore().expect("it is whole");
-    for (revision, first, count) in SETS.into_iter().cycle() {
-        node.answer(Method::Apply, web(revision, first, count)).expect("valid");
-    }
-}
-
-/// By revision: the first of its endpoints, and how many there are.
-const SETS: [(&str, usize, usize); 3] = [("r1", 0, 300), ("r2", 100, 3), ("r3", 50, 100)];
-
-#[test]
-fn a_node_killed_at_any_moment_has_a_whole_set() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut seen = BTreeSet::new();
-    for round in 0..30 {
-        let mut node = Command::new(std::env::current_exe().expect("there"));
-        node.args(["--exact", "sets_are_kept_without_end", "--ignored"]).env("POINTSMAN_TEST_STATE", dir.path());
-        let node = Process::start(node);
-        let before = fs::metadata(set_file(dir.path())).and_then(|file| file.modified()).ok();
-        let is_writing = || fs::metadata(set_file(dir.path())).is_ok_and(|file| file.modified().ok() != before);
-        assert!(wait_until(SOON, is_writing), "it does not write: {}", node.log());
-        // Not to be right, but to be killed at another moment each time.
-        std::thread::sleep(Duration::from_micros(round * 337));
-        drop(node);
-        let status = status_after_start(dir.path());
-        assert_eq!(problem(&status), "", "{status}");
-        let revision = status["revision"].as_str().expect("a label").to_owned();
-        let (_, _, count) = SETS.into_iter().find(|(known, ..)| *known == revision).expect("one that was applied");
-        assert_eq!(status["services"][0]["endpoints"]["active"], count, "{revision}");
-        seen.insert(revision);
-    }
-    assert!(seen.len() > 1, "always killed at the same moment: {seen:?}");
-}
-
 /// A file's content is on disk before it gets its name, and the name before anything else is written; the memories come
 /// before the set that needs them.
 #[test]
@@ -395,6 +387,41 @@ fn everything_is_on_disk_in_order() {
         kept("endpoint-set.json").into(),
     ];
     assert_eq!(calls, parts.concat(), "{trace}");
+}
+
+/// A crash, by strace, at each call that touches the state: what is there then is whole, and never older than what was
+/// there before.
+#[test]
+fn a_node_killed_at_any_call_has_a_whole_set() {
+    if skipped_without_strace() {
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for call in 1.. {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "-e", "trace=openat,unlink,write,fsync,rename,mkdir"]);
+        strace.args(["-e", &format!("inject=openat,unlink,write,fsync,rename,mkdir:signal=KILL:when={call}")]);
+        for name in
+            ["", "/endpoint-set.json", "/endpoint-set.json.new", "/slot-memories.json", "/slot-memories.json.new"]
+        {
+            strace.arg("-P").arg(format!("{}/state{name}", dir.path().display()));
+        }
+        strace.arg(std::env::current_exe().expect("there")).args(["--exact", "one_set_is_kept", "--ignored"]);
+        let ended = strace.env("POINTSMAN_TEST_STATE", dir.path()).output().expect("strace is there");
+        let status = status_after_start(dir.path());
+        assert_eq!(problem(&status), "", "killed at call {call}: {status}");
+        let revision = status["revision"].as_str().expect("a label").to_owned();
+        let services = usize::from(!revision.is_empty());
+        assert_eq!(status["services"].as_array().map(Vec::len), Some(services), "killed at call {call}");
+        assert!(seen.last().is_none_or(|last| *last <= revision), "killed at call {call}: {revision} after {seen:?}");
+        seen.insert(revision);
+        if ended.status.success() {
+            break;
+        }
+        assert!(call < 100, "it never gets through: {ended:?}");
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["", "r1", "r2"]);
 }
 
 /// A line of a trace as the call and the file it is about: `17 fsync(3</tmp/x/state>) = 0` is `fsync state`.

@@ -78,3 +78,17 @@ fn the_example_syncer_follows_its_file() {
     expect(&daemon, &syncer, &[("b", "draining"), ("d", "active")]);
     daemon.end();
 }
+
+#[test]
+fn what_drains_goes_when_the_node_says_that_its_flows_have_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let daemon = Daemon::start_with(dir, "[handover]\nwindow = \"2s\"\n");
+    write(dir, &["a", "b"]);
+    let syncer = start(dir, 1_000);
+    expect(&daemon, &syncer, &[("a", "active"), ("b", "active")]);
+    write(dir, &["b"]);
+    expect(&daemon, &syncer, &[("a", "draining"), ("b", "active")]);
+    expect(&daemon, &syncer, &[("b", "active")]);
+    daemon.end();
+}

@@ -110,10 +110,15 @@ fn run_bound(
     let mut node = node(config, link, settings, &keeper)?;
     keeper.open(link, &mut node)?;
     node.restore().map_err(DaemonError::Restore)?;
-    let _metrics = metrics::Server::start(metrics_listener, node.counters().clone())?;
+    let _metrics = metrics::Server::start(metrics_listener, node.counters().clone(), || {
+        if let Err(error) = privileges::give_up_all() {
+            tracing::warn!("the metrics' thread has capabilities that it does not need: {error}");
+        }
+    })?;
     privileges::give_up_surplus()?;
     notify(&[NotifyState::Ready]);
-    tracing::info!(interface = link.name, workers = keeper.at_work(), "ready");
+    let Facts { driver, mode, .. } = node.facts();
+    tracing::info!(interface = link.name, driver, mode = mode.as_deref(), workers = keeper.at_work(), "ready");
 
     let mut trouble = Ok(());
     serve(&mut server, &mut node, |node| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -71,8 +71,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves these counters to whoever connects.
-    pub fn start(listener: StdListener, counters: Arc<Counters>) -> io::Result<Self> {
+    /// Serves these counters to whoever connects, from a thread that does this first: it may give up what it could do.
+    pub fn start(
+        listener: StdListener,
+        counters: Arc<Counters>,
+        first: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let stop = Waker::new(poll.registry(), STOP)?;
         listener.set_nonblocking(true)?;
@@ -80,12 +84,17 @@ impl Server {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let mut clients =
             Clients { poll, listener, all: HashMap::new(), next: FIRST_CLIENT, more: false, page: Page::new(counters) };
+        let (begun, has_begun) = mpsc::channel::<()>();
         let body = move || {
+            first();
+            drop(begun);
             if let Err(error) = clients.serve() {
                 tracing::error!("metrics are no longer served: {error}");
             }
         };
         let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(body)?;
+        // Nothing is sent: the other end goes.
+        _ = has_begun.recv();
         Ok(Self { stop, thread: Some(thread) })
     }
 }

@@ -19,7 +19,7 @@ struct Served {
 fn serve(counters: Arc<Counters>) -> Served {
     let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    Served { address, server: Server::start(listener, counters).expect("a thread") }
+    Served { address, server: Server::start(listener, counters, || ()).expect("a thread") }
 }
 
 fn connect(address: SocketAddr) -> TcpStream {

@@ -45,12 +45,12 @@ fn leads_into(tree: &Value, path: &str) -> bool {
             let item = index.parse::<usize>().ok().and_then(|index| items.get(index));
             item.is_some_and(|item| leads_into(item, rest))
         }
-        Value::Object(members) => {
-            let path = path.strip_prefix('.').unwrap_or(path);
+        // A key may itself begin with a point.
+        Value::Object(members) => [Some(path), path.strip_prefix('.')].into_iter().flatten().any(|path| {
             let is_missing = !path.contains(['.', '[']);
             let rest = |key: &String| path.strip_prefix(&shown(key));
             is_missing || members.iter().any(|(key, value)| rest(key).is_some_and(|rest| leads_into(value, rest)))
-        }
+        }),
         _ => false,
     }
 }

@@ -20,6 +20,13 @@ impl Node {
         problem
     }
 
+    /// The same where no syncer has pushed anything. What lies on disk and was not used stays there until one does.
+    pub(super) fn keep_as_well(&mut self) {
+        if self.store_problem.is_none() {
+            self.keep();
+        }
+    }
+
     /// Called about once a second: a disk that was full may have room again, and no syncer need push for that.
     pub(super) fn keep_again(&mut self) {
         if self.store.is_due() {

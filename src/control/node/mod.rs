@@ -164,6 +164,11 @@ impl Node {
         }
     }
 
+    /// What changes only where the interface is opened anew.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// Its counters, which anybody may read at any time.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

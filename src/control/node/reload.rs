@@ -97,6 +97,7 @@ impl Node {
             self.refresh_settings();
             return Err(fault.message);
         }
+        self.keep_as_well();
         self.announcement.set_routes(self.config.announce.routes, routes);
         if let Some(name) = &self.config.node.name {
             self.facts.name.clone_from(name);
