@@ -125,25 +125,25 @@ impl Store {
     /// Reads what was kept last; nothing where there never was anything. Changes are made as far as they can be read: what
     /// comes of that is a set that was in force.
     pub fn load(&mut self) -> Kept {
+        let (set, memories) = (self.load_set(), self.load_memories());
         let mut kept = Kept::default();
-        match self.load_memories() {
-            Ok(memories) => kept.memories = memories,
-            Err(error) => kept.problems.push(error.to_string()),
-        }
-        match self.load_set() {
-            Ok(Some((set, written))) => {
-                kept.set = set;
-                let (changes, problem) = self.journal.read(&written);
-                let made = changes.iter().try_for_each(|change| kept.change(change));
-                kept.problems.extend(problem.err().map(|error| error.to_string()));
-                kept.problems
-                    .extend(made.err().map(|reason| format!("a change of the set on disk is not used: {reason}")));
-                // With changes, or without all of them, it is better written whole.
-                self.written = (changes.is_empty() && kept.problems.is_empty()).then_some(written);
-            }
+        let mut written = None;
+        match set {
+            Ok(Some(loaded)) => (kept.set, written) = (loaded.0, Some(loaded.1)),
             Ok(None) => {}
             Err(error) => kept.problems.push(error.to_string()),
         }
+        match memories {
+            Ok(memories) => kept.memories = memories,
+            Err(error) => kept.problems.push(error.to_string()),
+        }
+        let Some(written) = written else { return kept };
+        let (changes, read) = self.journal.read(&written);
+        let made = changes.iter().try_for_each(|change| kept.change(change));
+        kept.problems.extend(read.err().map(|error| error.to_string()));
+        kept.problems.extend(made.err().map(|reason| format!("a change of the set on disk is not used: {reason}")));
+        // With changes, or without all of them, it is better written whole.
+        self.written = (changes.is_empty() && kept.problems.is_empty()).then_some(written);
         kept
     }
 

@@ -23,7 +23,7 @@ impl Node {
     /// The same where no syncer has pushed anything. What lies on disk and was not used stays there until one does.
     pub(super) fn keep_as_well(&mut self) {
         if self.store_problem.is_none() {
-            self.keep();
+            self.keep(None);
         }
     }
 
