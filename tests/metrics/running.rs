@@ -169,6 +169,9 @@ fn move_everything(topology: &Topology, edge: &Edge<'_>) -> BTreeSet<String> {
     });
     let full = || edge.metrics().sum("pointsman_xsk_rx_ring_full_total") > 0;
     assert!(wait_until(SOON, full), "4,000 frames fit into a ring of 2,048");
+    // What workers have measured is gathered once a second.
+    let timed = |(name, value): (String, f64)| name.starts_with("pointsman_latency_seconds_count") && value > 0.0;
+    assert!(wait_until(SOON, || flattened(&edge.json("stats")).into_iter().any(timed)), "nothing was timed");
     look();
     moved
 }
