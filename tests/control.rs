@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pointsman::config;
-use pointsman::control::server::Server;
+use pointsman::control::server::{Limits, Server};
 use serde_json::{Value, json};
 
 use node::{Daemon, LIMIT, answer, service, set};
@@ -186,6 +186,64 @@ fn there_is_room_for_a_bounded_number_of_clients() {
         }
         assert!(Instant::now() < end, "the crowd has gone, and still there is no room");
     }
+}
+
+/// Whether the daemon has let a client go, within the limit; what it said until then is read.
+fn is_let_go(stream: &mut UnixStream) -> bool {
+    let mut said = [0; 1 << 16];
+    loop {
+        match stream.read(&mut said) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+#[test]
+fn who_does_not_finish_a_line_or_does_not_read_is_let_go() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = Limits { patience: Duration::from_secs(1), ..Limits::default() };
+    let daemon = Daemon::start_limited(dir.path(), limits);
+    daemon.ask("apply", set(&[service("web", "203.0.113.10", 1_000)])).expect("valid");
+    let (mut patient, mut half, mut deaf) = (daemon.connect(), daemon.connect(), daemon.connect());
+    half.write_all(b"{\"jsonrpc\":").expect("it reads");
+    deaf.set_write_timeout(Some(Duration::from_millis(100))).expect("a socket");
+    let question = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"get\"}\n";
+    // Until neither side takes more of the other.
+    while deaf.write_all(question).is_ok() {}
+    assert!(is_let_go(&mut half) && is_let_go(&mut deaf));
+    patient.write_all(question).expect("one that is silent between its lines is kept");
+    assert!(answer(&patient).get("result").is_some());
+}
+
+#[test]
+fn the_most_silent_client_makes_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = Limits { silence: Duration::ZERO, ..Limits::default() };
+    let daemon = Daemon::start_limited(dir.path(), limits);
+    let mut crowd: Vec<UnixStream> = (0..64).map(|_| daemon.connect()).collect();
+    assert_eq!(daemon.ask("hello", json!({})).expect("there is room")["server"], "pointsman");
+    assert!(is_let_go(&mut crowd[0]), "it came first and has never asked anything");
+    crowd[63].write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hello\"}\n").expect("it is still there");
+    assert!(answer(&crowd[63]).get("result").is_some());
+}
+
+#[test]
+fn unfinished_lines_take_no_more_than_their_share_of_memory() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let part = vec![b' '; 1 << 20];
+    let mut crowd: Vec<UnixStream> = (0..5).map(|_| daemon.connect()).collect();
+    // 63 MiB of a line that may have 64, four times, and then too much.
+    for stream in &mut crowd[..4] {
+        (0..63).for_each(|_| stream.write_all(&part).expect("it reads"));
+    }
+    let last = &mut crowd[4];
+    let refused = (0..63).any(|_| last.write_all(&part).is_err());
+    let said = answer(last);
+    let message = said["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("256 MiB of unfinished lines"), "{said}, refused: {refused}");
 }
 
 #[test]

@@ -18,8 +18,6 @@ const TURN: usize = 1 << 20;
 const MOST_UNREAD: usize = 1 << 20;
 /// The longest line of a client that may only read, in bytes: it has no sets to send.
 const LONGEST_QUESTION: usize = 64 << 10;
-/// How long a client may take to finish a line that it has begun, and to read anything of what it was sent.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One client.
 pub struct Client {
@@ -79,9 +77,9 @@ impl Client {
         is_idle.then_some(self.heard)
     }
 
-    /// Whether it has been waited for too long: for the rest of a line, or to read.
-    pub fn is_overdue(&self) -> bool {
-        let is_old = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > PATIENCE);
+    /// Whether it has been waited for longer than this: for the rest of a line, or to read.
+    pub fn is_overdue(&self, patience: Duration) -> bool {
+        let is_old = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > patience);
         is_old(self.line_begun) || is_old(self.stuck)
     }
 

@@ -32,8 +32,6 @@ const FIRST_CLIENT: usize = 4;
 const MOST_CLIENTS: usize = 64;
 /// Of them, the most that may only read, so that they cannot keep a syncer out.
 const MOST_READERS: usize = 48;
-/// Where there is no room, a client that has been silent for this long makes room for another.
-const SILENCE: Duration = Duration::from_secs(10);
 /// The most bytes of unfinished lines of all clients together.
 const MOST_HALF_OPEN: usize = 256 << 20;
 /// How often next hops are looked after and the watchdog is told.
@@ -87,6 +85,21 @@ pub enum End {
     TimeOver,
 }
 
+/// How long clients are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For the rest of a line that was begun, and for anything of what was sent to be read.
+    pub patience: Duration,
+    /// Where there is no room, a client that has been silent for this long makes room for another.
+    pub silence: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(60), silence: Duration::from_secs(10) }
+    }
+}
+
 /// The loop.
 pub struct Server {
     poll: Poll,
@@ -98,6 +111,7 @@ pub struct Server {
     unfinished: HashSet<Token>,
     next: usize,
     writers: HashSet<u32>,
+    limits: Limits,
 }
 
 impl Server {
@@ -119,7 +133,13 @@ impl Server {
             unfinished: HashSet::new(),
             next: FIRST_CLIENT,
             writers: writers(config),
+            limits: Limits::default(),
         })
+    }
+
+    /// From now on clients are waited for so long.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Serves until a signal asks to end or `is_well`, which is called about once a second and after all news of the
@@ -263,7 +283,7 @@ impl Server {
         let candidates = self.clients.iter().filter(|(_, client)| all_are_many || !client.may_write());
         let idle = candidates.filter_map(|(token, client)| Some((client.idle_since()?, *token)));
         match idle.min_by_key(|(since, _)| *since) {
-            Some((since, token)) if since.elapsed() >= SILENCE => {
+            Some((since, token)) if since.elapsed() >= self.limits.silence => {
                 self.close(token);
                 Ok(())
             }
@@ -281,7 +301,7 @@ impl Server {
     }
 
     fn close_overdue(&mut self) {
-        let overdue = self.clients.iter().filter(|(_, client)| client.is_overdue());
+        let overdue = self.clients.iter().filter(|(_, client)| client.is_overdue(self.limits.patience));
         let overdue: Vec<Token> = overdue.map(|(token, _)| *token).collect();
         for token in overdue {
             tracing::warn!("a client of the control socket is too slow, and is let go");

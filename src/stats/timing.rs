@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use crate::moment::{Moment, SECOND};
 
 /// The quantiles that are told.
-pub const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
+pub const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 1.0];
 
 /// Nanoseconds between two times that a worker hands over.
 const INTERVAL: u64 = SECOND / 5;

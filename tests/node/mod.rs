@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use pointsman::config::{self, Config, Poll};
 use pointsman::control::node::{Facts, Gate, Node, Parts, Ways, WorkerFacts};
-use pointsman::control::server::{End, Server};
+use pointsman::control::server::{End, Limits, Server};
 use pointsman::control::settings::settings;
 use pointsman::control::update::Builder;
 use pointsman::forward::Flows;
@@ -73,12 +73,22 @@ impl Daemon {
         Self::start_in(dir, more, || ())
     }
 
+    /// The same with other limits for its clients.
+    pub fn start_limited(dir: &Path, limits: Limits) -> Self {
+        Self::start_whole(dir, "", limits, || ())
+    }
+
     /// The same in a thread that is made ready first: what it mounts for itself, the node sees.
     pub fn start_in(dir: &Path, more: &str, make_ready: impl FnOnce() + Send + 'static) -> Self {
+        Self::start_whole(dir, more, Limits::default(), make_ready)
+    }
+
+    fn start_whole(dir: &Path, more: &str, limits: Limits, make_ready: impl FnOnce() + Send + 'static) -> Self {
         let (socket, config_file) = (dir.join("control.sock"), dir.join("pointsman.toml"));
         std::fs::write(&config_file, configuration(dir, more)).expect("a file");
         let config = config::load(&config_file).expect("valid");
         let mut server = Server::bind(&config.control).expect("a socket");
+        server.set_limits(limits);
         let (stop, vips) = (Arc::new(AtomicBool::new(false)), Vips::default());
         let (asked, seen) = (stop.clone(), vips.clone());
         let thread = std::thread::spawn(move || {
