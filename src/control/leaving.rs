@@ -86,3 +86,58 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::control::settings::settings;
+    use crate::forward::track::Change;
+    use crate::{config, endpoint_set};
+
+    const WINDOW: u32 = 600;
+
+    fn take(builder: &mut Builder, state: &str, now: u32) {
+        let endpoint = |name: &str, state: &str| json!({ "name": name, "address": "2001:db8::1", "state": state });
+        let endpoints = json!([endpoint("a", state), endpoint("b", "active")]);
+        let set = json!({ "services": [{ "name": "web", "vip": "203.0.113.1", "endpoints": endpoints }] });
+        builder.update(&endpoint_set::read(&set).expect("valid"), (0, 0), now);
+    }
+
+    #[test]
+    fn a_draining_endpoint_is_told_of_when_its_last_flow_ends_and_when_no_slot_remembers_it() {
+        let config = config::parse("[interface]\nname = \"eth0\"\n").expect("valid");
+        let mut builder = Builder::new(settings(&config, None), WINDOW, 1);
+        let mut leaving = Leaving::default();
+        let mut look = |builder: &Builder| {
+            let mut told = Vec::new();
+            leaving.look(builder, |event| told.push(event));
+            told
+        };
+        let drained = |remembered| {
+            let (service, endpoint) = ("web".to_owned(), "a".to_owned());
+            vec![Event::Drained { service, endpoint, remembered }]
+        };
+        take(&mut builder, "active", 0);
+        assert_eq!(look(&builder), []);
+        take(&mut builder, "draining", 1_000);
+        assert_eq!(look(&builder), [], "its flows have not spoken yet");
+        let cells = builder.publish().remove(0).cells;
+        let cell = builder.services()[0].endpoints[0].cell;
+        cells.track(Change::Begun(cell));
+        assert_eq!(look(&builder), []);
+        cells.track(Change::Ended(cell));
+        assert_eq!(look(&builder), drained(true));
+        assert_eq!(look(&builder), [], "told once");
+        // One that was silent so far speaks, and is still there when slots forget.
+        cells.track(Change::Begun(cell));
+        assert!(look(&builder).is_empty() && builder.forget_old_memories(1_000 + WINDOW, true));
+        assert_eq!(look(&builder), []);
+        cells.track(Change::Ended(cell));
+        assert_eq!(look(&builder), drained(false));
+        assert_eq!(look(&builder), [], "told once");
+        take(&mut builder, "active", 2_000);
+        assert_eq!(look(&builder), [], "it does not drain any more");
+    }
+}
