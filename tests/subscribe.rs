@@ -5,7 +5,7 @@ mod node;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 
-use node::{Daemon, configuration, service, set};
+use node::{Daemon, UNWELCOME, configuration, service, set};
 use serde_json::{Value, json};
 
 /// A client that is told events.
@@ -127,6 +127,26 @@ fn a_dry_run_says_what_would_change_and_changes_nothing() {
     let mut tried = set(&[service("a", "203.0.113.1", 0)]);
     tried["dry_run"] = json!(true);
     assert_eq!(daemon.ask("apply", tried).expect_err("as without")["code"], 2);
+}
+
+#[test]
+fn where_vips_are_not_let_in_all_is_as_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    daemon.ask("apply", set(&[service("a", "203.0.113.1", 2)])).expect("valid");
+    let before = daemon.ask("get", json!({})).expect("it has one");
+    let mut subscriber = Subscriber::new(&daemon);
+    let unwelcome = set(&[service("a", "203.0.113.2", 1), service("x", UNWELCOME, 1)]);
+    let error = daemon.ask("apply", unwelcome).expect_err("no room");
+    assert_eq!(error["message"], "VIPs are not let in: there is no room");
+    assert_eq!(daemon.ask("get", json!({})).expect("it has one"), before);
+    let vips: Vec<String> = daemon.vips.lock().expect("no panic").iter().map(ToString::to_string).collect();
+    assert_eq!(vips, ["203.0.113.1/32"]);
+    let flow = json!({ "src": "198.51.100.7", "dst": "203.0.113.1", "protocol": "tcp", "sport": 1, "dport": 80 });
+    assert_eq!(daemon.ask("lookup", flow).expect("valid")["service"], "a", "workers have the set of before");
+    let patch = json!({ "base": "r1", "revision": "r2", "upsert": [service("b", "203.0.113.3", 1)] });
+    assert_eq!(daemon.ask("patch", patch).expect("welcome")["changed"], 1, "and it can go on from there");
+    assert_eq!(subscriber.event()["service"], "b", "of what did not come nothing is told");
 }
 
 #[test]

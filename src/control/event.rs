@@ -190,10 +190,9 @@ fn service_differences(before: Option<&Service>, after: Option<&Service>, tell: 
     if let Some(change) = change {
         tell(Event::Service { service: shown.name.clone(), vip: VipText(&shown.vip).to_string(), change });
     }
-    let endpoints = |service: Option<&'_ Service>| service.map_or(&[][..], |service| &service.endpoints).to_vec();
     pairs(
-        &endpoints(before),
-        &endpoints(after),
+        endpoints_of(before),
+        endpoints_of(after),
         |endpoint| &endpoint.name,
         |before, after| {
             let Some(endpoint) = after.or(before) else { return };
@@ -209,6 +208,10 @@ fn service_differences(before: Option<&Service>, after: Option<&Service>, tell: 
             }
         },
     );
+}
+
+fn endpoints_of(service: Option<&Service>) -> &[Endpoint] {
+    service.map_or(&[], |service| &service.endpoints)
 }
 
 /// Of an endpoint, what a change of is told.

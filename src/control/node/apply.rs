@@ -169,22 +169,36 @@ impl Node {
     }
 
     /// Builds, publishes, waits for every worker, then opens the gate and announces. Answers how many services have
-    /// changed. Where VIPs cannot be let in, what was in force before is so again.
+    /// changed. Where that fails, what was in force before is so again.
     pub(super) fn put_in_force(&mut self, joined: EndpointSet) -> Result<usize, Fault> {
         let before = std::mem::take(&mut self.in_force);
-        let changed = self.forward_by(&joined)?;
-        if let Err(reason) = self.let_in(&before, &joined) {
-            self.forward_by(&before)?;
-            let back = self.let_in(&joined, &before);
-            self.in_force = before;
-            let also = back.err().map(|reason| format!("; nor those of before: {reason}")).unwrap_or_default();
-            return Err(Fault::internal(format!("VIPs are not let in: {reason}{also}")));
-        }
+        let changed = match self.forward_by(&before, &joined) {
+            Ok(changed) => changed,
+            Err(mut fault) => {
+                self.publish_set(&before);
+                if let Err(reason) = self.let_in(&joined, &before) {
+                    fault.message += &format!("; nor are those of before: {reason}");
+                }
+                self.in_force = before;
+                return Err(fault);
+            }
+        };
         if self.events.is_heard() {
             differences(&before, &joined, |event| self.events.tell(event));
         }
         self.announcement.follow(&joined);
         self.in_force = joined;
+        Ok(changed)
+    }
+
+    /// Has every worker forward by a set, and lets its VIPs in. Answers how many services that changes.
+    fn forward_by(&mut self, before: &EndpointSet, joined: &EndpointSet) -> Result<usize, Fault> {
+        let changed = self.publish_set(joined);
+        if !self.publisher.wait_adopted(ADOPTION_LIMIT) {
+            return Err(Fault::internal(format!("a worker did not take the set within {ADOPTION_LIMIT:?}")));
+        }
+        self.publisher.sweep();
+        self.let_in(before, joined).map_err(|reason| Fault::internal(format!("VIPs are not let in: {reason}")))?;
         Ok(changed)
     }
 
@@ -200,8 +214,8 @@ impl Node {
         Ok(())
     }
 
-    /// Has every worker forward by a set, and answers how many services that changes.
-    fn forward_by(&mut self, joined: &EndpointSet) -> Result<usize, Fault> {
+    /// Builds a set, and posts it to every worker. Answers how many services that changes.
+    fn publish_set(&mut self, joined: &EndpointSet) -> usize {
         let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.forgotten()), wall_clock());
         let (come, gone) = self.builder.take_moves();
         if let Ways::Kernel(underlay) = &mut self.ways
@@ -211,11 +225,7 @@ impl Node {
         }
         self.resolve_new(&come);
         self.publish();
-        if !self.publisher.wait_adopted(ADOPTION_LIMIT) {
-            return Err(Fault::internal(format!("a worker did not take the set within {ADOPTION_LIMIT:?}")));
-        }
-        self.publisher.sweep();
-        Ok(changed)
+        changed
     }
 
     fn warnings(&self) -> Vec<String> {
