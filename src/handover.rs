@@ -291,6 +291,34 @@ impl Remembered {
     }
 }
 
+/// The slots that have remembered anything since a handover began. Flows of no others are tracked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// By size of the table.
+    layers: Vec<(u32, Box<[bool]>)>,
+}
+
+impl Touched {
+    /// These slots remember something now.
+    pub fn add(&mut self, remembered: &Remembered) {
+        for (size, slots) in &remembered.layers {
+            let known = self.layers.iter().position(|(known, _)| known == size);
+            let at = known.unwrap_or_else(|| {
+                self.layers.push((*size, vec![false; slots.len()].into()));
+                self.layers.len() - 1
+            });
+            for (touched, slot) in self.layers[at].1.iter_mut().zip(slots) {
+                *touched |= *slot != NONE;
+            }
+        }
+    }
+
+    /// Whether the slot of a flow is one of them.
+    pub fn holds(&self, hash: FlowHash) -> bool {
+        self.layers.iter().any(|(size, slots)| slots.get(hash.slot(*size) as usize).copied().unwrap_or(false))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,6 +375,21 @@ mod tests {
         assert!(remembered(&memories, &["a", "b", "d"]).contains(&Some("gone")));
         assert_eq!(memories.next_deadline(), Some(WINDOW));
         assert!(!memories.expire(WINDOW - 1) && memories.expire(WINDOW) && memories.is_empty());
+    }
+
+    #[test]
+    fn a_slot_that_has_remembered_stays_touched_and_no_other_is() {
+        let (before, after) = (Table::new(&["a", "b", "c"], 1_021), Table::new(&["a", "b", "d"], 1_021));
+        let mut memories = Memories::default();
+        memories.change_tables(&before.named(), &after.named(), WINDOW);
+        let mut touched = Touched::default();
+        touched.add(&memories.resolve(|_| None));
+        memories.expire(WINDOW);
+        touched.add(&memories.resolve(|_| None));
+        for hash in hashes() {
+            assert_eq!(touched.holds(hash), before.name(hash) != after.name(hash));
+        }
+        assert!(!hashes().any(|hash| Touched::default().holds(hash)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::flow::{Seed, address_bits};
 use crate::forward::encap::{Outer, Sources};
-use crate::handover::{Memories, Remembered};
+use crate::handover::{Memories, Remembered, Touched};
 use crate::maglev::{self, Candidate};
 use crate::model::{Echo, Endpoint, Generation, Revision, Service, State};
 use crate::vip_map::VipMap;
@@ -103,6 +103,8 @@ pub struct ServiceEntry {
 pub struct Handover {
     /// What slots remember; nothing where only tracked flows are left to follow.
     pub remembered: Remembered,
+    /// The slots whose flows may be tracked.
+    pub touched: Touched,
     /// The endpoints that keep their flows (active and draining ones), by cell.
     by_cell: Box<[(Cell, maglev::Index)]>,
 }
@@ -173,9 +175,9 @@ impl ServiceEntry {
         Self { service, table_size, table: table.into(), endpoints, handover: None, cell, fingerprint, allow }
     }
 
-    /// The same with what a change of endpoints has left, if anything.
+    /// The same with what a change of endpoints has left, if anything; `before`: what earlier ones have.
     #[must_use]
-    pub fn with_handover(&self, memories: Option<&Memories>) -> Self {
+    pub fn with_handover(&self, memories: Option<&Memories>, before: Option<&Handover>) -> Self {
         let handover = memories.map(|memories| {
             let keeps = |endpoint: &Endpoint| endpoint.effective_state() != State::Down;
             let endpoints = || self.service.endpoints.iter().zip(0..).filter(|(endpoint, _)| keeps(endpoint));
@@ -185,7 +187,9 @@ impl ServiceEntry {
             let mut by_cell: Vec<(Cell, maglev::Index)> = endpoints().map(cell).collect();
             by_cell.sort_unstable();
             let remembered = memories.resolve(|name| by_name.get(name).copied());
-            Handover { remembered, by_cell: by_cell.into() }
+            let mut touched = before.map(|before| before.touched.clone()).unwrap_or_default();
+            touched.add(&remembered);
+            Handover { remembered, touched, by_cell: by_cell.into() }
         });
         Self {
             service: self.service.clone(),

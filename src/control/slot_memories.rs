@@ -1,8 +1,9 @@
 //! The slot memories of all services, and when each is to be forgotten.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::handover::{Memories, NamedTable, Second, Version};
+use crate::model::Service;
 use crate::snapshot::ServiceEntry;
 
 /// What slots remember, by service; services without memories are not there.
@@ -10,6 +11,8 @@ use crate::snapshot::ServiceEntry;
 pub struct SlotMemories {
     window: Second,
     kept: HashMap<String, Kept>,
+    /// Services that are as they were on disk: others may have moved on meanwhile.
+    restored: HashSet<String>,
 }
 
 #[derive(Debug)]
@@ -22,12 +25,17 @@ struct Kept {
 impl SlotMemories {
     /// None yet; each will be kept for `window` seconds.
     pub fn new(window: Second) -> Self {
-        Self { window, kept: HashMap::new() }
+        Self { window, kept: HashMap::new(), restored: HashSet::new() }
     }
 
     /// Takes back what was kept on disk.
     pub fn restore(&mut self, kept: HashMap<String, Memories>) {
         kept.into_iter().for_each(|(service, memories)| self.keep(service, memories));
+    }
+
+    /// From now on, until this is said again, these services are taken to be as they were on disk.
+    pub fn set_restored(&mut self, services: HashSet<String>) {
+        self.restored = services;
     }
 
     /// What is remembered, by service.
@@ -61,9 +69,14 @@ impl SlotMemories {
         let after = Version::of(&new.service);
         match old {
             Some(old) if Version::of(&old.service) != after => {
-                let until = now.saturating_add(self.window);
+                // A node that was away while the endpoints changed takes the change to be as old as it is.
+                let known =
+                    self.restored.contains(&new.service.name).then(|| change_moment(&old.service, &new.service));
+                let until = known.flatten().map_or(now, |moment| moment.min(now)).saturating_add(self.window);
                 let (had, has) = (endpoint_names(old), endpoint_names(&new));
-                memories.change_tables(&table(old, &had), &table(&new, &has), until);
+                if until > now {
+                    memories.change_tables(&table(old, &had), &table(&new, &has), until);
+                }
             }
             None if !is_restored => {
                 let (before, until) = (Version::before(&new.service, self.window, now), self.latest_change(&new, now));
@@ -77,7 +90,7 @@ impl SlotMemories {
         if memories.is_empty() && !has_tracked_flows {
             return new;
         }
-        let entry = new.with_handover(Some(&memories));
+        let entry = new.with_handover(Some(&memories), old.and_then(|old| old.handover.as_ref()));
         self.keep(entry.service.name.clone(), memories);
         entry
     }
@@ -95,7 +108,7 @@ impl SlotMemories {
         let handover = entry.handover.as_ref()?;
         let name = &entry.service.name;
         if handover.remembered.is_empty() {
-            return is_quiet.then(|| entry.with_handover(None));
+            return is_quiet.then(|| entry.with_handover(None, None));
         }
         let kept = self.kept.remove(name)?;
         if kept.next > now {
@@ -104,10 +117,28 @@ impl SlotMemories {
         }
         let mut memories = kept.memories;
         memories.expire(now);
-        let next = entry.with_handover(Some(&memories));
+        let next = entry.with_handover(Some(&memories), Some(handover));
         self.keep(name.clone(), memories);
         Some(next)
     }
+}
+
+/// When the endpoints of a service that has come or gone out of its table did so: the latest `since` of them. None where some
+/// do not say, or only weights differ, of which nobody says since when.
+fn change_moment(old: &Service, new: &Service) -> Option<Second> {
+    let had = |name: &str| {
+        let at = old.endpoints.binary_search_by(|endpoint| endpoint.name.as_str().cmp(name)).ok()?;
+        Some(old.endpoints[at].table_weight())
+    };
+    let mut latest = None;
+    for endpoint in &new.endpoints {
+        match (had(&endpoint.name).unwrap_or(0), endpoint.table_weight()) {
+            (before, after) if before == after => {}
+            (before, after) if before > 0 && after > 0 => return None,
+            _ => latest = latest.max(Some(endpoint.since?.0)),
+        }
+    }
+    latest.map(|since| Second::try_from(since).unwrap_or(0))
 }
 
 fn endpoint_names(entry: &ServiceEntry) -> Vec<&str> {

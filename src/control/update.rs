@@ -189,6 +189,12 @@ impl Builder {
         self.slot_memories.restore(kept);
     }
 
+    /// Says that the set in force is the one on disk, of before this process, or that it no longer is.
+    pub fn set_restored(&mut self, is_restored: bool) {
+        let names = self.services.iter().filter(|_| is_restored).map(|entry| entry.service.name.clone());
+        self.slot_memories.set_restored(names.collect());
+    }
+
     fn build(&mut self, service: &Arc<Service>) -> ServiceEntry {
         let cell = self.cell_ids.acquire(Counted::Service(service.name.clone()));
         let endpoints = service.endpoints.iter().map(|endpoint| self.build_endpoint(service, endpoint)).collect();
@@ -382,6 +388,37 @@ mod tests {
     use crate::forward::encap::Sources;
     use crate::snapshot::Dscp;
     use crate::vip_map::Found;
+
+    /// A node that was away for longer than a window would send flows that began meanwhile where nobody else does.
+    #[test]
+    fn a_node_that_was_away_takes_a_change_to_be_as_old_as_it_is() {
+        let settings = crate::control::settings::settings(
+            &crate::config::parse("[interface]\nname = \"eth0\"\n").expect("valid"),
+            None,
+        );
+        let set = |endpoints: &str| {
+            let set = format!(r#"{{"services":[{{"name":"a","vip":"203.0.113.1","endpoints":[{endpoints}]}}]}}"#);
+            crate::endpoint_set::parse(&set).expect("valid")
+        };
+        let old = r#"{"name":"x","address":"2001:db8::1"}"#;
+        let now = 1_795_000_000;
+        let since = |moment: &str| format!(r#"{old},{{"name":"y","address":"2001:db8::2"{moment}}}"#);
+        // 2026-11-18T11:06:40Z is `now`.
+        for (restored, moment, remembers) in [
+            (true, r#","since":"2026-11-18T10:06:40Z""#, false),
+            (true, r#","since":"2026-11-18T11:05:00Z""#, true),
+            (true, "", true),
+            (false, r#","since":"2026-11-18T10:06:40Z""#, true),
+        ] {
+            let mut builder = Builder::new(settings, 600, 1);
+            builder.update(&set(old), (0, 0), now - 100_000);
+            builder.forget_old_memories(now - 50_000, true);
+            builder.forget_old_memories(now - 50_000, true);
+            builder.set_restored(restored);
+            builder.update(&set(&since(moment)), (1, 1), now);
+            assert_eq!(builder.services()[0].handover.is_some(), remembers, "{restored} {moment}");
+        }
+    }
 
     /// The map of VIPs and the list of services, which share numbers, may be of different updates.
     #[test]

@@ -80,6 +80,9 @@ pub fn hand_over(
     now: Moment,
 ) -> Option<maglev::Index> {
     let hash = selection.hash;
+    if !handover.touched.holds(hash) {
+        return selection.endpoint;
+    }
     if let Some(cell) = tracked.find(hash, sign, now) {
         match handover.endpoint(cell) {
             Some(own) => return Some(own),

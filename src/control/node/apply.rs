@@ -76,6 +76,7 @@ impl Node {
             }
         };
         self.put_in_force(joined)?;
+        self.builder.set_restored(true);
         self.set = proposal.set;
         Ok(())
     }
@@ -119,6 +120,7 @@ impl Node {
             return Ok(self.would_change(&proposal.set, &joined));
         }
         let changed = self.put_in_force(joined)?;
+        self.builder.set_restored(false);
         self.set = proposal.set;
         let mut warnings = self.warnings();
         warnings.extend(self.announcement.problem().map(str::to_owned));
