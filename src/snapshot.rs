@@ -78,7 +78,7 @@ pub struct Settings {
 pub type Cell = u32;
 
 /// One service, ready for packets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServiceEntry {
     /// As the syncer gave it.
     pub service: Arc<Service>,
@@ -191,29 +191,13 @@ impl ServiceEntry {
             touched.add(&remembered);
             Handover { remembered, touched, by_cell: by_cell.into() }
         });
-        Self {
-            service: self.service.clone(),
-            table: self.table.clone(),
-            endpoints: self.endpoints.clone(),
-            fingerprint: self.fingerprint.clone(),
-            allow: self.allow.clone(),
-            handover,
-            ..*self
-        }
+        Self { handover, ..self.clone() }
     }
 
     /// The same with other outer headers.
     #[must_use]
     pub fn with_endpoints(&self, endpoints: Arc<[EndpointEntry]>) -> Self {
-        Self {
-            service: self.service.clone(),
-            table: self.table.clone(),
-            endpoints,
-            fingerprint: self.fingerprint.clone(),
-            allow: self.allow.clone(),
-            handover: self.handover.clone(),
-            ..*self
-        }
+        Self { endpoints, ..self.clone() }
     }
 
     /// Whether a client may use the service.

@@ -103,7 +103,7 @@ impl Client {
                 return if self.unread.is_empty() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(false) };
             }
             if self.lines.pending() + other_half_open > most_half_open {
-                self.refuse(&Fault::busy(format!("more than {} MiB of unfinished lines", most_half_open >> 20)));
+                self.refuse(&Fault::internal(format!("more than {} MiB of unfinished lines", most_half_open >> 20)));
                 continue;
             }
             if budget == 0 {

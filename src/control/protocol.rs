@@ -124,14 +124,9 @@ impl Fault {
         Self::of(1, "stale_base", Problems(vec![Problem { path: "base".to_owned(), line: None, reason }]))
     }
 
-    /// One parameter names what there is not.
-    pub fn not_there(path: &str, reason: String) -> Self {
+    /// One parameter is not what the method takes, or names what there is not.
+    pub fn invalid_param(path: &str, reason: String) -> Self {
         Self::invalid_params(Problems(vec![Problem { path: path.to_owned(), line: None, reason }]))
-    }
-
-    /// There is no room for what is asked now.
-    pub fn busy(reason: impl Into<String>) -> Self {
-        Self::internal(reason)
     }
 
     /// The peer may only read.

@@ -289,7 +289,7 @@ impl Server {
             }
             _ => {
                 let (count, kind) = if all_are_many { (self.clients.len(), "clients") } else { (readers, "readers") };
-                Err(Fault::busy(format!("{count} {kind} are connected already")))
+                Err(Fault::internal(format!("{count} {kind} are connected already")))
             }
         }
     }

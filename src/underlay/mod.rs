@@ -104,12 +104,6 @@ impl Underlay {
         self.wait_for(come)
     }
 
-    /// From now on these are all the targets; else as [`change_targets`](Self::change_targets).
-    pub fn set_targets(&mut self, targets: BTreeSet<IpAddr>) -> Result<(), UnderlayError> {
-        let (come, gone) = self.state.difference(&targets);
-        self.change_targets(&come, &gone)
-    }
-
     /// Waits for the neighbours on the ways to these that have been asked for and have not answered yet: a packet that is
     /// sent there before is lost. What else changes meanwhile, the next [`tick`](Self::tick) tells.
     fn wait_for(&mut self, targets: &BTreeSet<IpAddr>) -> Result<(), UnderlayError> {

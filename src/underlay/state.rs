@@ -190,16 +190,10 @@ impl State {
         self.unsure.extend(&self.targets);
     }
 
-    /// Of other targets than there are, those that would come, and those that would go.
-    pub fn difference(&self, targets: &BTreeSet<IpAddr>) -> (BTreeSet<IpAddr>, BTreeSet<IpAddr>) {
-        (targets - &self.targets, &self.targets - targets)
-    }
-
     /// From now on the ways to these are followed, and each that becomes known is a change.
     #[cfg(test)]
     pub fn set_targets(&mut self, targets: &BTreeSet<IpAddr>) {
-        let (come, gone) = self.difference(targets);
-        self.change_targets(&come, &gone);
+        self.change_targets(&(targets - &self.targets), &(&self.targets - targets));
         self.settle();
     }
 

@@ -15,7 +15,7 @@ use crate::control::reach::{self, Surroundings};
 use crate::control::set::{Refusal, check_emptied, check_vips, join};
 use crate::control::slot_memories::wall_clock;
 use crate::control::store::Kept;
-use crate::document::{Problem, Problems};
+use crate::document::Problems;
 use crate::endpoint_set;
 use crate::model::EndpointSet;
 use crate::snapshot::Settings;
@@ -49,11 +49,7 @@ fn take_flag(params: &mut Map<String, Value>, key: &str) -> Result<bool, Fault> 
     match params.remove(key) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(flag)) => Ok(flag),
-        Some(other) => Err(Fault::invalid_params(Problems(vec![Problem {
-            path: key.to_owned(),
-            line: None,
-            reason: format!("{other} is not true or false"),
-        }]))),
+        Some(other) => Err(Fault::invalid_param(key, format!("{other} is not true or false"))),
     }
 }
 

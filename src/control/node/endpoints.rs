@@ -1,6 +1,6 @@
 //! How each endpoint is: its share, what it was sent, and what is left of it while it drains.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Node, Ways};
 use crate::control::protocol::Fault;
@@ -18,7 +18,7 @@ impl Node {
             .filter(|entry| wanted.as_ref().is_none_or(|wanted| entry.service.name == *wanted))
             .peekable();
         if let (Some(wanted), None) = (&wanted, entries.peek()) {
-            return Err(Fault::not_there("service", format!("there is no service \"{wanted}\"")));
+            return Err(Fault::invalid_param("service", format!("there is no service \"{wanted}\"")));
         }
         Ok(json!({ "endpoints": entries.flat_map(|entry| self.endpoints_of(entry)).collect::<Vec<_>>() }))
     }
@@ -56,9 +56,8 @@ impl Node {
 }
 
 fn read_service_name(params: &Value) -> Result<Option<String>, Fault> {
-    let params = if params.is_null() { Value::Object(Map::new()) } else { params.clone() };
     let collector = Collector::default();
-    let root = DocumentNode::root(&params, &collector);
+    let root = DocumentNode::root(params, &collector);
     let name = root.table(&["service"]).and_then(|table| match table.get("service") {
         None => Some(None),
         Some(node) => node.text().map(|name| Some(name.to_owned())),

@@ -203,7 +203,7 @@ impl Node {
 
     fn hello(&self, params: &Value) -> Result<Value, Fault> {
         if let Some(other) = params.get("protocol").filter(|asked| **asked != json!(PROTOCOL)) {
-            return Err(Fault::not_there("protocol", format!("{other} is not spoken here, only {PROTOCOL}")));
+            return Err(Fault::invalid_param("protocol", format!("{other} is not spoken here, only {PROTOCOL}")));
         }
         Ok(json!({
             "server": "pointsman",

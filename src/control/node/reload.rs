@@ -1,7 +1,5 @@
 //! The config, read again while the node runs: what can change without a restart does, all of it or nothing.
 
-use serde_json::Value;
-
 use super::Node;
 use crate::config::{self, AnnounceConfig, Config, ControlConfig, HandoverConfig, NodeConfig, UnderlayConfig};
 use crate::control::accounts;
@@ -108,11 +106,6 @@ impl Node {
     /// Tells subscribers and the log of something that went wrong.
     pub fn fail(&mut self, message: String) {
         self.events.fail(message);
-    }
-
-    /// Why the config is not what its file says, if so.
-    pub(super) fn reload_problem(&self) -> Value {
-        self.reload_problem.as_deref().into()
     }
 }
 

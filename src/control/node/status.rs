@@ -33,7 +33,7 @@ impl Node {
             "workers": workers.collect::<Vec<_>>(),
             "underlay_mtu": self.builder.settings().underlay_mtu,
             "store_problem": self.store_problem,
-            "reload_problem": self.reload_problem(),
+            "reload_problem": self.reload_problem,
             "services": self.builder.services().iter().map(|entry| self.service_status(entry)).collect::<Vec<_>>(),
         })
     }
