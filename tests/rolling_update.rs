@@ -79,12 +79,13 @@ fn no_request_fails_while_every_endpoint_is_replaced(driver: Driver, queues: u32
     edge.apply(set(&topology, &states));
     let (loads, begun) = (Loads::start(&topology), Instant::now());
     loads.run(20);
+    let mut kept = 0;
     for number in 0..3 {
         (states[number], states[number + 3]) = ("draining", "active");
         edge.apply(set(&topology, &states));
         loads.run(20);
         let server = &topology.endpoints[number].http;
-        assert!(server.connections() > 0 || number > 0, "some connections are kept to it");
+        kept += server.connections();
         server.end_connections();
         let ended = wait_until(SOON, || server.connections() == 0);
         assert!(ended, "{} connections are left to ep{number}", server.connections());
@@ -92,6 +93,8 @@ fn no_request_fails_while_every_endpoint_is_replaced(driver: Driver, queues: u32
         edge.apply(set(&topology, &states));
         loads.run(20);
     }
+    // Which endpoint has how many is up to their ports; all of them have all.
+    assert!(kept > 0, "some connections are kept to an endpoint that goes");
     loads.finish("a rolling update", begun);
     let metrics = edge.metrics();
     let dropped = metrics.by_label("pointsman_drops_total");
