@@ -123,6 +123,23 @@ fn memories_newer_than_the_set_do_no_harm() {
     assert_eq!(slots_remembering(&status), remembering, "as if there had been no power cut");
 }
 
+/// What slots remember belongs to the set beside it, and is no history of whatever a syncer pushes next.
+#[test]
+fn memories_of_a_set_that_is_not_used_are_not_used() {
+    let dir = with_state();
+    let own = "[[service]]\nname = \"own\"\nvip = \"203.0.113.10\"\nendpoints = []";
+    let daemon = Daemon::start_with(dir.path(), own);
+    let status = daemon.ask("status", json!({})).expect("well");
+    assert!(problem(&status).contains("the set on disk is not used"), "{status}");
+    let mut elsewhere = web("r2", 1, 3);
+    elsewhere["services"][0]["vip"] = json!("203.0.113.11");
+    daemon.ask("apply", elsewhere).expect("valid");
+    let services = daemon.ask("status", json!({})).expect("well")["services"].take();
+    let web = services.as_array().into_iter().flatten().find(|service| service["name"] == "web");
+    let handover = &web.expect("it is in force")["handover"];
+    assert_eq!(handover["slots"].as_u64().unwrap_or_default(), 0, "none of its endpoints has come or gone: {handover}");
+}
+
 /// Where the memories could not be written, and the set could.
 #[test]
 fn memories_older_than_the_set_are_those_of_the_first_changes() {

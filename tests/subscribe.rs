@@ -225,6 +225,12 @@ fn a_subscriber_that_does_not_read_disturbs_nobody_and_learns_what_it_missed() {
     lazy.next("applied");
 }
 
+/// The room for a packet in the tunnels of each service.
+fn inner_mtus(status: &Value) -> Vec<u64> {
+    let services = status["services"].as_array().into_iter().flatten();
+    services.filter_map(|service| service["inner_mtu"].as_u64()).collect()
+}
+
 fn hang_up() {
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).expect("it is ours");
 }
@@ -257,6 +263,8 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
         (configuration(dir.path(), &own.replace("203.0.113.53", "203.0.113.1")), "matches the same packets"),
         (configuration(dir.path(), "").replace("203.0.113.0/24", "198.51.100.0/24"), "not within control.vip_allow"),
         (configuration(dir.path(), "").replace("allow_users", "group = \"no such group\"\nallow_users"), "no group"),
+        // Seen last of all, when workers forward by it already.
+        (configuration(dir.path(), &format!("mtu = 1400\n{}", own.replace("203.0.113.53", UNWELCOME))), "no room"),
     ] {
         rewrite(text);
         let error = subscriber.next("error");
@@ -264,6 +272,7 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
         let status = status();
         assert!(status["reload_problem"].as_str().is_some_and(|said| said.contains(reason)), "{status}");
         assert_eq!(status["services"].as_array().map(Vec::len), Some(2), "nothing has changed");
+        assert_eq!(inner_mtus(&status), [1456, 1456], "{reason}: {status}");
     }
     rewrite(configuration(dir.path(), ""));
     while status()["services"].as_array().map(Vec::len) != Some(1) {

@@ -101,15 +101,20 @@ impl Journal {
         let mut file = OpenOptions::new().append(true).create_new(true).open(&self.path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+        sync_directory(&self.path)?;
         Ok((file, text.len() as u64))
     }
 
-    /// Forgets all changes: the file has been written whole.
-    pub fn clear(&mut self) {
+    /// Forgets all changes: the file has been written whole, and has this checksum. After `Ok` they stay forgotten, also if
+    /// the file is the very one that they were of.
+    pub fn clear(&mut self, of: &str) -> Result<(), StoreError> {
         self.open = None;
-        // One that stays is of another file than the one there is now.
-        _ = self.remove();
+        let (is_of_it, path) = (!self.read(of).0.is_empty(), &self.path);
+        match self.remove().and_then(|()| sync_directory(path)) {
+            // One that cannot be removed is of no consequence where it is of another file.
+            Err(error) if is_of_it => Err(self.error(error)),
+            _ => Ok(()),
+        }
     }
 
     fn remove(&self) -> io::Result<()> {
@@ -118,6 +123,11 @@ impl Journal {
             _ => Ok(()),
         }
     }
+}
+
+/// Has the disk know which files are in the directory of this one.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -137,7 +147,7 @@ mod tests {
         let (changes, problem) = journal(dir.path()).read("a");
         assert!(changes == ["one", "two"] && problem.is_ok());
         assert!(journal(dir.path()).read("b").0.is_empty(), "changes of another file");
-        written.clear();
+        written.clear("a").expect("removed");
         assert!(journal(dir.path()).read("a").0.is_empty());
         written.add("b", "three").expect("room");
         assert_eq!(journal(dir.path()).read("b").0, ["three"]);

@@ -63,9 +63,10 @@ impl SlotMemories {
     /// perhaps not to its clients: what the set itself tells of before is taken for its history.
     pub fn hand_over(&mut self, old: Option<&ServiceEntry>, new: ServiceEntry, now: Second) -> ServiceEntry {
         let restored = self.kept.remove(&new.service.name).map(|kept| kept.memories);
-        let is_restored = restored.is_some();
         let mut memories = restored.unwrap_or_default();
         memories.expire(now);
+        // What has run out while the node was away tells no more than what was never there.
+        let is_restored = !memories.is_empty();
         let after = Version::of(&new.service);
         match old {
             Some(old) if Version::of(&old.service) != after => {

@@ -94,7 +94,7 @@ impl Store {
         let saved = self.save(set).map_err(NotKept::Set);
         let has_memories = memories.is_ok();
         let kept = saved.and_then(|written| {
-            self.journal.clear();
+            self.journal.clear(&written).map_err(NotKept::Set)?;
             self.written = has_memories.then_some(written);
             memories
         });

@@ -89,10 +89,10 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
     }
     // The socket first: a second daemon must fail before it touches the first one's steering.
     let server = Server::bind(&config.control)?;
-    let announces = config.announce.routes;
     let result = run_bound((config, config_file), &link, settings, server, opener);
-    if announces && result.is_err() {
-        // Nobody forwards any more, so nobody must be drawn here, were it by a route that an earlier run left.
+    if result.is_err() {
+        // Nobody forwards any more, so nobody must be drawn here, were it by a route that an earlier run left, or that the
+        // config has come to ask for since.
         withdraw_all().unwrap_or_else(|error| tracing::error!("{error}"));
     }
     result

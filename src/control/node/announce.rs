@@ -17,8 +17,10 @@ const LOOK_AFTER: Duration = Duration::from_secs(10);
 
 /// The VIP routes, and why there may be none.
 pub(super) struct Announcement {
-    /// None: `announce.routes` is false.
+    /// None: there are none, and none are wanted.
     routes: Option<VipRoutes>,
+    /// `announce.routes`.
+    wanted: bool,
     /// The VIPs that have an endpoint.
     vips: BTreeSet<IpNet>,
     /// The VIPs that had a route when last looked at.
@@ -35,6 +37,7 @@ pub(super) struct Announcement {
 impl Announcement {
     pub(super) fn new(routes: Option<VipRoutes>) -> Self {
         Self {
+            wanted: routes.is_some(),
             routes,
             vips: BTreeSet::new(),
             announced: BTreeSet::new(),
@@ -61,12 +64,8 @@ impl Announcement {
 
     /// From now on VIPs are announced, by these routes, or are not.
     pub(super) fn set_routes(&mut self, announces: bool, opened: Option<VipRoutes>) {
-        if let Some(opened) = opened {
-            self.routes = Some(opened);
-        } else if !announces && let Some(mut routes) = self.routes.take() {
-            self.problem = routes.set(&BTreeSet::new()).err().map(|error| error.to_string());
-            self.announced.clear();
-        }
+        self.wanted = announces;
+        self.routes = opened.or(self.routes.take());
         self.put_right();
     }
 
@@ -91,9 +90,11 @@ impl Announcement {
         }
     }
 
-    /// Makes the kernel's routes what they should be.
+    /// Makes the kernel's routes what they should be. Where none are wanted any more, they are looked after until all are
+    /// gone.
     fn put_right(&mut self) {
-        let wanted = if self.is_draining() || self.cut_off { BTreeSet::new() } else { self.vips.clone() };
+        let has_none = !self.wanted || self.is_draining() || self.cut_off;
+        let wanted = if has_none { BTreeSet::new() } else { self.vips.clone() };
         let Some(routes) = &mut self.routes else { return };
         self.looked_at = Instant::now();
         let problem = routes.set(&wanted).err().map(|error| error.to_string());
@@ -107,12 +108,15 @@ impl Announcement {
             tracing::error!("{problem}");
         }
         self.problem = problem;
+        if !self.wanted && self.problem.is_none() {
+            self.routes = None;
+        }
     }
 
     /// The answer to `drain` and `resume`.
     fn answer(&self) -> Value {
         let unused = "announce.routes is false: this node has no routes to announce or withdraw";
-        let warnings: Vec<&str> = self.routes.is_none().then_some(unused).into_iter().chain(self.problem()).collect();
+        let warnings: Vec<&str> = (!self.wanted).then_some(unused).into_iter().chain(self.problem()).collect();
         json!({ "draining": self.is_draining(), "announced": self.vips(), "warnings": warnings })
     }
 }

@@ -1,6 +1,6 @@
 //! How a set comes into force: checked whole, then at every worker, then let in and announced, then on disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -57,9 +57,8 @@ impl Node {
     /// Takes the config's services and the set on disk into force, before any syncer comes. A stored set that cannot
     /// be used is said and left; what the config has is served all the same.
     pub fn restore(&mut self) -> Result<(), Fault> {
-        let Kept { set, memories, problems } = self.store.load();
+        let Kept { set, mut memories, problems } = self.store.load();
         problems.into_iter().for_each(|problem| self.note_store_problem(problem));
-        self.builder.restore_slot_memories(memories);
         // What the config itself has wrong is no reason to refuse what a syncer has pushed: it is said, and nothing starts.
         let empty = Proposal::whole(EndpointSet::default());
         let own = self.check_stored(&self.config, &empty)?;
@@ -71,6 +70,10 @@ impl Node {
                 (empty, own)
             }
         };
+        // What belongs to a set that is not used is no history of the next one.
+        let names: HashSet<&str> = joined.services.iter().map(|service| service.name.as_str()).collect();
+        memories.retain(|name, _| names.contains(name.as_str()));
+        self.builder.restore_slot_memories(memories);
         self.put_in_force(joined)?;
         self.builder.set_restored(true);
         self.set = proposal.set;

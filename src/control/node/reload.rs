@@ -91,8 +91,11 @@ impl Node {
         self.refresh_settings();
         self.resolve();
         if let Err(fault) = self.put_in_force(joined) {
+            // The paths to endpoints follow the settings, and workers have them from either.
             self.config = before;
             self.refresh_settings();
+            self.resolve();
+            self.publish();
             return Err(fault.message);
         }
         self.keep_as_well();
