@@ -110,17 +110,18 @@ impl Journal {
     pub fn clear(&mut self, of: &str) -> Result<(), StoreError> {
         self.open = None;
         let (is_of_it, path) = (!self.read(of).0.is_empty(), &self.path);
-        match self.remove().and_then(|()| sync_directory(path)) {
-            // One that cannot be removed is of no consequence where it is of another file.
+        // One that cannot be removed is of no consequence where it is of another file.
+        match self.remove().and_then(|was_there| if was_there { sync_directory(path) } else { Ok(()) }) {
             Err(error) if is_of_it => Err(self.error(error)),
             _ => Ok(()),
         }
     }
 
-    fn remove(&self) -> io::Result<()> {
+    /// Answers whether it was there.
+    fn remove(&self) -> io::Result<bool> {
         match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            removed => removed.map(|()| true),
         }
     }
 }

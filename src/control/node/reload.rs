@@ -87,13 +87,13 @@ impl Node {
             (false, true) => Some(VipRoutes::open().map_err(|error| error.to_string())?),
             _ => None,
         };
-        let before = std::mem::replace(&mut self.config, config);
+        let (before, settings) = (std::mem::replace(&mut self.config, config), *self.builder.settings());
         self.refresh_settings();
         self.resolve();
         if let Err(fault) = self.put_in_force(joined) {
             // The paths to endpoints follow the settings, and workers have them from either.
             self.config = before;
-            self.refresh_settings();
+            self.builder.set_settings(settings, self.publisher.edition());
             self.resolve();
             self.publish();
             return Err(fault.message);
