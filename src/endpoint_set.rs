@@ -5,10 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde_json::Value;
-
-use crate::document::{Collector, Node, Problems, Table};
+use crate::document::{Collector, Node, Problems, Table, Tree};
 use crate::maglev;
 use crate::model::{
     Affinity, Echo, Encap, Endpoint, EndpointSet, MOST_SERVICES, MplsOver, PortRange, Protocol, Revision, Service,
@@ -17,6 +14,7 @@ use crate::model::{
 use crate::vip_map::Claim;
 use crate::wire::l4::WITH_PORTS;
 use crate::wire::{gue, mpls};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The longest name of a service or endpoint, in bytes: a Kubernetes namespace and name fit.
 const LONGEST_NAME: usize = 512;
@@ -36,7 +34,7 @@ const SERVICE_KEYS: &[&str] =
 /// Reads a set from the text of a JSON document.
 pub fn parse(json: &str) -> Result<EndpointSet, Problems> {
     let collector = Collector::default();
-    match serde_json::from_str::<Value>(json) {
+    match serde_json::from_str::<Tree<'_>>(json) {
         Ok(tree) => read(&tree),
         Err(error) => {
             collector.add("", format!("not JSON: {error}"));
@@ -46,7 +44,7 @@ pub fn parse(json: &str) -> Result<EndpointSet, Problems> {
 }
 
 /// Reads a set from a JSON tree: `{revision, services}`.
-pub fn read(tree: &Value) -> Result<EndpointSet, Problems> {
+pub fn read(tree: &Tree<'_>) -> Result<EndpointSet, Problems> {
     let collector = Collector::default();
     let set = read_set(&Node::root(tree, &collector));
     collector.finish(set)

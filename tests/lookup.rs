@@ -42,13 +42,13 @@ fn apply(builder: &mut Builder, services: &[(&str, serde_json::Value, &[&str])],
         service
     });
     let set = json!({ "services": services.collect::<Vec<_>>() });
-    builder.update(&endpoint_set::read(&set).expect("valid"), (0, 0), now);
+    builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), now);
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     builder.resolve(|_| Some(hop));
 }
 
 fn query(src: &str, dst: &str, protocol: &str, sport: u16, dport: u16) -> Query {
-    Query::read(&json!({ "src": src, "dst": dst, "protocol": protocol, "sport": sport, "dport": dport }))
+    Query::read(&json!({ "src": src, "dst": dst, "protocol": protocol, "sport": sport, "dport": dport }).into())
         .expect("valid")
 }
 
@@ -216,5 +216,5 @@ fn questions_in_a_row_get_their_own_answers() {
 #[test]
 fn a_query_has_one_family() {
     let mixed = json!({ "src": "198.18.0.7", "dst": "2001:db8::1", "protocol": "tcp" });
-    assert!(Query::read(&mixed).is_err());
+    assert!(Query::read(&mixed.into()).is_err());
 }

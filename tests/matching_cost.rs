@@ -36,7 +36,7 @@ fn node(services: u32) -> Snapshot {
     let sources = Sources { v4: None, v6: Some(v6) };
     let settings = Settings { seed: Seed([7; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
     let mut builder = Builder::new(settings, 600, 1);
-    builder.update(&endpoint_set::read(&set).expect("valid"), (0, 0), 0);
+    builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), 0);
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     builder.resolve(|_| Some(hop));
     builder.snapshot()

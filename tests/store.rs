@@ -477,7 +477,7 @@ fn ten_thousand_services_in_handover_are_written_in_time() {
     };
     let set = |first: usize| {
         let services: Vec<Value> = (0..10_000).map(|n| service(first, n)).collect();
-        endpoint_set::read(&json!({ "revision": "r", "services": services })).expect("valid")
+        endpoint_set::read(&json!({ "revision": "r", "services": services }).into()).expect("valid")
     };
     let mut builder = Builder::new(settings(), 600, 1);
     builder.update(&set(0), (0, 0), 1_795_255_200);

@@ -55,7 +55,7 @@ pub fn run(args: &Lookup) -> Result<()> {
     });
     let answer = match (&args.config, &args.set) {
         (Some(config), Some(set)) => {
-            let query = Query::read(&params).map_err(|problems| anyhow!("{problems}"))?;
+            let query = Query::read(&params.into()).map_err(|problems| anyhow!("{problems}"))?;
             let mut node = OfflineNode::new(load_config(config)?)?;
             node.build(&load_set(set)?, Moment(u64::from(wall_clock()) * SECOND))?;
             // Nobody has forwarded anything yet, so no flow is tracked.

@@ -134,17 +134,17 @@ impl Client {
     /// Answers one line.
     fn take(&mut self, line: Result<Vec<u8>, Fault>, node: &mut Node) {
         self.line_begun = None;
-        let request = match line {
-            Ok(line) => protocol::read(&line),
+        let line = match line {
+            Ok(line) => line,
             Err(fault) => return self.refuse(&fault),
         };
-        let Request { id, call } = request;
+        let Request { id, call } = protocol::read(&line);
         let result = call.and_then(|call| self.ask(call, node));
         let Some(id) = id else { return };
         self.unread.extend(protocol::write(&id, &result).as_bytes());
     }
 
-    fn ask(&mut self, call: Call, node: &mut Node) -> Result<Value, Fault> {
+    fn ask(&mut self, call: Call<'_>, node: &mut Node) -> Result<Value, Fault> {
         let Call { method, params } = call;
         if method.writes() && !self.may_write {
             return Err(Fault::not_permitted(method.name()));

@@ -233,7 +233,7 @@ mod tests {
     use crate::endpoint_set;
 
     fn set(services: Value) -> EndpointSet {
-        endpoint_set::read(&json!({ "services": services })).expect("valid")
+        endpoint_set::read(&json!({ "services": services }).into()).expect("valid")
     }
 
     #[test]

@@ -102,7 +102,7 @@ mod tests {
         let endpoint = |name: &str, state: &str| json!({ "name": name, "address": "2001:db8::1", "state": state });
         let endpoints = json!([endpoint("a", state), endpoint("b", "active")]);
         let set = json!({ "services": [{ "name": "web", "vip": "203.0.113.1", "endpoints": endpoints }] });
-        builder.update(&endpoint_set::read(&set).expect("valid"), (0, 0), now);
+        builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), now);
     }
 
     #[test]

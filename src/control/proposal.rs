@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::document::{Collector, Node, Problem, Problems};
+use crate::document::{Collector, Node, Problem, Problems, Tree};
 use crate::endpoint_set::{check_limits, claims_of, read_revision, read_services};
 use crate::model::{EndpointSet, Revision, Service};
 
@@ -68,7 +67,7 @@ impl Patch {
     }
 
     /// Reads it from a JSON tree: `{base, revision, upsert, remove}`.
-    pub fn read(tree: &Value) -> Result<Self, Problems> {
+    pub fn read(tree: &Tree<'_>) -> Result<Self, Problems> {
         let collector = Collector::default();
         let patch = read_patch(&Node::root(tree, &collector));
         collector.finish(patch)
@@ -137,7 +136,7 @@ fn conflicts(upsert: &[Arc<Service>], staying: &[Arc<Service>]) -> Vec<Problem> 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::endpoint_set;
@@ -145,12 +144,12 @@ mod tests {
     fn current() -> EndpointSet {
         let service = |name: &str, vip: &str| json!({ "name": name, "vip": vip, "protocol": "tcp", "ports": [80] });
         let set = json!({ "revision": "r1", "services": [service("a", "203.0.113.1"), service("c", "203.0.113.3")] });
-        endpoint_set::read(&set).expect("valid")
+        endpoint_set::read(&set.into()).expect("valid")
     }
 
     fn patched(patch: Value) -> Result<Proposal, String> {
         let said = |problems: Problems| problems.to_string();
-        Patch::read(&patch).map_err(said)?.of(&current()).map_err(said)
+        Patch::read(&patch.into()).map_err(said)?.of(&current()).map_err(said)
     }
 
     #[test]

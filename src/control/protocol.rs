@@ -1,9 +1,9 @@
 //! Bytes ↔ messages: JSON-RPC 2.0, one object a line. No sockets here.
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::document::{Problem, Problems};
+use crate::document::{Problem, Problems, Tree};
 use crate::model::Revision;
 
 use super::event::Event;
@@ -70,20 +70,20 @@ impl Method {
 
 /// One line of a client.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+pub struct Request<'a> {
     /// Repeated in the answer; none: no answer is wanted.
     pub id: Option<Value>,
     /// What is asked, or why nothing is.
-    pub call: Result<Call, Fault>,
+    pub call: Result<Call<'a>, Fault>,
 }
 
 /// One question.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Call {
+pub struct Call<'a> {
     /// What is asked.
     pub method: Method,
     /// Its parameters; an empty object where there are none.
-    pub params: Value,
+    pub params: Tree<'a>,
 }
 
 /// Why there is no result: the `error` of an answer.
@@ -163,12 +163,12 @@ impl From<Refusal> for Fault {
 }
 
 /// Reads one line. What is wrong with it is answered, under its id if that can be read.
-pub fn read(line: &[u8]) -> Request {
+pub fn read(line: &[u8]) -> Request<'_> {
     let refused = |fault| Request { id: Some(Value::Null), call: Err(fault) };
     match serde_json::from_slice(line) {
         Err(error) => refused(Fault::new(-32700, format!("not JSON: {error}"))),
-        Ok(Value::Object(mut message)) => {
-            let id = message.remove("id");
+        Ok(mut message @ Tree::Table(_)) => {
+            let id = message.remove("id").map(|id| id.to_value());
             if id.as_ref().is_some_and(|id| !is_id(id)) {
                 return refused(Fault::new(-32600, "\"id\" is not a string, a whole number or null"));
             }
@@ -186,22 +186,22 @@ fn is_id(id: &Value) -> bool {
     id.is_string() || id.is_i64() || id.is_u64() || id.is_null()
 }
 
-fn read_call(mut message: Map<String, Value>) -> Result<Call, Fault> {
-    if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+fn read_call(mut message: Tree<'_>) -> Result<Call<'_>, Fault> {
+    if message.get("jsonrpc").and_then(Tree::as_text) != Some("2.0") {
         return Err(Fault::new(-32600, "\"jsonrpc\" is not \"2.0\""));
     }
-    let Some(name) = message.get("method").and_then(Value::as_str) else {
+    let Some(name) = message.get("method").and_then(Tree::as_text) else {
         return Err(Fault::new(-32600, "\"method\" is not a string"));
     };
     let Some((_, method)) = Method::ALL.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = Method::ALL.iter().map(|(name, _)| *name).collect();
         return Err(Fault::new(-32601, format!("no method {name:?}; there are: {}", known.join(", "))));
     };
-    let params = message.remove("params").unwrap_or_else(|| json!({}));
-    if !params.is_object() {
-        return Err(Fault::new(-32602, "\"params\" is not an object"));
+    match message.remove("params") {
+        None => Ok(Call { method: *method, params: Tree::Table(Vec::new()) }),
+        Some(params @ Tree::Table(_)) => Ok(Call { method: *method, params }),
+        Some(_) => Err(Fault::new(-32602, "\"params\" is not an object")),
     }
-    Ok(Call { method: *method, params })
 }
 
 /// One answer as a line, with its end.
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_question_is_read_and_answered() {
         let request = read(br#"{"jsonrpc":"2.0","id":7,"method":"status"}"#);
-        let call = Call { method: Method::Status, params: json!({}) };
+        let call = Call { method: Method::Status, params: json!({}).into() };
         assert_eq!(request, Request { id: Some(json!(7)), call: Ok(call) });
         assert_eq!(write(&json!(7), &Ok(json!(1))), "{\"id\":7,\"jsonrpc\":\"2.0\",\"result\":1}\n");
     }

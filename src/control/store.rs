@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::journal::Journal;
 use super::proposal::Patch;
 use super::sealed_file::{SealedFile, checksum};
 use super::slot_memories::SlotMemories;
+use crate::document::Tree;
 use crate::endpoint_set;
 use crate::handover::Memories;
 use crate::model::EndpointSet;
@@ -57,8 +57,9 @@ struct Change<'a> {
 /// The same, read.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ReadChange {
-    patch: Value,
+struct ReadChange<'a> {
+    #[serde(borrow)]
+    patch: Tree<'a>,
     memories: HashMap<String, Memories>,
 }
 

@@ -66,7 +66,7 @@ fn answer(call: Call) -> Result<Value, Fault> {
             let set = endpoint_set::read(&call.params).map_err(Fault::invalid_set)?;
             Ok(json!(set))
         }
-        _ => Ok(call.params),
+        _ => Ok(call.params.to_value()),
     }
 }
 

@@ -6,9 +6,8 @@ mod packets;
 use std::net::IpAddr;
 
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::document::{Collector, Node, Problems};
+use crate::document::{Collector, Node, Problems, Tree};
 use crate::flow::{FlowHash, FlowKey, address_bits};
 use crate::forward::select::{Selection, select};
 use crate::forward::verdict::Verdict;
@@ -37,7 +36,7 @@ pub struct Query {
 
 impl Query {
     /// Reads a query from parameters: `{src, dst, protocol, sport, dport}`.
-    pub fn read(params: &Value) -> Result<Self, Problems> {
+    pub fn read(params: &Tree<'_>) -> Result<Self, Problems> {
         let collector = Collector::default();
         let query = Self::read_from(&Node::root(params, &collector));
         collector.finish(query)

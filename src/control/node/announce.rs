@@ -189,7 +189,7 @@ mod tests {
             service("leaving", "2001:db8:1::/64", 80, &["draining"]),
             service("none", "203.0.113.12", 80, &[]),
         ] });
-        let set = endpoint_set::read(&set).expect("valid");
+        let set = endpoint_set::read(&set.into()).expect("valid");
         let vips = vips_with_an_endpoint(&set);
         assert_eq!(vips.iter().map(IpNet::to_string).collect::<Vec<_>>(), ["203.0.113.10/32", "2001:db8:1::/64"]);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Node, Ways};
 use crate::config::Config;
@@ -15,7 +15,7 @@ use crate::control::reach::{self, Surroundings};
 use crate::control::set::{Refusal, check_emptied, check_vips, join};
 use crate::control::slot_memories::wall_clock;
 use crate::control::store::Kept;
-use crate::document::Problems;
+use crate::document::{Problems, Tree};
 use crate::endpoint_set;
 use crate::model::EndpointSet;
 use crate::snapshot::Settings;
@@ -39,17 +39,16 @@ struct Manner {
 
 impl Manner {
     /// Takes it out of the parameters.
-    fn take(params: &mut Value) -> Result<Self, Fault> {
-        let Some(params) = params.as_object_mut() else { return Ok(Self::default()) };
+    fn take(params: &mut Tree<'_>) -> Result<Self, Fault> {
         Ok(Self { allow_empty: take_flag(params, "allow_empty")?, dry_run: take_flag(params, "dry_run")? })
     }
 }
 
-fn take_flag(params: &mut Map<String, Value>, key: &str) -> Result<bool, Fault> {
+fn take_flag(params: &mut Tree<'_>, key: &str) -> Result<bool, Fault> {
     match params.remove(key) {
-        None | Some(Value::Null) => Ok(false),
-        Some(Value::Bool(flag)) => Ok(flag),
-        Some(other) => Err(Fault::invalid_param(key, format!("{other} is not true or false"))),
+        None | Some(Tree::Null) => Ok(false),
+        Some(Tree::Bool(flag)) => Ok(flag),
+        Some(other) => Err(Fault::invalid_param(key, format!("{} is not true or false", other.to_value()))),
     }
 }
 
@@ -92,14 +91,16 @@ impl Node {
     }
 
     /// The whole set, atomically: refused whole, or in force at every worker and on disk before the answer.
-    pub(super) fn apply(&mut self, mut params: Value) -> Result<Value, Fault> {
+    pub(super) fn apply(&mut self, mut params: Tree<'_>) -> Result<Value, Fault> {
         let manner = Manner::take(&mut params)?;
         let set = endpoint_set::read(&params).map_err(Fault::invalid_set)?;
+        // It may be large, and what is built of it is, too.
+        drop(params);
         self.take(Proposal::whole(set), manner)
     }
 
     /// Some services of the set, as [`apply`](Self::apply) takes all of them.
-    pub(super) fn patch(&mut self, mut params: Value) -> Result<Value, Fault> {
+    pub(super) fn patch(&mut self, mut params: Tree<'_>) -> Result<Value, Fault> {
         let manner = Manner::take(&mut params)?;
         let patch = Patch::read(&params).map_err(Fault::invalid_set)?;
         if patch.base != self.set.revision {

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::{Node, Ways};
 use crate::control::protocol::Fault;
-use crate::document::{Collector, Node as DocumentNode};
+use crate::document::{Collector, Node as DocumentNode, Tree};
 use crate::snapshot::ServiceEntry;
 
 impl Node {
     /// The answer to `endpoints`: of one service, or of all.
-    pub(super) fn endpoints(&self, params: &Value) -> Result<Value, Fault> {
+    pub(super) fn endpoints(&self, params: &Tree<'_>) -> Result<Value, Fault> {
         let wanted = read_service_name(params)?;
         let mut entries = self
             .builder
@@ -55,7 +55,7 @@ impl Node {
     }
 }
 
-fn read_service_name(params: &Value) -> Result<Option<String>, Fault> {
+fn read_service_name(params: &Tree<'_>) -> Result<Option<String>, Fault> {
     let collector = Collector::default();
     let root = DocumentNode::root(params, &collector);
     let name = root.table(&["service"]).and_then(|table| match table.get("service") {

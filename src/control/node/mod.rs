@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::config::Config;
+use crate::document::Tree;
 use crate::model::EndpointSet;
 use crate::publish::Publisher;
 use crate::snapshot::NextHop;
@@ -180,7 +181,8 @@ impl Node {
     }
 
     /// Answers one question.
-    pub fn answer(&mut self, method: Method, params: Value) -> Result<Value, Fault> {
+    pub fn answer<'a>(&mut self, method: Method, params: impl Into<Tree<'a>>) -> Result<Value, Fault> {
+        let params = params.into();
         match method {
             Method::Hello => self.hello(&params),
             Method::Apply => self.apply(params),
@@ -201,8 +203,9 @@ impl Node {
         }
     }
 
-    fn hello(&self, params: &Value) -> Result<Value, Fault> {
-        if let Some(other) = params.get("protocol").filter(|asked| **asked != json!(PROTOCOL)) {
+    fn hello(&self, params: &Tree<'_>) -> Result<Value, Fault> {
+        let other = params.get("protocol").map(Tree::to_value).filter(|asked| *asked != json!(PROTOCOL));
+        if let Some(other) = other {
             return Err(Fault::invalid_param("protocol", format!("{other} is not spoken here, only {PROTOCOL}")));
         }
         Ok(json!({

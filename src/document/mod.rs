@@ -9,7 +9,11 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Number;
+
+mod tree;
+
+pub use self::tree::Tree;
 
 /// One thing to mend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -79,7 +83,7 @@ impl Collector {
 }
 
 /// Parses TOML into a tree and a collector that knows its lines.
-pub fn parse_toml(text: &str) -> Result<(Value, Collector), Problems> {
+pub fn parse_toml(text: &str) -> Result<(Tree<'static>, Collector), Problems> {
     let line_at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
     let table = toml::de::DeTable::parse(text).map_err(|error| {
         let line = error.span().map(|span| line_at(span.start));
@@ -90,32 +94,33 @@ pub fn parse_toml(text: &str) -> Result<(Value, Collector), Problems> {
     Ok((tree, Collector { problems: RefCell::default(), lines }))
 }
 
-fn toml_table(table: &toml::de::DeTable<'_>, path: &str, note: &mut impl FnMut(String, usize)) -> Value {
+fn toml_table(table: &toml::de::DeTable<'_>, path: &str, note: &mut impl FnMut(String, usize)) -> Tree<'static> {
     let members = table.iter().map(|(key, value)| {
         let path = member_path(path, key.get_ref());
         note(path.clone(), key.span().start);
-        (key.get_ref().to_string(), toml_value(value.get_ref(), &path, note))
+        (key.get_ref().to_string().into(), toml_value(value.get_ref(), &path, note))
     });
-    Value::Object(members.collect())
+    Tree::Table(members.collect())
 }
 
-fn toml_value(value: &toml::de::DeValue<'_>, path: &str, note: &mut impl FnMut(String, usize)) -> Value {
+fn toml_value(value: &toml::de::DeValue<'_>, path: &str, note: &mut impl FnMut(String, usize)) -> Tree<'static> {
     use toml::de::DeValue;
     match value {
-        DeValue::String(text) => Value::from(text.as_ref()),
-        DeValue::Integer(integer) => {
-            i64::from_str_radix(integer.as_str(), integer.radix()).map_or_else(|_| integer.as_str().into(), Value::from)
+        DeValue::String(text) => Tree::Text(text.to_string().into()),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .map_or_else(|_| Tree::Text(integer.as_str().to_owned().into()), |integer| Tree::Number(integer.into())),
+        DeValue::Float(float) => {
+            float.as_str().parse().ok().and_then(Number::from_f64).map_or(Tree::Null, Tree::Number)
         }
-        DeValue::Float(float) => float.as_str().parse::<f64>().map_or(Value::Null, Value::from),
-        DeValue::Boolean(truth) => Value::from(*truth),
-        DeValue::Datetime(moment) => Value::from(moment.to_string()),
+        DeValue::Boolean(truth) => Tree::Bool(*truth),
+        DeValue::Datetime(moment) => Tree::Text(moment.to_string().into()),
         DeValue::Array(items) => {
             let items = items.iter().enumerate().map(|(i, item)| {
                 let path = format!("{path}[{i}]");
                 note(path.clone(), item.span().start);
                 toml_value(item.get_ref(), &path, note)
             });
-            Value::Array(items.collect())
+            Tree::List(items.collect())
         }
         DeValue::Table(table) => toml_table(table, path, note),
     }
@@ -130,13 +135,13 @@ fn member_path(path: &str, key: &str) -> String {
 pub struct Node<'a> {
     /// As in [`Problem::path`].
     pub path: String,
-    value: &'a Value,
+    value: &'a Tree<'a>,
     collector: &'a Collector,
 }
 
 impl<'a> Node<'a> {
     /// The whole document.
-    pub fn root(value: &'a Value, collector: &'a Collector) -> Self {
+    pub fn root(value: &'a Tree<'a>, collector: &'a Collector) -> Self {
         Self { path: String::new(), value, collector }
     }
 
@@ -152,23 +157,23 @@ impl<'a> Node<'a> {
 
     /// A table, with the only keys it may have.
     pub fn table(&self, keys: &[&str]) -> Option<Table<'a>> {
-        let Value::Object(members) = self.value else { return self.expected("a table of names and values") };
-        for key in members.keys().filter(|key| !keys.contains(&key.as_str())) {
+        let Tree::Table(members) = self.value else { return self.expected("a table of names and values") };
+        for (key, _) in members.iter().filter(|(key, _)| !keys.contains(&key.as_ref())) {
             self.collector.add(member_path(&self.path, key), format!("unknown key; known are: {}", keys.join(", ")));
         }
-        Some(Table { path: self.path.clone(), members, collector: self.collector })
+        Some(Table { path: self.path.clone(), tree: self.value, collector: self.collector })
     }
 
     /// A list.
     pub fn list(&self) -> Option<Vec<Node<'a>>> {
-        let Value::Array(items) = self.value else { return self.expected("a list") };
+        let Tree::List(items) = self.value else { return self.expected("a list") };
         let node = |(i, value)| Node { path: format!("{}[{i}]", self.path), value, collector: self.collector };
         Some(items.iter().enumerate().map(node).collect())
     }
 
     /// A string.
     pub fn text(&self) -> Option<&'a str> {
-        self.value.as_str().or_else(|| self.expected("a string"))
+        self.value.as_text().or_else(|| self.expected("a string"))
     }
 
     /// A string that is not empty, has at most `most` bytes and no control characters.
@@ -182,13 +187,14 @@ impl<'a> Node<'a> {
 
     /// A whole number in a range.
     pub fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
-        let number = self.value.as_u64().filter(|number| range.contains(number));
+        let number = if let Tree::Number(number) = self.value { number.as_u64() } else { None };
+        let number = number.filter(|number| range.contains(number));
         number.or_else(|| self.expected(&format!("a whole number {}..{}", range.start(), range.end())))
     }
 
     /// `true` or `false`.
     pub fn boolean(&self) -> Option<bool> {
-        self.value.as_bool().or_else(|| self.expected("true or false"))
+        if let Tree::Bool(truth) = self.value { Some(*truth) } else { self.expected("true or false") }
     }
 
     /// A string in another type's notation; its error says what is allowed.
@@ -199,14 +205,14 @@ impl<'a> Node<'a> {
 
     /// One of several words.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
-        let chosen = self.value.as_str().and_then(|text| choices.iter().find(|(word, _)| *word == text));
+        let chosen = self.value.as_text().and_then(|text| choices.iter().find(|(word, _)| *word == text));
         let words = || choices.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         chosen.map(|(_, value)| *value).or_else(|| self.expected(&format!("one of {}", words())))
     }
 
     /// Whether it is a string.
     pub fn is_text(&self) -> bool {
-        self.value.is_string()
+        self.value.as_text().is_some()
     }
 }
 
@@ -214,14 +220,14 @@ impl<'a> Node<'a> {
 #[derive(Debug)]
 pub struct Table<'a> {
     path: String,
-    members: &'a Map<String, Value>,
+    tree: &'a Tree<'a>,
     collector: &'a Collector,
 }
 
 impl<'a> Table<'a> {
     /// The value of a key, if it is there.
     pub fn get(&self, key: &str) -> Option<Node<'a>> {
-        let value = self.members.get(key).filter(|value| !value.is_null())?;
+        let value = self.tree.get(key).filter(|value| **value != Tree::Null)?;
         Some(Node { path: member_path(&self.path, key), value, collector: self.collector })
     }
 
@@ -242,12 +248,12 @@ fn shown_text(text: &str) -> String {
 }
 
 /// A value as an error shows it, cut where it is long.
-fn shown(value: &Value) -> String {
+fn shown(value: &Tree<'_>) -> String {
     match value {
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a table".to_owned(),
+        Tree::List(_) => "a list".to_owned(),
+        Tree::Table(_) => "a table".to_owned(),
         scalar => {
-            let text = scalar.to_string();
+            let text = scalar.to_value().to_string();
             if text.chars().count() > 60 { text.chars().take(57).chain("...".chars()).collect() } else { text }
         }
     }
@@ -292,6 +298,6 @@ mod tests {
 
     #[test]
     fn long_values_are_cut() {
-        assert!(shown(&Value::from("é".repeat(1000))).chars().count() <= 60);
+        assert!(shown(&Tree::Text("é".repeat(1000).into())).chars().count() <= 60);
     }
 }

@@ -1,0 +1,174 @@
+//! A document as it was read: small, since a set of 100,000 endpoints is one. Its texts stay where they stand in the
+//! line or file, unless they have escapes.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Number, Value};
+
+/// A value of JSON's kinds.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the kinds of JSON")]
+pub enum Tree<'t> {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(Cow<'t, str>),
+    List(Vec<Self>),
+    /// In the order of the document; of a name that is there twice, the last one counts.
+    Table(Vec<(Cow<'t, str>, Self)>),
+}
+
+impl<'t> Tree<'t> {
+    /// The value of a name, where this is a table.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        let Self::Table(members) = self else { return None };
+        members.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// Takes the value of a name out, where this is a table.
+    pub fn remove(&mut self, name: &str) -> Option<Self> {
+        let Self::Table(members) = self else { return None };
+        let mut removed = None;
+        members.retain_mut(|(known, value)| {
+            let stays = known != name;
+            if !stays {
+                removed = Some(std::mem::replace(value, Self::Null));
+            }
+            stays
+        });
+        removed
+    }
+
+    /// The text, where this is one.
+    pub fn as_text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// The same as a value of its own.
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(truth) => Value::Bool(*truth),
+            Self::Number(number) => Value::Number(number.clone()),
+            Self::Text(text) => Value::from(text.as_ref()),
+            Self::List(items) => items.iter().map(Self::to_value).collect(),
+            Self::Table(members) => members.iter().map(|(name, value)| (name.as_ref(), value.to_value())).collect(),
+        }
+    }
+}
+
+impl From<Value> for Tree<'_> {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(truth) => Self::Bool(truth),
+            Value::Number(number) => Self::Number(number),
+            Value::String(text) => Self::Text(text.into()),
+            Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
+            Value::Object(members) => {
+                Self::Table(members.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+            }
+        }
+    }
+}
+
+impl<'de: 't, 't> Deserialize<'de> for Tree<'t> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Tree<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Tree::Null)
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Self::Value, E> {
+        Ok(Tree::Bool(truth))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Tree::Number(number.into()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Tree::Number(number.into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Number::from_f64(number).map_or(Tree::Null, Tree::Number))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Tree::Text(text.into()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Tree::Text(text.to_owned().into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Tree::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some((Name(name), value)) = access.next_entry()? {
+            members.push((name, value));
+        }
+        Ok(Tree::Table(members))
+    }
+}
+
+/// A name in a table; borrowed where it can be.
+struct Name<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_str(Reader)? {
+            Tree::Text(name) => Ok(Self(name)),
+            _ => Ok(Self(Cow::Borrowed(""))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_what_is_written() {
+        let text = r#" {"a": [null, true, -1, 18446744073709551615, 0.5, "x\ny"], "b": {}, "": "plain"} "#;
+        let tree: Tree<'_> = serde_json::from_str(text).expect("JSON");
+        let value: Value = serde_json::from_str(text).expect("JSON");
+        assert_eq!(tree.to_value(), value);
+        assert_eq!(Tree::from(value).to_value(), tree.to_value());
+        assert!(matches!(tree.get(""), Some(Tree::Text(Cow::Borrowed("plain")))), "it stays where it stands");
+        assert!(serde_json::from_str::<Tree<'_>>(&"[".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn of_a_name_that_is_there_twice_the_last_one_counts() {
+        let mut tree: Tree<'_> = serde_json::from_str(r#"{"a": 1, "b": 2, "a": 3}"#).expect("JSON");
+        assert_eq!(tree.get("a"), Some(&Tree::from(json!(3))));
+        assert_eq!(tree.remove("a"), Some(Tree::from(json!(3))));
+        assert!(tree.remove("a").is_none() && tree.get("a").is_none());
+        assert_eq!(tree.to_value(), json!({ "b": 2 }));
+    }
+}
