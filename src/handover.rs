@@ -4,11 +4,13 @@
 //! A memory belongs to a part of all flow hashes, not to a slot of the table in force: a table of another size has other
 //! slots. So it is kept in the slots of the table that was in force before the change, in layers of one size each.
 
+mod deadlines;
 mod packed;
 mod stored;
 
 use std::collections::{HashMap, HashSet};
 
+use self::deadlines::Deadlines;
 use crate::flow::FlowHash;
 use crate::maglev::{self, Candidate, Index};
 use crate::model::{Endpoint, Service, State};
@@ -83,20 +85,35 @@ pub struct Memories {
     layers: Vec<Layer>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Layer {
     size: u32,
     names: Vec<String>,
     /// By slot: a number in `names`, or [`NONE`].
     slots: Vec<Index>,
-    /// By slot: until when the memory is kept.
-    until: Vec<Second>,
+    /// Until when the memories are kept.
+    until: Deadlines,
 }
 
+impl PartialEq for Layer {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { size, names, slots, .. } = self;
+        (size, names, slots) == (&other.size, &other.names, &other.slots) && self.remembering().eq(other.remembering())
+    }
+}
+
+impl Eq for Layer {}
+
 impl Layer {
-    fn new(size: u32) -> Self {
-        let slots = size as usize;
-        Self { size, names: Vec::new(), slots: vec![NONE; slots], until: vec![0; slots] }
+    /// One in which nothing is remembered yet; what will be, until then.
+    fn new(size: u32, until: Second) -> Self {
+        Self { size, names: Vec::new(), slots: vec![NONE; size as usize], until: Deadlines::Same(until) }
+    }
+
+    /// The slots that remember, each with what, and until when.
+    fn remembering(&self) -> impl Iterator<Item = (usize, Index, Second)> {
+        let slots = self.slots.iter().copied().enumerate().filter(|(_, had)| *had != NONE);
+        slots.map(|(slot, had)| (slot, had, self.until.of(slot)))
     }
 
     fn number(&mut self, name: &str) -> Option<Index> {
@@ -110,9 +127,9 @@ impl Layer {
 
     fn expire(&mut self, now: Second) -> bool {
         let mut expired = false;
-        for (slot, until) in self.slots.iter_mut().zip(&mut self.until) {
-            if *slot != NONE && *until <= now {
-                (*slot, *until, expired) = (NONE, 0, true);
+        for (slot, had) in self.slots.iter_mut().enumerate().filter(|(_, had)| **had != NONE) {
+            if self.until.of(slot) <= now {
+                (*had, expired) = (NONE, true);
             }
         }
         if expired {
@@ -142,7 +159,6 @@ impl Layer {
         let names: HashSet<&str> = self.names.iter().map(String::as_str).collect();
         maglev::is_valid_size(self.size.into())
             && self.slots.len() == slots
-            && self.until.len() == slots
             && self.slots.iter().all(known)
             && self.slots.iter().any(|slot| *slot != NONE)
             && names.len() == self.names.len()
@@ -181,21 +197,21 @@ impl Memories {
         if changed.is_empty() {
             return;
         }
-        let layer = self.newest_layer(before.size);
+        let layer = self.newest_layer(before.size, until);
+        layer.until.set(changed.iter().map(|(slot, _)| *slot), until, before.slots.len());
         let mut numbers: Vec<Option<Index>> = vec![None; before.names.len()];
         for (slot, had) in changed {
             let had = usize::from(had);
             let number = numbers[had].or_else(|| layer.number(before.names[had]));
             numbers[had] = number;
             layer.slots[slot] = number.unwrap_or(NONE);
-            layer.until[slot] = until;
         }
     }
 
     /// The layer for a change that comes after all others. What another size remembers is older, and stays before it.
-    fn newest_layer(&mut self, size: u32) -> &mut Layer {
+    fn newest_layer(&mut self, size: u32, until: Second) -> &mut Layer {
         if self.layers.last().is_none_or(|layer| layer.size != size) {
-            self.layers.push(Layer::new(size));
+            self.layers.push(Layer::new(size, until));
         }
         let newest = self.layers.len() - 1;
         &mut self.layers[newest]
@@ -210,8 +226,7 @@ impl Memories {
 
     /// When something is to be forgotten next, if anything is.
     pub fn next_deadline(&self) -> Option<Second> {
-        let slots = self.layers.iter().flat_map(|layer| layer.slots.iter().zip(&layer.until));
-        slots.filter(|(slot, _)| **slot != NONE).map(|(_, until)| *until).min()
+        self.layers.iter().flat_map(Layer::remembering).map(|(_, _, until)| until).min()
     }
 
     /// Whether nothing is remembered.

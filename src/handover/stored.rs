@@ -29,16 +29,15 @@ struct StoredLayer {
 
 impl StoredLayer {
     fn of(layer: &Layer) -> Self {
-        let remembering = || layer.slots.iter().zip(&layer.until).filter(|(slot, _)| **slot != NONE);
-        let moments: BTreeSet<Second> = remembering().map(|(_, until)| *until).collect();
+        let moments: BTreeSet<Second> = layer.remembering().map(|(_, _, until)| until).collect();
         let moments: Vec<Second> = moments.into_iter().collect();
         let number = |slot: &Index| if *slot == NONE { 0 } else { u32::from(*slot) + 1 };
-        let place = |until| moments.binary_search(until).unwrap_or_default() as u32;
+        let place = |until| moments.binary_search(&until).unwrap_or_default() as u32;
         Self {
             size: layer.size,
             names: layer.names.clone(),
             slots: pack(layer.slots.iter().map(number), width(layer.names.len() + 1)),
-            until: pack(remembering().map(|(_, until)| place(until)), width(moments.len())),
+            until: pack(layer.remembering().map(|(_, _, until)| place(until)), width(moments.len())),
             moments,
         }
     }
@@ -52,10 +51,12 @@ impl StoredLayer {
         let count = numbers.iter().filter(|number| **number > 0).count();
         let places = unpack(&self.until, width(self.moments.len()), count);
         let mut places = places.ok_or("the moments of a layer are not those of its slots")?.into_iter();
-        let mut layer = Layer { names: self.names, ..Layer::new(self.size) };
+        let first = self.moments.first().copied().unwrap_or_default();
+        let mut layer = Layer { names: self.names, ..Layer::new(self.size, first) };
         for (slot, number) in numbers.into_iter().enumerate().filter(|(_, number)| *number > 0) {
             let until = places.next().and_then(|place| self.moments.get(place as usize));
-            layer.until[slot] = *until.ok_or("a slot remembers without a moment")?;
+            let until = *until.ok_or("a slot remembers without a moment")?;
+            layer.until.set(std::iter::once(slot), until, self.size as usize);
             layer.slots[slot] = Index::try_from(number - 1).map_err(|_| "no such name")?;
         }
         Ok(layer)
