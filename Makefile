@@ -2,10 +2,11 @@
 # make build  the optimised binary, target/release/pointsman
 # make test   every check and test; those that need root say "skipped" where they do not have it
 # make fuzz   any frames through the data path, for FUZZ_SECONDS; fuzz/README.md says more
+# make bench  every bench, one after the other; bench/README.md says more
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
-            user-mode-linux busybox-static cpio bird2
+            user-mode-linux busybox-static cpio bird2 valgrind
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
@@ -15,7 +16,7 @@ FUZZ_SECONDS ?= 1800
 # What needs root asks for it; building does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: deps build test demo deny fuzz clean-namespaces
+.PHONY: deps build test bench demo deny fuzz clean-namespaces
 
 deps:
 	@scripts/install-missing $(PACKAGES)
@@ -27,6 +28,7 @@ test: deps
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
+	cargo bench --locked --bench instructions
 	@$(MAKE) --no-print-directory deny
 
 # Licences, sources and advisories of the dependencies. The advisories' database comes from the network; where it cannot
@@ -36,6 +38,9 @@ deny:
 	cargo deny --log-level error check bans licenses sources
 	@if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories; \
 	else echo "skipped: the advisories' database cannot be reached"; fi
+
+bench: deps
+	cargo bench --locked --bench forward --bench worker --bench maglev --bench consistency
 
 # What is found goes to fuzz/found; a crash to fuzz/artifacts.
 fuzz: deps
