@@ -2,12 +2,13 @@
 # make build  the optimised binary, target/release/pointsman
 # make test   every check and test; those that need root say "skipped" where they do not have it
 # make fuzz   any frames through the data path, and any text through what reads it; fuzz/README.md says more
+# make bench  every bench, one after the other; bench/README.md says more
 # make man    the manual pages, target/man
 # make install  the binary of make build, its unit, manual, completions and example configs below DESTDIR and PREFIX
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
-            user-mode-linux busybox-static cpio bird2 keepalived prometheus python3-jsonschema strace systemd
+            user-mode-linux busybox-static cpio bird2 keepalived prometheus python3-jsonschema strace systemd valgrind
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
@@ -23,7 +24,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BINARY ?= target/release/pointsman
 PREFIX ?= /usr/local
 
-.PHONY: deps build test man install demo deny fuzz clean-namespaces
+.PHONY: deps build test bench man install demo deny fuzz clean-namespaces
 
 deps:
 	@scripts/install-missing $(PACKAGES)
@@ -35,6 +36,7 @@ test: deps
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
+	cargo bench --locked --bench instructions
 	@$(MAKE) --no-print-directory deny
 
 man:
@@ -64,6 +66,9 @@ deny:
 	cargo deny --log-level error check bans licenses sources
 	@if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories; \
 	else echo "skipped: the advisories' database cannot be reached"; fi
+
+bench: deps
+	cargo bench --locked --bench forward --bench worker --bench maglev --bench consistency
 
 # What is found goes to fuzz/found; a crash to fuzz/artifacts.
 fuzz: deps

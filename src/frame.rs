@@ -21,22 +21,32 @@ pub struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// A view of the packet at `span` of `buffer`, or `None` where the span does not lie inside the buffer.
+    #[inline]
     pub fn new(buffer: &'a mut [u8], span: Span) -> Option<Self> {
         let end = span.start.checked_add(span.len)?;
         (end <= buffer.len()).then_some(Self { buffer, span })
     }
 
     /// The packet.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.span.start..self.span.start + self.span.len]
     }
 
+    /// The packet, for as long as its buffer is lent.
+    #[inline]
+    pub fn into_bytes(self) -> &'a [u8] {
+        &self.buffer[self.span.start..self.span.start + self.span.len]
+    }
+
     /// The packet, to be changed in place.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.span.start..self.span.start + self.span.len]
     }
 
     /// Where the packet now lies in its buffer.
+    #[inline]
     pub fn span(&self) -> Span {
         self.span
     }
@@ -57,7 +67,27 @@ impl<'a> Frame<'a> {
         true
     }
 
+    /// The last `N` bytes before the packet's part behind `strip` bytes, and that part; none where there are fewer.
+    #[inline]
+    pub fn split_before<const N: usize>(&mut self, strip: usize) -> Option<(&mut [u8; N], &[u8])> {
+        let end = self.span.start + self.span.len;
+        let (before, packet) = self.buffer.get_mut(..end)?.split_at_mut_checked(self.span.start + strip)?;
+        Some((before.last_chunk_mut()?, packet))
+    }
+
+    /// Makes the packet begin so many bytes before its part behind `strip` bytes. Answers whether the buffer has them; else
+    /// nothing has changed.
+    #[inline]
+    #[must_use]
+    pub fn begin_before(&mut self, strip: usize, len: usize) -> bool {
+        let Some(kept) = self.span.len.checked_sub(strip) else { return false };
+        let Some(start) = (self.span.start + strip).checked_sub(len) else { return false };
+        self.span = Span { start, len: kept + len };
+        true
+    }
+
     /// Cuts the packet to `len` bytes; a shorter one stays as it is.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.span.len = self.span.len.min(len);
     }
@@ -76,6 +106,18 @@ mod tests {
         assert_eq!(frame.span(), Span { start: 5, len: 12 });
         frame.truncate(6);
         assert_eq!(frame.bytes(), b"outerp");
+    }
+
+    #[test]
+    fn headers_can_be_written_in_place() {
+        let mut buffer = *b"........ABpayload";
+        let mut frame = Frame::new(&mut buffer, Span { start: 8, len: 9 }).expect("inside");
+        let (before, packet) = frame.split_before::<5>(2).expect("room");
+        assert_eq!((&*before, packet), (b"...AB", &b"payload"[..]));
+        before.copy_from_slice(b"outer");
+        assert!(frame.begin_before(2, 3));
+        assert_eq!((frame.bytes(), frame.span()), (&b"terpayload"[..], Span { start: 7, len: 10 }));
+        assert!(frame.split_before::<8>(0).is_none() && !frame.begin_before(0, 8) && !frame.begin_before(11, 0));
     }
 
     #[test]

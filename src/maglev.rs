@@ -57,18 +57,49 @@ pub fn build(candidates: &[Candidate<'_>], size: u32) -> Box<[Index]> {
         .map(|(index, quota)| Turn::new(*index as Index, &candidates[*index], quota, size))
         .collect();
 
-    let mut table = vec![Index::MAX; size as usize].into_boxed_slice();
+    let mut table = Table::new(size);
     while !turns.is_empty() {
+        let mut is_any_over = false;
         for turn in &mut turns {
             turn.credit += turn.weight;
             if turn.credit >= heaviest {
                 turn.credit -= heaviest;
                 turn.take(&mut table);
+                is_any_over |= turn.quota == 0;
             }
         }
-        turns.retain(|turn| turn.quota > 0);
+        if is_any_over {
+            turns.retain(|turn| turn.quota > 0);
+        }
     }
-    table
+    table.slots
+}
+
+/// A table while it is being filled.
+struct Table {
+    size: u32,
+    slots: Box<[Index]>,
+    /// A bit for each slot that is taken: an endpoint asks for many of those, and these fit a core's nearest cache.
+    taken: Box<[u64]>,
+}
+
+impl Table {
+    fn new(size: u32) -> Self {
+        let slots = size as usize;
+        Self { size, slots: vec![Index::MAX; slots].into(), taken: vec![0; slots.div_ceil(64)].into() }
+    }
+
+    /// Gives a slot to an endpoint; answers whether it was free.
+    #[inline]
+    fn give(&mut self, slot: u32, to: Index) -> bool {
+        let (word, bit) = (&mut self.taken[slot as usize / 64], 1 << (slot % 64));
+        if *word & bit != 0 {
+            return false;
+        }
+        *word |= bit;
+        self.slots[slot as usize] = to;
+        true
+    }
 }
 
 /// How many of `size` slots each weight is due: the whole part of its share, the slots left over to the largest
@@ -108,10 +139,9 @@ struct Turn {
     index: Index,
     weight: u32,
     credit: u32,
-    quota: u64,
+    quota: u32,
     next: u32,
     skip: u32,
-    size: u32,
 }
 
 impl Turn {
@@ -119,19 +149,21 @@ impl Turn {
         let offset = name_hash(candidate.name, b"offset") % u64::from(size);
         let skip = name_hash(candidate.name, b"skip") % u64::from(size - 1) + 1;
         let weight = u32::from(candidate.weight);
-        Self { index, weight, credit: 0, quota, next: offset as u32, skip: skip as u32, size }
+        Self { index, weight, credit: 0, quota: quota as u32, next: offset as u32, skip: skip as u32 }
     }
 
     /// Takes the next free slot in this endpoint's order, if it is still due one.
-    fn take(&mut self, table: &mut [Index]) {
+    #[inline]
+    fn take(&mut self, table: &mut Table) {
         if self.quota == 0 {
             return;
         }
+        let back = self.skip.wrapping_sub(table.size);
         loop {
-            let slot = self.next as usize;
-            self.next = ((u64::from(self.next) + u64::from(self.skip)) % u64::from(self.size)) as u32;
-            if table[slot] == Index::MAX {
-                table[slot] = self.index;
+            let slot = self.next;
+            // The rest of a division, without one and without a branch: either sum is in range, the other one is larger.
+            self.next = (slot + self.skip).min(slot.wrapping_add(back));
+            if table.give(slot, self.index) {
                 self.quota -= 1;
                 return;
             }

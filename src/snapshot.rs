@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
-use crate::flow::{Seed, address_bits};
+use crate::flow::{Affinity, Seed, address_bits};
 use crate::forward::encap::{Outer, Sources};
 use crate::handover::{Memories, Remembered, Touched};
 use crate::maglev::{self, Candidate};
@@ -77,26 +77,31 @@ pub struct Settings {
 /// Number of a counter cell (`stats`).
 pub type Cell = u32;
 
-/// One service, ready for packets.
+/// One service, ready for packets. All that each packet asks for lies in the first cache line.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub struct ServiceEntry {
-    /// As the syncer gave it.
-    pub service: Arc<Service>,
-    /// Slots of the table; also where it is empty.
-    pub table_size: u32,
     /// The endpoint of each slot, as a number in `endpoints`; empty where none takes new flows.
     pub table: Arc<[maglev::Index]>,
     /// In the order of `service.endpoints`.
     pub endpoints: Arc<[EndpointEntry]>,
     /// What a change of endpoints has left; none: each flow goes to its slot's endpoint, and nothing else is asked.
-    pub handover: Option<Handover>,
+    pub handover: Option<Box<Handover>>,
+    allow: Option<Arc<Vec<Range>>>,
+    /// Slots of the table; also where it is empty.
+    pub table_size: u32,
     /// Counts what is sent to its endpoints.
     pub cell: Cell,
+    /// That of `service`.
+    pub affinity: Affinity,
+    /// As the syncer gave it.
+    pub service: Arc<Service>,
     /// Tells whether two nodes hold the same tables: a hash over the size and over each slot's endpoint, by name and
     /// address.
     pub fingerprint: String,
-    allow: Option<Arc<[Range]>>,
 }
+
+const _: () = assert!(std::mem::offset_of!(ServiceEntry, affinity) < 64);
 
 /// A service while some of its flows may have another endpoint than their slot's.
 #[derive(Clone, Debug)]
@@ -105,20 +110,44 @@ pub struct Handover {
     pub remembered: Remembered,
     /// The slots whose flows may be tracked.
     pub touched: Touched,
-    /// The endpoints that keep their flows (active and draining ones), by cell.
-    by_cell: Box<[(Cell, maglev::Index)]>,
+    /// The endpoints that keep their flows (active and draining ones), each at a place that comes from its cell, or behind
+    /// that; at least half of the places are free.
+    by_cell: Box<[Option<(Cell, maglev::Index)>]>,
 }
 
 impl Handover {
     /// The endpoint that counts in this cell, if it keeps its flows.
+    #[inline]
     pub fn endpoint(&self, cell: Cell) -> Option<maglev::Index> {
-        let at = self.by_cell.binary_search_by_key(&cell, |(cell, _)| *cell).ok()?;
-        self.by_cell.get(at).map(|(_, index)| *index)
+        let mask = self.by_cell.len() - 1;
+        for at in (cell as usize).. {
+            match self.by_cell.get(at & mask)? {
+                Some((own, index)) if *own == cell => return Some(*index),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+        None
     }
 }
 
-/// One endpoint, ready for packets.
+/// Gives each endpoint its place in [`Handover::by_cell`].
+fn by_cell(endpoints: &[(Cell, maglev::Index)]) -> Box<[Option<(Cell, maglev::Index)>]> {
+    let mut places = vec![None; (endpoints.len() * 2).next_power_of_two()];
+    let mask = places.len() - 1;
+    for (cell, index) in endpoints {
+        let mut at = *cell as usize & mask;
+        while places[at].is_some() {
+            at = (at + 1) & mask;
+        }
+        places[at] = Some((*cell, *index));
+    }
+    places.into()
+}
+
+/// One endpoint, ready for packets, in one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct EndpointEntry {
     /// The headers put in front; none where the node has no source address of its family.
     pub outer: Option<Outer>,
@@ -127,6 +156,8 @@ pub struct EndpointEntry {
     /// Counts what is sent to it.
     pub cell: Cell,
 }
+
+const _: () = assert!(size_of::<EndpointEntry>() == 64);
 
 /// Addresses of one family, from the first to the last, both included; IPv4 as `::ffff:a.b.c.d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +176,7 @@ impl Range {
 }
 
 /// The prefixes as ranges in order, one that lies within another left out.
-fn ranges(prefixes: &[IpNet]) -> Arc<[Range]> {
+fn ranges(prefixes: &[IpNet]) -> Arc<Vec<Range>> {
     let mut all: Vec<Range> = prefixes.iter().map(Range::new).collect();
     all.sort();
     let mut distinct: Vec<Range> = Vec::with_capacity(all.len());
@@ -161,6 +192,14 @@ fn ranges(prefixes: &[IpNet]) -> Arc<[Range]> {
     distinct.into()
 }
 
+/// Whether one of the ranges holds an address.
+fn hold(ranges: &[Range], client: u128) -> bool {
+    let is_v4 = client >> 32 == 0xffff;
+    let after = ranges.partition_point(|range| (range.is_v4, range.first) <= (is_v4, client));
+    let range = after.checked_sub(1).and_then(|before| ranges.get(before));
+    range.is_some_and(|range| range.is_v4 == is_v4 && client <= range.last)
+}
+
 impl ServiceEntry {
     /// Builds a service's table. `endpoints` are in the order of `service.endpoints`.
     pub fn new(service: Arc<Service>, endpoints: Arc<[EndpointEntry]>, cell: Cell) -> Self {
@@ -170,9 +209,10 @@ impl ServiceEntry {
             .map(|endpoint| Candidate { name: &endpoint.name, weight: endpoint.table_weight() })
             .collect();
         let table = maglev::build(&candidates, table_size);
-        let allow = service.allow.as_deref().map(ranges);
         let fingerprint = fingerprint(&service, table_size, &table);
-        Self { service, table_size, table: table.into(), endpoints, handover: None, cell, fingerprint, allow }
+        let allow = service.allow.as_deref().map(ranges);
+        let (table, affinity) = (table.into(), service.affinity);
+        Self { table, endpoints, handover: None, allow, table_size, cell, affinity, service, fingerprint }
     }
 
     /// The same with what a change of endpoints has left, if anything; `before`: what earlier ones have.
@@ -184,12 +224,11 @@ impl ServiceEntry {
             let by_name: HashMap<&str, maglev::Index> =
                 endpoints().map(|(endpoint, index)| (endpoint.name.as_str(), index)).collect();
             let cell = |(_, index): (_, maglev::Index)| (self.endpoints[usize::from(index)].cell, index);
-            let mut by_cell: Vec<(Cell, maglev::Index)> = endpoints().map(cell).collect();
-            by_cell.sort_unstable();
+            let cells: Vec<(Cell, maglev::Index)> = endpoints().map(cell).collect();
             let remembered = memories.resolve(|name| by_name.get(name).copied());
             let mut touched = before.map(|before| before.touched.clone()).unwrap_or_default();
             touched.add(&remembered);
-            Handover { remembered, touched, by_cell: by_cell.into() }
+            Box::new(Handover { remembered, touched, by_cell: by_cell(&cells) })
         });
         Self { handover, ..self.clone() }
     }
@@ -200,13 +239,16 @@ impl ServiceEntry {
         Self { endpoints, ..self.clone() }
     }
 
+    /// Whether every client may use it, and its flows are what flows mostly are.
+    #[inline]
+    pub fn takes_every_flow(&self) -> bool {
+        self.allow.is_none() && self.affinity == Affinity::Flow
+    }
+
     /// Whether a client may use the service.
+    #[inline]
     pub fn allows(&self, client: u128) -> bool {
-        let Some(ranges) = &self.allow else { return true };
-        let is_v4 = client >> 32 == 0xffff;
-        let after = ranges.partition_point(|range| (range.is_v4, range.first) <= (is_v4, client));
-        let range = after.checked_sub(1).and_then(|before| ranges.get(before));
-        range.is_some_and(|range| range.is_v4 == is_v4 && client <= range.last)
+        self.allow.as_deref().is_none_or(|ranges| hold(ranges, client))
     }
 
     /// Whether a ping of the VIP goes to an endpoint rather than being answered here.

@@ -50,6 +50,8 @@ struct Level {
 /// One VIP's claims, made disjoint.
 #[derive(Debug, Default)]
 struct Vip {
+    /// The first of the segments, where there is one. Mostly it is the only one, and no other memory need be asked.
+    head: Option<Segment>,
     /// Sorted by protocol and first port.
     segments: Box<[Segment]>,
     /// The service that takes every protocol.
@@ -58,7 +60,7 @@ struct Vip {
     first: Option<ServiceIndex>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Segment {
     /// Protocol and port as one number, as in [`point`].
     first: u32,
@@ -98,6 +100,7 @@ impl VipMap {
     }
 
     /// The service for a packet. `port` is 0 where the protocol has none.
+    #[inline]
     pub fn find(&self, destination: u128, protocol: u8, port: u16) -> Found {
         let mut found = Found::NotAVip;
         for level in &self.levels {
@@ -152,8 +155,10 @@ impl Vip {
     fn build(claims: &[(Claim, ServiceIndex)]) -> Self {
         let every = claims.iter().find(|(claim, _)| claim.protocol.is_none() && claim.ports.is_none());
         let protocols: BTreeSet<u8> = claims.iter().flat_map(|(claim, _)| claimed_protocols(claim)).collect();
+        let segments: Box<[Segment]> = protocols.into_iter().flat_map(|protocol| segments(protocol, claims)).collect();
         Self {
-            segments: protocols.into_iter().flat_map(|protocol| segments(protocol, claims)).collect(),
+            head: segments.first().copied(),
+            segments,
             every: every.map(|(_, service)| *service),
             first: claims.iter().map(|(_, service)| *service).min(),
         }
@@ -176,8 +181,17 @@ impl Vip {
         own.map(|segment| segment.last - segment.first + 1).sum::<u32>() == last - first + 1
     }
 
+    #[inline]
     fn find(&self, protocol: u8, port: u16) -> Option<ServiceIndex> {
         let point = point(protocol, port);
+        match &self.head {
+            Some(head) if (head.first..=head.last).contains(&point) => Some(head.service),
+            Some(head) if point > head.last && self.segments.len() > 1 => self.find_further(point),
+            _ => self.every,
+        }
+    }
+
+    fn find_further(&self, point: u32) -> Option<ServiceIndex> {
         let after = self.segments.partition_point(|segment| segment.first <= point);
         let segment = after.checked_sub(1).and_then(|before| self.segments.get(before));
         segment.filter(|segment| segment.last >= point).map(|segment| segment.service).or(self.every)

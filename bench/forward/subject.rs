@@ -12,7 +12,7 @@ use crate::measure::{Sample, Subject};
 use crate::scene::batch::{BATCH, Batch};
 use crate::scene::flows::Order;
 use crate::scene::node::{Endpoints, Node, WINDOW};
-use crate::scene::steps::{NOW, forward_all};
+use crate::scene::steps::{NOW, Steps};
 
 /// Batches that are timed for one sample.
 const BATCHES: usize = 128;
@@ -24,6 +24,7 @@ pub struct Ready {
     snapshot: Snapshot,
     flows: Flows,
     batch: Batch,
+    steps: Steps,
     order: Order,
     warm_up: usize,
 }
@@ -37,11 +38,11 @@ impl Ready {
         let (order, warm_up) = (case.order.clone(), case.warm_up);
         if case.past == Past::None {
             let flows = Flows::new(room, WINDOW);
-            return Self { snapshot: node.snapshot(), flows, batch, order, warm_up }.checked();
+            return Self { snapshot: node.snapshot(), flows, batch, steps: Steps::default(), order, warm_up }.checked();
         }
         node.apply(Endpoints::Replaced, 0);
-        let tracked = Flows::new(room, WINDOW);
-        let mut ready = Self { snapshot: node.snapshot(), flows: tracked, batch, order, warm_up };
+        let (flow_memory, steps) = (Flows::new(room, WINDOW), Steps::default());
+        let mut ready = Self { snapshot: node.snapshot(), flows: flow_memory, batch, steps, order, warm_up };
         ready.track(flows);
         if case.past == Past::Closed {
             node.close_handover(2 * WINDOW);
@@ -76,7 +77,7 @@ impl Ready {
     fn forward_batch(&mut self) -> Duration {
         (0..BATCH).for_each(|at| self.batch.fill(at, self.order.next()));
         let start = Instant::now();
-        forward_all(&mut self.batch, &self.snapshot, &mut self.flows);
+        self.steps.forward(&mut self.batch, &self.snapshot, &mut self.flows);
         start.elapsed()
     }
 }

@@ -7,6 +7,7 @@ use pointsman::endpoint_set;
 use pointsman::flow::Seed;
 use pointsman::forward::encap::{Source, Sources};
 use pointsman::model::EndpointSet;
+use pointsman::publish::Publication;
 use pointsman::snapshot::{Dscp, NextHop, Settings, Snapshot, Tag};
 use pointsman::wire::Family;
 use pointsman::wire::ethernet::MacAddress;
@@ -112,5 +113,10 @@ impl Node {
     /// What its workers forward by.
     pub fn snapshot(&self) -> Snapshot {
         self.builder.snapshot()
+    }
+
+    /// The same, for one worker.
+    pub fn publication(&mut self) -> Publication {
+        self.builder.publish().remove(0)
     }
 }

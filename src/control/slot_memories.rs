@@ -91,7 +91,7 @@ impl SlotMemories {
         if memories.is_empty() && !has_tracked_flows {
             return new;
         }
-        let entry = new.with_handover(Some(&memories), old.and_then(|old| old.handover.as_ref()));
+        let entry = new.with_handover(Some(&memories), old.and_then(|old| old.handover.as_deref()));
         self.keep(entry.service.name.clone(), memories);
         entry
     }

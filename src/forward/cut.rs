@@ -1,7 +1,7 @@
 //! IPv4 packets that are too big and may be cut: fragmentation (RFC 791 section 3.2) before encapsulation, so that the
 //! endpoint's kernel puts them together.
 
-use super::encap::{MOST_OUTER, Way};
+use super::encap::{Inner, MOST_OUTER, Way};
 use super::parse::Packet;
 use super::parts::Parts;
 use super::verdict::DropReason;
@@ -21,7 +21,8 @@ pub fn cut(
     settings: &Settings,
     parts: &mut Parts,
 ) -> Result<(), DropReason> {
-    let start = packet.ethernet.header_len();
+    let inner = Inner::of(packet);
+    let start = inner.strip;
     let (header, payload) = frame.bytes()[start..start + packet.total_len].split_at(packet.header_len);
     let (before, more) = packet.fragment.map_or((0, false), |fragment| (usize::from(fragment.offset), fragment.more));
     if before + payload.len() > LONGEST_PAYLOAD {
@@ -43,15 +44,15 @@ pub fn cut(
         let header = &mut later[..later_len];
         piece.write(header);
         let mut outer = [0; MOST_OUTER];
-        let len = way.write(&mut outer, &[header, chunk], packet, settings);
-        if !parts.push(&[&outer[..len], header, chunk]) {
+        let len = way.write(&mut outer, &[header, chunk], &inner, settings);
+        if !parts.push(&[&outer[MOST_OUTER - len..], header, chunk]) {
             return Err(DropReason::TooBig);
         }
         at += chunk.len();
     }
     let first = Piece { total_len: packet.header_len + first_len, offset: before, more: true };
     first.write(&mut frame.bytes_mut()[start..start + packet.header_len]);
-    way.encapsulate(frame, &Packet { total_len: first.total_len, ..*packet }, settings)
+    way.encapsulate(frame, &Inner { total_len: first.total_len, ..inner }, settings)
 }
 
 /// How many bytes of payload, in whole units of eight, fit beside a header.

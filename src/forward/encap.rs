@@ -56,9 +56,10 @@ impl Sources {
 /// The outer headers for one endpoint, Ethernet aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outer {
-    /// As they leave, but for what depends on the packet.
+    /// As they leave, but for what depends on the packet. They end where it ends: so all of it can be copied to before a
+    /// packet, which costs less than to copy as much as there is.
     template: [u8; LONGEST],
-    len: usize,
+    len: u8,
     carrier: Carrier,
     tunnel: Tunnel,
 }
@@ -66,8 +67,8 @@ pub struct Outer {
 /// The outermost header behind Ethernet's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Carrier {
-    V4 { entropy: Ipv4Addr },
-    V6 { entropy: Ipv6Addr },
+    V4,
+    V6,
     Label,
 }
 
@@ -106,20 +107,23 @@ impl Outer {
                 outer.add(mpls::ENTRY_LEN, |into| mpls::write(into, label, hop_limit));
             }
         }
+        // They were written from the start on.
+        let unused = LONGEST - outer.overhead();
+        outer.template.rotate_right(unused);
         Some(outer)
     }
 
     fn add_ip(&mut self, endpoint: IpAddr, sources: &Sources, hop_limit: u8, protocol: u8) -> Option<()> {
         match endpoint {
             IpAddr::V4(to) => {
-                let Source { address, entropy } = sources.v4?;
-                self.carrier = Carrier::V4 { entropy };
+                let Source { address, .. } = sources.v4?;
+                self.carrier = Carrier::V4;
                 let header = ipv4::template(address, to, hop_limit, protocol);
                 self.add(ipv4::HEADER_LEN, |into| into[..ipv4::HEADER_LEN].copy_from_slice(&header));
             }
             IpAddr::V6(to) => {
-                let Source { address, entropy } = sources.v6?;
-                self.carrier = Carrier::V6 { entropy };
+                let Source { address, .. } = sources.v6?;
+                self.carrier = Carrier::V6;
                 let header = ipv6::template(address, to, hop_limit, protocol);
                 self.add(ipv6::HEADER_LEN, |into| into[..ipv6::HEADER_LEN].copy_from_slice(&header));
             }
@@ -128,37 +132,45 @@ impl Outer {
     }
 
     fn add(&mut self, len: usize, write: impl FnOnce(&mut [u8])) {
-        write(&mut self.template[self.len..]);
-        self.len += len;
+        let at = self.overhead();
+        write(&mut self.template[at..]);
+        self.len += len as u8;
     }
 
     /// How many bytes it adds to an IP packet.
+    #[inline]
     pub fn overhead(&self) -> usize {
-        self.len
+        usize::from(self.len)
     }
 
     fn ethertype(&self) -> u16 {
         match self.carrier {
-            Carrier::V4 { .. } => ethertype::IPV4,
-            Carrier::V6 { .. } => ethertype::IPV6,
+            Carrier::V4 => ethertype::IPV4,
+            Carrier::V6 => ethertype::IPV6,
             Carrier::Label => ethertype::MPLS,
         }
     }
 
-    /// Writes the headers to the start of `into` and answers their length. `inner` is the packet, in pieces; all but the
-    /// last have an even length.
-    fn write(&self, into: &mut [u8], inner: &[&[u8]], hash: FlowHash, traffic_class: u8) -> usize {
-        let into = &mut into[..self.len];
-        into.copy_from_slice(&self.template[..self.len]);
-        let total = self.len + inner.iter().map(|piece| piece.len()).sum::<usize>();
+    /// Writes the headers to the end of `into`. `pieces` are those of the packet; all but the last have an even length.
+    #[inline]
+    fn write(
+        &self,
+        into: &mut [u8; LONGEST],
+        pieces: &[&[u8]],
+        (hash, traffic_class): (FlowHash, u8),
+        sources: &Sources,
+    ) {
+        *into = self.template;
+        let into = &mut into[LONGEST - self.overhead()..];
+        let total = self.overhead() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
         let ip_len = match self.carrier {
-            Carrier::V4 { entropy } => {
-                let bits = v4_host_bits(hash, entropy.into());
+            Carrier::V4 => {
+                let bits = sources.v4.map_or(0, |own| v4_host_bits(hash, own.entropy.into()));
                 ipv4::fill(into, bits, traffic_class, total as u16);
                 ipv4::HEADER_LEN
             }
-            Carrier::V6 { entropy } => {
-                let bits = v6_host_bits(hash, entropy.into());
+            Carrier::V6 => {
+                let bits = sources.v6.map_or(0, |own| v6_host_bits(hash, own.entropy.into()));
                 ipv6::fill(into, bits, traffic_class, hash.flow_label(), (total - ipv6::HEADER_LEN) as u16);
                 ipv6::HEADER_LEN
             }
@@ -166,28 +178,23 @@ impl Outer {
         };
         match self.tunnel {
             Tunnel::Nothing => {}
-            Tunnel::Udp { checksum } => self.fill_udp(into, ip_len, (inner, total), hash, checksum),
-            Tunnel::Label => mpls::set_traffic_class(&mut into[self.len - mpls::ENTRY_LEN..], traffic_class >> 5),
+            Tunnel::Udp { checksum } => fill_udp(into, ip_len, (pieces, total), hash, checksum),
+            Tunnel::Label => {
+                let at = into.len() - mpls::ENTRY_LEN;
+                mpls::set_traffic_class(&mut into[at..], traffic_class >> 5);
+            }
         }
-        self.len
     }
+}
 
-    fn fill_udp(
-        &self,
-        headers: &mut [u8],
-        ip_len: usize,
-        (inner, total): (&[&[u8]], usize),
-        hash: FlowHash,
-        checksum: bool,
-    ) {
-        let (ip, udp) = headers.split_at_mut(ip_len);
-        udp::fill(udp, hash.source_port(), (total - ip_len) as u16);
-        if checksum {
-            let addresses = if ip_len == ipv4::HEADER_LEN { &ip[12..20] } else { &ip[8..40] };
-            let pseudo = Sum::default().add_bytes(addresses).add_word(protocol::UDP.into());
-            let sum = pseudo.add_word((total - ip_len) as u16).add_bytes(udp);
-            udp::set_checksum(udp, inner.iter().fold(sum, |sum, piece| sum.add_bytes(piece)));
-        }
+fn fill_udp(headers: &mut [u8], ip_len: usize, (pieces, total): (&[&[u8]], usize), hash: FlowHash, checksum: bool) {
+    let (ip, udp) = headers.split_at_mut(ip_len);
+    udp::fill(udp, hash.source_port(), (total - ip_len) as u16);
+    if checksum {
+        let addresses = if ip_len == ipv4::HEADER_LEN { &ip[12..20] } else { &ip[8..40] };
+        let pseudo = Sum::default().add_bytes(addresses).add_word(protocol::UDP.into());
+        let sum = pseudo.add_word((total - ip_len) as u16).add_bytes(udp);
+        udp::set_checksum(udp, pieces.iter().fold(sum, |sum, piece| sum.add_bytes(piece)));
     }
 }
 
@@ -220,36 +227,78 @@ pub struct Way<'a> {
     pub hash: FlowHash,
 }
 
+/// What outer headers depend on, of the packet behind them and of the frame that it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Inner {
+    /// Length of the frame's Ethernet header, in bytes.
+    pub strip: usize,
+    /// Its tag's control field.
+    pub tag: Option<u16>,
+    /// Length of the packet by its own header, in bytes.
+    pub total_len: usize,
+    /// Its DSCP and ECN.
+    pub traffic_class: u8,
+}
+
+impl Inner {
+    /// That of a packet as it came.
+    pub fn of(packet: &Packet) -> Self {
+        let &Packet { ethernet, total_len, traffic_class, .. } = packet;
+        Self { strip: ethernet.header_len(), tag: ethernet.tag, total_len, traffic_class }
+    }
+}
+
 impl Way<'_> {
-    /// Writes all headers for a packet, given in pieces of which all but the last have an even length, to the start of
-    /// `into`; answers their length. `packet` is the packet as it came.
-    pub fn write(&self, into: &mut [u8; MOST_OUTER], inner: &[&[u8]], packet: &Packet, settings: &Settings) -> usize {
+    /// Writes all headers for a packet, given in pieces of which all but the last have an even length, to the end of
+    /// `into`; answers their length.
+    #[inline]
+    pub fn write(&self, into: &mut [u8; MOST_OUTER], pieces: &[&[u8]], inner: &Inner, settings: &Settings) -> usize {
+        let traffic_class = match settings.dscp {
+            Dscp::Copy => inner.traffic_class,
+            Dscp::Fixed(dscp) => dscp << 2 | inner.traffic_class & 0b11,
+        };
+        if let Some(headers) = into.last_chunk_mut() {
+            self.outer.write(headers, pieces, (self.hash, traffic_class), &settings.sources);
+        }
         let ethernet = Ethernet {
             destination: self.next_hop.destination,
             source: self.next_hop.source,
             tag: match self.next_hop.tag {
                 Tag::None => None,
                 Tag::Fixed(tag) => Some(tag),
-                Tag::AsReceived => packet.ethernet.tag,
+                Tag::AsReceived => inner.tag,
             },
             ethertype: self.outer.ethertype(),
         };
-        let traffic_class = match settings.dscp {
-            Dscp::Copy => packet.traffic_class,
-            Dscp::Fixed(dscp) => dscp << 2 | packet.traffic_class & 0b11,
-        };
-        let len = ethernet.write(into);
-        len + self.outer.write(&mut into[len..], inner, self.hash, traffic_class)
+        let len = ethernet.header_len() + self.outer.overhead();
+        ethernet.write(&mut into[MOST_OUTER - len..]);
+        len
     }
 
     /// Puts the headers in front of the packet in `frame`, in the place of its Ethernet header, and cuts off what lies
     /// behind the packet.
-    pub fn encapsulate(&self, frame: &mut Frame<'_>, packet: &Packet, settings: &Settings) -> Result<(), DropReason> {
-        let strip = packet.ethernet.header_len();
-        frame.truncate(strip + packet.total_len);
+    #[inline]
+    pub fn encapsulate(&self, frame: &mut Frame<'_>, inner: &Inner, settings: &Settings) -> Result<(), DropReason> {
+        frame.truncate(inner.strip + inner.total_len);
+        let Some((room, packet)) = frame.split_before(inner.strip) else {
+            return self.encapsulate_narrowly(frame, inner, settings);
+        };
+        let len = self.write(room, &[packet], inner, settings);
+        if frame.begin_before(inner.strip, len) { Ok(()) } else { Err(DropReason::NoHeadroom) }
+    }
+
+    /// The same where there is less room in front than the longest headers need.
+    #[cold]
+    fn encapsulate_narrowly(
+        &self,
+        frame: &mut Frame<'_>,
+        inner: &Inner,
+        settings: &Settings,
+    ) -> Result<(), DropReason> {
         let mut headers = [0; MOST_OUTER];
-        let len = self.write(&mut headers, &[&frame.bytes()[strip..]], packet, settings);
-        if frame.replace_front(strip, &headers[..len]) { Ok(()) } else { Err(DropReason::NoHeadroom) }
+        let len = self.write(&mut headers, &[&frame.bytes()[inner.strip..]], inner, settings);
+        let fits = frame.replace_front(inner.strip, &headers[MOST_OUTER - len..]);
+        if fits { Ok(()) } else { Err(DropReason::NoHeadroom) }
     }
 }
 

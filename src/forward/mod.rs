@@ -8,26 +8,30 @@ mod icmp;
 mod limit;
 pub mod parse;
 pub mod parts;
+pub mod plain;
 pub mod select;
 pub mod track;
 pub mod verdict;
 
 pub use icmp::SMALLEST_IPV6_MTU;
 
-use crate::flow::address_of;
+use crate::flow::{FlowHash, address_of};
 use crate::frame::Frame;
+use crate::maglev;
 use crate::moment::Moment;
-use crate::snapshot::{ServiceEntry, Settings, Snapshot};
+use crate::snapshot::{EndpointEntry, ServiceEntry, Settings, Snapshot};
 use crate::vip_map::ServiceIndex;
 use crate::wire::Family;
 use crate::wire::icmp::Kind;
 use crate::wire::l4::protocol;
 
-use encap::{Outer, Way};
+use encap::{Inner, Outer, Way};
 use fragment::Fragments;
 use limit::Limit;
 use parse::{Addressed, Packet};
 use parts::Parts;
+use plain::{Outcome, Plain};
+use select::Selection;
 use track::{Sign, Tracked};
 use verdict::{DropReason, Verdict};
 
@@ -79,7 +83,59 @@ impl Flows {
 /// Decides what becomes of one frame, and makes of it what is to leave: the outer packet, or the answer. After
 /// [`Verdict::Dropped`] the frame's content means nothing; after [`Verdict::Passed`] it is unchanged.
 pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Flows, now: Moment) -> Verdict {
+    let bytes = frame.bytes();
+    let plain = Plain::read(bytes, snapshot).and_then(|plain| plain.look_up(|| bytes, snapshot, &flows.tracked));
+    forward_ahead(frame, plain.as_ref(), snapshot, (flows, now))
+}
+
+/// The same where all but the last step of the short way have been taken, with the same snapshot.
+#[inline]
+pub fn forward_ahead(
+    frame: &mut Frame<'_>,
+    plain: Option<&Plain>,
+    snapshot: &Snapshot,
+    (flows, now): (&mut Flows, Moment),
+) -> Verdict {
     flows.parts.clear();
+    let Some(plain) = plain else { return forward_thoroughly(frame, snapshot, flows, now) };
+    flows.opened = plain.opens();
+    match plain.encapsulate(frame, snapshot, &mut flows.tracked, now) {
+        Outcome::Forwarded(service, index) => Verdict::Forwarded(service, index),
+        Outcome::NoEndpoint(service) => Verdict::Dropped(DropReason::NoEndpoint, Some(service)),
+        Outcome::Carry { service, index, hash } => carry_plain(frame, (service, index, hash), snapshot, (flows, now)),
+    }
+}
+
+/// What comes behind the short way where it could not go to its end.
+#[inline(never)]
+fn carry_plain(
+    frame: &mut Frame<'_>,
+    (service, index, hash): (ServiceIndex, maglev::Index, FlowHash),
+    snapshot: &Snapshot,
+    (flows, now): (&mut Flows, Moment),
+) -> Verdict {
+    let Some(entry) = snapshot.services.get(service as usize) else {
+        return Verdict::Dropped(DropReason::NoService, None);
+    };
+    let packet = match Addressed::read(frame.bytes()) {
+        Ok(Some(addressed)) => Packet::read(frame.bytes(), &addressed),
+        Ok(None) => Err(DropReason::Malformed),
+        Err(reason) => Err(reason),
+    };
+    packet
+        .and_then(|packet| carry(frame, &packet, (index, hash, &entry.endpoints), snapshot, (flows, now)))
+        .map_or_else(
+            |reason| Verdict::Dropped(reason, Some(service)),
+            |carried| match carried {
+                Carried::Forwarded => Verdict::Forwarded(service, index),
+                Carried::Answered => Verdict::Answered(service),
+            },
+        )
+}
+
+/// Every packet's way: step by step, as the contract has it.
+#[inline(never)]
+fn forward_thoroughly(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Flows, now: Moment) -> Verdict {
     let addressed = match Addressed::read(frame.bytes()) {
         Ok(Some(addressed)) => addressed,
         Ok(None) => return Verdict::Passed,
@@ -135,29 +191,53 @@ fn serve(
         icmp::answer_echo(frame, packet, settings.hop_limit)?;
         return Ok(Verdict::Answered(service));
     }
-    let selection = select::select(&packet.flow, entry, snapshot);
+    let Selection { hash, endpoint: of_slot, .. } = select::select(&packet.flow, entry, snapshot);
     let sign = Sign::of(packet, packet.upper(frame.bytes()));
     flows.opened = sign == Sign::Opens;
     let chosen = match &entry.handover {
-        None => selection.endpoint,
-        Some(handover) => select::hand_over(selection, sign, (handover, &entry.endpoints), &mut flows.tracked, now),
+        Some(handover) if handover.touched.holds(hash) => {
+            let flow = (hash, sign, flows.tracked.place(hash));
+            select::hand_over(of_slot, flow, (handover, &entry.endpoints), &mut flows.tracked, now)
+        }
+        _ => of_slot,
     };
     let index = chosen.ok_or(DropReason::NoEndpoint)?;
-    let endpoint = entry.endpoints.get(usize::from(index)).ok_or(DropReason::NoEndpoint)?;
+    match carry(frame, packet, (index, hash, &entry.endpoints), snapshot, (flows, now))? {
+        Carried::Forwarded => Ok(Verdict::Forwarded(service, index)),
+        Carried::Answered => Ok(Verdict::Answered(service)),
+    }
+}
+
+/// What became of a packet whose endpoint was known.
+enum Carried {
+    Forwarded,
+    Answered,
+}
+
+/// Puts the headers for an endpoint in front, or says that the packet is too big for the way.
+fn carry(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    (index, hash, endpoints): (maglev::Index, FlowHash, &[EndpointEntry]),
+    snapshot: &Snapshot,
+    (flows, now): (&mut Flows, Moment),
+) -> Result<Carried, DropReason> {
+    let settings = &snapshot.settings;
+    let endpoint = endpoints.get(usize::from(index)).ok_or(DropReason::NoEndpoint)?;
     let outer = endpoint.outer.as_ref().ok_or(DropReason::NoOuterSource)?;
     let path = snapshot.paths.get(endpoint.path as usize).ok_or(DropReason::NoNextHop)?;
     let next_hop = path.next_hop.as_ref().ok_or(DropReason::NoNextHop)?;
-    let way = Way { outer, next_hop, hash: selection.hash };
+    let way = Way { outer, next_hop, hash };
     let room = (path.mtu as usize).saturating_sub(outer.overhead());
     if packet.total_len <= room || must_be_carried(packet, outer, settings) {
-        way.encapsulate(frame, packet, settings)?;
+        way.encapsulate(frame, &Inner::of(packet), settings)?;
     } else if !packet.dont_fragment {
         cut::cut(frame, packet, (&way, room), settings, &mut flows.parts)?;
     } else {
         refuse_too_big(frame, packet, room, snapshot, (flows, now))?;
-        return Ok(Verdict::Answered(service));
+        return Ok(Carried::Answered);
     }
-    Ok(Verdict::Forwarded(service, index))
+    Ok(Carried::Forwarded)
 }
 
 /// Whether a packet goes out although a router has said that it is too big for the way: no IPv6 client can be told to

@@ -1,7 +1,7 @@
 //! Flow → service → slot → endpoint.
 
 use super::parse::Packet;
-use super::track::{Sign, Tracked};
+use super::track::{Place, Sign, Tracked};
 use super::verdict::DropReason;
 use crate::flow::{Affinity, FlowHash, FlowKey};
 use crate::handover::Memory;
@@ -64,26 +64,30 @@ pub struct Selection {
 
 /// The slot and the slot's endpoint of a flow within its service.
 pub fn select(flow: &FlowKey, entry: &ServiceEntry, snapshot: &Snapshot) -> Selection {
-    let hash = snapshot.settings.seed.hash(flow, entry.service.affinity);
-    let slot = hash.slot(entry.table_size);
-    Selection { hash, slot, endpoint: entry.table.get(slot as usize).copied() }
+    let hash = snapshot.settings.seed.hash(flow, entry.affinity);
+    Selection { hash, slot: hash.slot(entry.table_size), endpoint: endpoint(hash, entry) }
+}
+
+/// The endpoint of a flow's slot.
+#[inline]
+pub fn endpoint(hash: FlowHash, entry: &ServiceEntry) -> Option<maglev::Index> {
+    entry.table.get(hash.slot(entry.table_size) as usize).copied()
 }
 
 /// The endpoint of a flow whose service is in a handover, where that can be another than its slot's (section 7 of the
 /// contract): a tracked flow keeps its own; a new one takes the slot's; any other that the slot remembers an endpoint for
 /// is older than the change, and takes that one. From then on it is tracked.
+///
+/// To be asked for flows alone whose slot is [touched](Handover::touched). `place` is what [`Tracked::place`] says of the
+/// flow.
 pub fn hand_over(
-    selection: Selection,
-    sign: Sign,
+    of_slot: Option<maglev::Index>,
+    (hash, sign, place): (FlowHash, Sign, Place),
     (handover, endpoints): (&Handover, &[EndpointEntry]),
     tracked: &mut Tracked,
     now: Moment,
 ) -> Option<maglev::Index> {
-    let hash = selection.hash;
-    if !handover.touched.holds(hash) {
-        return selection.endpoint;
-    }
-    if let Some(cell) = tracked.find(hash, sign, now) {
+    if let Some(cell) = tracked.find_at(place, hash, sign, now) {
         match handover.endpoint(cell) {
             Some(own) => return Some(own),
             // It went down, or left the set: its flows move at once.
@@ -91,9 +95,9 @@ pub fn hand_over(
         }
     }
     let endpoint = match handover.remembered.of(hash) {
-        Memory::None => return selection.endpoint,
+        Memory::None => return of_slot,
         Memory::Had(had) if sign != Sign::Opens => Some(had),
-        Memory::Had(_) | Memory::Gone => selection.endpoint,
+        Memory::Had(_) | Memory::Gone => of_slot,
     };
     let cell = endpoint.and_then(|index| endpoints.get(usize::from(index))).map(|entry| entry.cell);
     if let Some(cell) = cell.filter(|_| sign != Sign::None) {

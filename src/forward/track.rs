@@ -77,12 +77,21 @@ impl Sign {
         match packet.flow.protocol {
             _ if packet.icmp == Some(Kind::Error) => Self::None,
             protocol::TCP if packet.is_later_fragment() => Self::Connection,
+            _ if packet.is_later_fragment() => Self::Datagram,
+            protocol => Self::of_first_part(protocol, upper),
+        }
+    }
+
+    /// The same of a packet that is no error and not a later fragment.
+    #[inline]
+    pub fn of_first_part(protocol: u8, upper: &[u8]) -> Self {
+        match protocol {
             protocol::TCP => match tcp::kind(upper) {
                 tcp::Kind::Opens => Self::Opens,
                 tcp::Kind::Ends => Self::Ends,
                 tcp::Kind::Other => Self::Connection,
             },
-            protocol::UDP if !packet.is_later_fragment() && quic::is_initial(upper) => Self::Opens,
+            protocol::UDP if quic::is_initial(upper) => Self::Opens,
             _ => Self::Datagram,
         }
     }
@@ -137,6 +146,17 @@ impl Lifetimes {
 #[repr(align(64))]
 struct Bucket([Entry; WAYS]);
 
+/// Where a flow is tracked: the number of an entry, or none's.
+#[derive(Clone, Copy, Debug)]
+pub struct Place(u32);
+
+impl Default for Place {
+    /// Nowhere.
+    fn default() -> Self {
+        Self(u32::MAX)
+    }
+}
+
 /// How the number of an endpoint's tracked flows has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -179,13 +199,30 @@ impl Tracked {
 
     /// The endpoint of a flow, if it is tracked. The packet that asks counts as seen.
     pub fn find(&mut self, hash: FlowHash, sign: Sign, now: Moment) -> Option<Cell> {
+        self.find_at(self.place(hash), hash, sign, now)
+    }
+
+    /// Where a flow is tracked, if it is: an entry with its hash, which may be dead. All of both buckets is looked at without
+    /// a branch, so that the next flow's need not wait for these.
+    #[inline]
+    pub fn place(&self, hash: FlowHash) -> Place {
+        let mut place = u32::MAX;
+        for bucket in self.places(hash) {
+            let first = (bucket * WAYS) as u32;
+            for (at, entry) in (first..).zip(&self.buckets[bucket].0) {
+                place = if entry.hash == hash.0 && entry.seen != 0 { at } else { place };
+            }
+        }
+        Place(place)
+    }
+
+    /// The same as [`find`](Self::find), where [`place`](Self::place) has been asked before. Packets that have come in
+    /// between may have moved the flow, or begun it.
+    #[inline]
+    pub fn find_at(&mut self, place: Place, hash: FlowHash, sign: Sign, now: Moment) -> Option<Cell> {
         let now = seconds(now);
-        let places = self.places(hash);
-        let mut entries = places.into_iter().flat_map(|bucket| (0..WAYS).map(move |way| (bucket, way)));
-        let (bucket, way) = entries.find(|(bucket, way)| {
-            let entry = self.buckets[*bucket].0[*way];
-            entry.hash == hash.0 && self.lifetimes.is_alive(entry, now)
-        })?;
+        let place = Some(place).filter(|place| self.holds(*place, hash, now)).or_else(|| self.search(hash, now))?;
+        let (bucket, way) = (place.0 as usize / WAYS, place.0 as usize % WAYS);
         let entry = &mut self.buckets[bucket].0[way];
         let cell = entry.cell();
         match (entry.stage(), sign) {
@@ -202,9 +239,21 @@ impl Tracked {
 
     /// The endpoint of a flow, if it is tracked, without a packet of it: nothing changes.
     pub fn peek(&self, hash: FlowHash, now: Moment) -> Option<Cell> {
-        let now = seconds(now);
-        let entries = self.places(hash).into_iter().flat_map(|bucket| self.buckets[bucket].0);
-        entries.filter(|entry| entry.hash == hash.0 && self.lifetimes.is_alive(*entry, now)).map(Entry::cell).next()
+        self.search(hash, seconds(now)).and_then(|place| self.entry(place)).map(Entry::cell)
+    }
+
+    fn entry(&self, Place(at): Place) -> Option<Entry> {
+        self.buckets.get(at as usize / WAYS).map(|bucket| bucket.0[at as usize % WAYS])
+    }
+
+    fn holds(&self, place: Place, hash: FlowHash, now: u32) -> bool {
+        self.entry(place).is_some_and(|entry| entry.hash == hash.0 && self.lifetimes.is_alive(entry, now))
+    }
+
+    /// The place of a flow that lives.
+    fn search(&self, hash: FlowHash, now: u32) -> Option<Place> {
+        let all = self.places(hash).into_iter().flat_map(|bucket| (bucket * WAYS) as u32..((bucket + 1) * WAYS) as u32);
+        all.map(Place).find(|place| self.holds(*place, hash, now))
     }
 
     /// Begins to track a flow that [`find`](Self::find) does not know. Where neither of its buckets has room, nor gets it by

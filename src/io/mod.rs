@@ -9,6 +9,7 @@ use crate::frame::{Frame, Span};
 use crate::moment::{Moment, SECOND};
 
 pub mod capture_file;
+pub mod carousel;
 pub mod memory;
 pub mod packet_socket;
 pub mod xsk;

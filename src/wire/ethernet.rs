@@ -67,6 +67,7 @@ pub struct Ethernet {
 
 impl Ethernet {
     /// Reads the header at the start of `frame`.
+    #[inline]
     pub fn read(frame: &[u8]) -> Result<Self, HeaderError> {
         let fixed = header::<HEADER_LEN>(frame)?;
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, ..] = *fixed;
@@ -85,6 +86,7 @@ impl Ethernet {
     }
 
     /// Length of the header on the wire, in bytes.
+    #[inline]
     pub fn header_len(&self) -> usize {
         if self.tag.is_some() { HEADER_LEN + TAG_LEN } else { HEADER_LEN }
     }
@@ -96,6 +98,7 @@ impl Ethernet {
 
     /// Writes the header to the start of `into` and answers its length; `into` holds at least
     /// [`header_len`](Self::header_len) bytes.
+    #[inline]
     pub fn write(&self, into: &mut [u8]) -> usize {
         into[0..6].copy_from_slice(&self.destination.0);
         into[6..12].copy_from_slice(&self.source.0);

@@ -23,17 +23,20 @@ const NO_OPERATION: u8 = 1;
 const COPIED: u8 = 0x80;
 
 /// The destination address, as far as the bytes reach to it; nothing else is checked.
+#[inline]
 pub fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
     packet.get(16..20)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
 }
 
 /// Reads the header at the start of `packet`, which must hold all of `total_len`.
+#[inline]
 pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let ip = read_quoted(packet)?;
     if packet.len() < ip.total_len { Err(HeaderError::Truncated) } else { Ok(ip) }
 }
 
 /// Reads the header at the start of a packet that may have been cut behind it.
+#[inline]
 pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let fixed = header::<HEADER_LEN>(packet)?;
     let header_len = usize::from(fixed[0] & 0x0f) * 4;
@@ -77,6 +80,7 @@ pub fn template(source: Ipv4Addr, destination: Ipv4Addr, ttl: u8, protocol: u8) 
 
 /// Completes a header made by [`template`] at the start of `header`: the source's host bits, which were 0, traffic class,
 /// total length in bytes, checksum.
+#[inline]
 pub fn fill(header: &mut [u8], host_bits: u32, traffic_class: u8, total_len: u16) {
     let header = &mut header[..HEADER_LEN];
     header[1] = traffic_class;

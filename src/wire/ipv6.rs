@@ -11,17 +11,20 @@ pub const HEADER_LEN: usize = 40;
 pub const MOST_EXTENSIONS: usize = 8;
 
 /// The destination address, as far as the bytes reach to it; nothing else is checked.
+#[inline]
 pub fn destination(packet: &[u8]) -> Option<Ipv6Addr> {
     packet.get(24..40)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets))
 }
 
 /// Reads the headers at the start of `packet`, which must hold all of `total_len`.
+#[inline]
 pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let total_len = HEADER_LEN + usize::from(field16(header::<HEADER_LEN>(packet)?, 4));
     read_quoted(packet.get(..total_len).ok_or(HeaderError::Truncated)?)
 }
 
 /// Reads the headers at the start of a packet that may have been cut behind them.
+#[inline]
 pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let fixed = header::<HEADER_LEN>(packet)?;
     if fixed[0] >> 4 != 6 {
@@ -56,11 +59,13 @@ struct Upper {
 
 /// Whether an address stands for one of IPv4 (RFC 4291 section 2.5.5.2). No packet has such a one on the wire, and inside
 /// this program the same number means the IPv4 address.
+#[inline]
 pub fn is_mapped(address: Ipv6Addr) -> bool {
     address.to_ipv4_mapped().is_some()
 }
 
 /// Whether this protocol number is that of an extension header, behind which there is another header.
+#[inline]
 pub fn is_extension(number: u8) -> bool {
     use protocol::{AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING};
     [HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION_OPTIONS].contains(&number)
@@ -77,6 +82,7 @@ fn fragment(header: &[u8; 8]) -> Option<Fragment> {
 
 /// Walks the extension headers of `packet`; the length claimed by each must lie inside. Behind the header of a later
 /// fragment there is only payload, so the walk ends there.
+#[inline]
 fn walk(packet: &[u8], first: u8) -> Result<Upper, HeaderError> {
     let mut upper = Upper { protocol: first, offset: HEADER_LEN, fragment: None };
     for _ in 0..=MOST_EXTENSIONS {
@@ -116,12 +122,15 @@ pub fn template(source: Ipv6Addr, destination: Ipv6Addr, hop_limit: u8, protocol
 
 /// Completes a header made by [`template`] at the start of `header`: the source's host bits, which were 0, traffic class,
 /// flow label (20 bits), payload length in bytes.
+#[inline]
 pub fn fill(header: &mut [u8], host_bits: u128, traffic_class: u8, flow_label: u32, payload_len: u16) {
     let header = &mut header[..HEADER_LEN];
     let first = 6 << 28 | u32::from(traffic_class) << 20 | flow_label & 0x000f_ffff;
     header[0..4].copy_from_slice(&first.to_be_bytes());
     header[4..6].copy_from_slice(&payload_len.to_be_bytes());
-    header[8..24].iter_mut().zip(host_bits.to_be_bytes()).for_each(|(byte, bits)| *byte |= bits);
+    if host_bits != 0 {
+        header[8..24].iter_mut().zip(host_bits.to_be_bytes()).for_each(|(byte, bits)| *byte |= bits);
+    }
 }
 
 /// Makes a header without extension headers for the answer to a packet with the header `question`: sender and receiver

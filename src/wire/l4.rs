@@ -27,6 +27,7 @@ pub mod protocol {
 pub const WITH_PORTS: [u8; 5] = [protocol::TCP, protocol::UDP, protocol::DCCP, protocol::SCTP, protocol::UDP_LITE];
 
 /// Whether a protocol's header begins with two ports.
+#[inline]
 pub fn has_ports(protocol: u8) -> bool {
     WITH_PORTS.contains(&protocol)
 }
@@ -41,6 +42,7 @@ pub struct Ports {
 }
 
 /// The shortest header of a protocol, in bytes; 0 for those that are not looked into.
+#[inline]
 fn shortest_header(protocol: u8) -> usize {
     match protocol {
         protocol::TCP => 20,
@@ -52,6 +54,7 @@ fn shortest_header(protocol: u8) -> usize {
 
 impl Ports {
     /// Reads the ports of the transport header `segment` of the given protocol, which must be whole.
+    #[inline]
     pub fn read(protocol: u8, segment: &[u8]) -> Result<Self, HeaderError> {
         if !has_ports(protocol) {
             return Ok(Self::default());
@@ -63,6 +66,7 @@ impl Ports {
     }
 
     /// Reads the ports of a transport header that has them, and of which no more than these need be there.
+    #[inline]
     pub fn read_quoted(segment: &[u8]) -> Result<Self, HeaderError> {
         let &[s0, s1, d0, d1] = super::header::<4>(segment)?;
         Ok(Self { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) })

@@ -65,6 +65,7 @@ impl Family {
     }
 
     /// Reads the headers at the start of `packet`, which must hold all of the total length.
+    #[inline]
     pub fn read(self, packet: &[u8]) -> Result<IpHeader, HeaderError> {
         match self {
             Self::V4 => ipv4::read(packet),
@@ -81,6 +82,7 @@ impl Family {
     }
 
     /// The destination address, as far as the bytes reach to it; nothing else is checked.
+    #[inline]
     pub fn destination(self, packet: &[u8]) -> Option<IpAddr> {
         match self {
             Self::V4 => ipv4::destination(packet).map(IpAddr::V4),
@@ -132,11 +134,13 @@ pub struct IpHeader {
 }
 
 /// The first `N` bytes of `bytes`.
+#[inline]
 fn header<const N: usize>(bytes: &[u8]) -> Result<&[u8; N], HeaderError> {
     bytes.first_chunk::<N>().ok_or(HeaderError::Truncated)
 }
 
 /// The 16-bit field at `offset` of a header at least that long.
+#[inline]
 fn field16(header: &[u8], offset: usize) -> u16 {
     u16::from_be_bytes([header[offset], header[offset + 1]])
 }

@@ -1,0 +1,117 @@
+//! Nanoseconds a packet that a worker's whole loop takes. `bench/README.md` says how to read it.
+
+#[path = "../measure/mod.rs"]
+mod measure;
+#[path = "../scene/mod.rs"]
+mod scene;
+#[path = "../forward/yardstick.rs"]
+mod yardstick;
+
+use std::sync::Arc;
+
+use clap::Parser;
+
+use pointsman::config::Poll;
+use pointsman::forward::Flows;
+use pointsman::io::carousel::Carousel;
+use pointsman::publish::Publisher;
+use pointsman::stats::Board;
+use pointsman::wire::Family::{self, V4, V6};
+use pointsman::worker::{Pace, Worker};
+
+use measure::{Sample, Subject, measure, use_one_core};
+use scene::batch::{BATCH, Batch, Kind};
+use scene::flows::Order;
+use scene::node::{Node, Services, WINDOW};
+use yardstick::{Task, Yardstick};
+
+/// Nanoseconds a packet that a worker's whole loop takes over memory: receive a batch of 64 frames of 128 bytes, forward and
+/// count each, send. Beside it the yardstick of bench/forward, which needs root
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Samples of each case
+    #[arg(long, default_value_t = 100)]
+    rounds: usize,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Room for tracked flows, as by default.
+const TRACKED_FLOWS: usize = 262_144;
+const CHUNKS: usize = 4_096;
+/// Different frames that come in.
+const FRAMES: usize = 4_096;
+/// Batches of a sample.
+const BATCHES: usize = 128;
+/// What DPDK's null driver takes to receive, swap addresses and send, and how much more the whole loop may.
+const TARGET: f64 = 1.25 * 32.0;
+
+const CASES: [(&str, Family, u32); 4] = [
+    ("one flow, IPv4", V4, 1),
+    ("one flow, IPv6", V6, 1),
+    ("4,096 flows, IPv4", V4, 4_096),
+    ("4,096 flows, IPv6", V6, 4_096),
+];
+
+fn main() {
+    let arguments = Arguments::parse();
+    use_one_core();
+    let mut subjects: Vec<(String, Box<dyn Subject>)> = Vec::new();
+    for (name, family) in [("yardstick, IPv4", V4), ("yardstick, IPv6", V6)] {
+        let frame = frames(family, 1).remove(0);
+        match Yardstick::load(Task::Repeat, family, &frame) {
+            Ok(yardstick) => {
+                let sample = move || yardstick.sample(&frame).expect("it has been loaded");
+                subjects.push((name.to_owned(), Box::new(sample)));
+            }
+            Err(_) => eprintln!("skipped: the {name}, which needs root"),
+        }
+    }
+    let cases = CASES.into_iter().map(|(name, family, flows)| (name.to_owned(), subject(family, flows)));
+    subjects.extend(cases);
+    let figures = measure(subjects, arguments.rounds);
+    println!("{:24} {:>8} {:>15} {:>10} {:>12}", "", "ns", "middle half", "yardsticks", "target");
+    for name in ["yardstick, IPv4", "yardstick, IPv6"].into_iter().chain(CASES.map(|(name, ..)| name)) {
+        let Some(time) = figures.time(name) else { continue };
+        let own = if name.ends_with("IPv4") { "yardstick, IPv4" } else { "yardstick, IPv6" };
+        let ratio = figures.compare(name, own, |own, other| own / other);
+        let ratio = ratio.map_or_else(String::new, |ratio| format!("{:.2}", ratio.median));
+        let missed = if time.median > TARGET { " missed" } else { "" };
+        let target = if name == own { String::new() } else { format!("{TARGET:.0} ns{missed}") };
+        let middle = format!("{:>6.1} ..{:>6.1}", time.lower, time.upper);
+        println!("{name:24} {:8.1} {middle:15} {ratio:>10} {target:>12}", time.median);
+    }
+    println!("samples taken again because the core was taken away: {}", figures.disturbed);
+}
+
+fn frames(family: Family, flows: u32) -> Vec<Vec<u8>> {
+    let (mut batch, mut order) = (Batch::new(family, Kind::Segment, 6), Order::random(flows));
+    let mut frame = || {
+        batch.fill(0, order.next());
+        batch.bytes(0).to_vec()
+    };
+    (0..FRAMES).map(|_| frame()).collect()
+}
+
+/// A worker with its node, whose loop is timed.
+fn subject(family: Family, flows: u32) -> Box<dyn Subject> {
+    let matching = r#","protocol":"tcp","ports":[80]"#;
+    let services = Services { family, count: 6, endpoints: 100, table_size: Some(65_537), matching };
+    let (mut node, mut publisher) = (Node::new(services), Publisher::new().expect("an event"));
+    let inbox = publisher.subscribe(node.publication()).expect("an event");
+    let io = Carousel::new(CHUNKS, frames(family, flows));
+    let memory = Flows::new(TRACKED_FLOWS, WINDOW);
+    let pace = Pace { batch: BATCH, poll: Poll::Busy };
+    let mut worker = Worker::new(io, inbox, Arc::new(Board::default()), memory, pace);
+    Box::new(move || {
+        // What is published lives as long as the worker.
+        _ = &publisher;
+        let before = worker.tally().sent.packets;
+        let sample = Sample::of(BATCHES * BATCH, || {
+            (0..BATCHES).for_each(|_| _ = worker.step(|_| ()).expect("memory does not fail"));
+        });
+        assert_eq!(worker.tally().sent.packets - before, sample.count as u64, "all are forwarded");
+        sample
+    })
+}
