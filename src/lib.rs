@@ -1,5 +1,6 @@
 //! pointsman: a layer-4 packet forwarder for edge nodes. ARCHITECTURE.md has the map of these rooms.
 
+pub mod capture;
 pub mod config;
 pub mod control;
 pub mod daemon;

@@ -15,6 +15,7 @@ use crossbeam::utils::CachePadded;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::time::Timespec;
 
+use crate::capture::Tap;
 use crate::flow::FlowHash;
 use crate::snapshot::{Cell, Snapshot};
 use crate::stats::Cells;
@@ -26,6 +27,8 @@ pub struct Publication {
     pub snapshot: Arc<Snapshot>,
     /// The worker's own.
     pub cells: Arc<Cells>,
+    /// Who wants to see the worker's packets, if anybody does.
+    pub tap: Option<Arc<Tap>>,
 }
 
 struct Mailbox {
@@ -300,7 +303,7 @@ mod tests {
         let sources = Sources::default();
         let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
         let snapshot = Snapshot { generation: Generation(generation), ..Snapshot::empty(settings) };
-        Publication { snapshot: Arc::new(snapshot), cells: Arc::default() }
+        Publication { snapshot: Arc::new(snapshot), cells: Arc::default(), tap: None }
     }
 
     #[test]

@@ -21,14 +21,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io", &["config", "frame", "moment", "wire"]),
     ("stats", &["forward", "io", "moment", "snapshot"]),
     ("metrics", &["stats"]),
-    ("publish", &["flow", "forward", "model", "snapshot", "stats"]),
-    ("worker", &["config", "forward", "io", "moment", "publish", "snapshot", "stats"]),
+    ("capture", &["flow", "forward", "moment", "snapshot"]),
+    ("publish", &["capture", "flow", "forward", "model", "snapshot", "stats"]),
+    ("worker", &["capture", "config", "forward", "io", "moment", "publish", "snapshot", "stats"]),
     ("steer", &["config"]),
     ("underlay", &["forward", "moment", "snapshot", "wire"]),
     ("endpoint", &["steer", "underlay"]),
     (
         "control",
         &[
+            "capture",
             "config",
             "document",
             "endpoint_set",

@@ -158,7 +158,7 @@ fn a_worker_accounts_for_every_frame() {
             mutate(&mut random, &golden, &mut bytes);
             worker.io().push(bytes.clone());
         }
-        worker.step(|_| ()).expect("memory");
+        worker.step(|_: Verdict| ()).expect("memory");
         assert!(worker.io().is_whole(), "round {round}: a frame is lost or twice");
         if random.below(3) == 0 {
             left += worker.io().take_sent().len() as u64;
@@ -183,7 +183,7 @@ fn a_frame_without_a_vip_counts_where_steering_chose_it() {
     let (_publisher, inbox) = subscribe(&mut builder);
     let mut worker = Worker::new(Memory::new(4, 4), inbox, Arc::default(), Flows::default(), pace(4));
     worker.io().push([0; 60]);
-    worker.step(|verdict| assert_eq!(verdict, Verdict::Dropped(DropReason::NotAVip, None))).expect("memory");
+    worker.step(|verdict: Verdict| assert_eq!(verdict, Verdict::Dropped(DropReason::NotAVip, None))).expect("memory");
     assert_eq!(worker.tally().drops[DropReason::NotAVip as usize], 1);
 }
 
@@ -200,7 +200,7 @@ fn a_packet_is_cut_only_where_there_are_frames_for_all_its_parts() {
         let (_publisher, inbox) = subscribe(&mut builder);
         let mut worker = Worker::new(Memory::new(frames, 8), inbox, Arc::default(), Flows::default(), pace(4));
         worker.io().push(udp.clone());
-        worker.step(|_| ()).expect("memory");
+        worker.step(|_: Verdict| ()).expect("memory");
         assert!(worker.io().is_whole() && worker.tally().is_balanced());
         assert_eq!(worker.io().take_sent().len(), left);
         assert_eq!(worker.tally().drops[DropReason::NoFrame as usize], u64::from(left == 0));

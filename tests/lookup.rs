@@ -142,7 +142,7 @@ fn a_running_worker_is_asked_what_it_tracks() {
     let mut went: Vec<Option<u16>> = vec![None; 200];
     for port in (0..200).step_by(2) {
         worker.io().push(segment(port, 0x10));
-        worker.step(|verdict| went[usize::from(port)] = endpoint_of(verdict)).expect("memory");
+        worker.step(|verdict: Verdict| went[usize::from(port)] = endpoint_of(verdict)).expect("memory");
         worker.io().take_sent();
     }
     let thread = std::thread::spawn(move || worker.run().map(drop));

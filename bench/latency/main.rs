@@ -12,6 +12,7 @@ use pointsman::endpoint_set;
 use pointsman::flow::Seed;
 use pointsman::forward::Flows;
 use pointsman::forward::encap::{Source, Sources};
+use pointsman::forward::verdict::Verdict;
 use pointsman::io::memory::Memory;
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{Dscp, NextHop, Settings, Tag};
@@ -75,7 +76,7 @@ fn measure(batch: usize, round: usize) -> [f64; 2] {
             let worker = &mut workers[which];
             (0..batch).for_each(|i| worker.io().push(frame((turn * batch + i) as u16)));
             let begin = Instant::now();
-            worker.step(|_| ()).expect("memory");
+            worker.step(|_: Verdict| ()).expect("memory");
             times[which].push(begin.elapsed().as_nanos() as u64);
             worker.io().clear();
             // The control side reads once a second.

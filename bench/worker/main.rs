@@ -109,7 +109,7 @@ fn subject(family: Family, flows: u32) -> Box<dyn Subject> {
         _ = &publisher;
         let before = worker.tally().sent.packets;
         let sample = Sample::of(BATCHES * BATCH, || {
-            (0..BATCHES).for_each(|_| _ = worker.step(|_| ()).expect("memory does not fail"));
+            (0..BATCHES).for_each(|_| _ = worker.step(|_: Verdict| ()).expect("memory does not fail"));
         });
         assert_eq!(worker.tally().sent.packets - before, sample.count as u64, "all are forwarded");
         sample

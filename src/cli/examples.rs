@@ -31,6 +31,16 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("endpoints", &[("Which endpoints of a service can go?", "pointsman endpoints default/web")]),
     ("watch", &[("Every error, for a program:", "pointsman watch --json | jq 'select(.type == \"error\")'")]),
     (
+        "capture",
+        &[
+            (
+                "What is dropped, and why?",
+                "pointsman capture --drops --count 100 drops.pcapng; tshark -r drops.pcapng -V",
+            ),
+            ("One client's packets, as they pass:", "pointsman capture --client 198.51.100.7 - | tshark -r -"),
+        ],
+    ),
+    (
         "lookup",
         &[(
             "Where does this connection go?",

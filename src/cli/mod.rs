@@ -1,6 +1,7 @@
 //! Arguments, and one small file a command family.
 
 mod apply;
+mod capture;
 mod changes;
 mod check;
 mod client;
@@ -81,6 +82,12 @@ enum Command {
     /// daemon goes away that is said, and it is waited for, unless --exit says otherwise. With --json each line is an object
     /// with its type and time.
     Watch(watch::Watch),
+    /// Write packets to a pcapng file, each as it came and as it left, with what became of it in its comment
+    ///
+    /// All packets for VIPs, or those that all the options ask for. Workers copy what is wanted, and no more than is fetched of
+    /// them, some thousand a second: what could not be shown is counted, and said at the end. It ends after --count packets,
+    /// after --seconds, or when interrupted; the file can be read at any time.
+    Capture(capture::Capture),
     /// Print which service, slot and endpoint a flow gets, and why
     ///
     /// Asks the daemon, or, with --config and --set, nobody.
@@ -121,6 +128,7 @@ pub fn run() -> ExitCode {
         Command::Endpoints(args) => endpoints::endpoints(&args),
         Command::Stats(connection) => stats::stats(&connection),
         Command::Watch(args) => watch::watch(&args),
+        Command::Capture(args) => capture::capture(&args),
         Command::Lookup(args) => lookup::run(&args),
         Command::Drain(connection) => drain::drain(&connection),
         Command::Resume(connection) => drain::resume(&connection),

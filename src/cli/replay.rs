@@ -118,7 +118,7 @@ pub fn run(args: &Replay) -> Result<()> {
         let now = worker.io().now();
         node.tick(now);
         let mut verdict = Verdict::Passed;
-        worker.step(|seen| verdict = seen)?;
+        worker.step(|seen: Verdict| verdict = seen)?;
         packets.push(describe(packets.len(), verdict, &node.builder.snapshot()));
         // What passes is the kernel's, which would tell what a router has to say of this node's own packets.
         let said = path_mtu::read_frame(worker.io().packet(), &node.builder.settings().sources);

@@ -102,7 +102,7 @@ impl Session {
         let sent = self.stream().write_all(format!("{question}\n").as_bytes());
         let mut answer = loop {
             match (self.line(), &sent) {
-                (Ok(line), _) if is_event(&line) => {}
+                (Ok(line), _) if is_told(&line, "event") => {}
                 (Err(_), Err(error)) => return Err(self.failed(error.kind())),
                 (line, _) => break line?,
             }
@@ -119,9 +119,19 @@ impl Session {
 
     /// The next event, which is an object.
     pub fn event(&mut self) -> Result<Value, AskError> {
+        self.told("event")
+    }
+
+    /// The next packet of a capture, which is an object.
+    pub fn packet(&mut self) -> Result<Value, AskError> {
+        self.told("packet")
+    }
+
+    /// The next thing of a kind that is told without being asked for.
+    fn told(&mut self, kind: &str) -> Result<Value, AskError> {
         loop {
             let mut line = self.line()?;
-            if is_event(&line) && line["params"].is_object() {
+            if is_told(&line, kind) && line["params"].is_object() {
                 return Ok(line["params"].take());
             }
         }
@@ -161,6 +171,6 @@ impl Session {
     }
 }
 
-fn is_event(line: &Value) -> bool {
-    line["method"] == "event" && line.get("id").is_none()
+fn is_told(line: &Value, kind: &str) -> bool {
+    line["method"] == kind && line.get("id").is_none()
 }

@@ -29,6 +29,8 @@ pub struct Client {
     /// No more is read; it goes when it has read what it was sent.
     closing: bool,
     subscribed: bool,
+    /// It is shown packets.
+    capturing: bool,
     /// Events that it was too slow for.
     missed: usize,
     /// When it last asked something.
@@ -49,6 +51,7 @@ impl Client {
             may_write,
             closing: false,
             subscribed: false,
+            capturing: false,
             missed: 0,
             heard: Instant::now(),
             line_begun: None,
@@ -66,6 +69,21 @@ impl Client {
         self.subscribed
     }
 
+    /// Whether it is shown packets.
+    pub fn is_capturing(&self) -> bool {
+        self.capturing
+    }
+
+    /// Whether it has read what it was shown, but for little.
+    pub fn has_room(&self) -> bool {
+        self.unread.len() <= MOST_UNREAD
+    }
+
+    /// Shows it a packet, which is this line.
+    pub fn show(&mut self, line: &str) {
+        self.unread.extend(line.as_bytes());
+    }
+
     /// Bytes of the line that it has begun.
     pub fn half_open(&self) -> usize {
         self.lines.pending()
@@ -73,7 +91,7 @@ impl Client {
 
     /// Since when it has asked nothing and is owed nothing; none while either is untrue, or it listens to events.
     pub fn idle_since(&self) -> Option<Instant> {
-        let is_idle = !self.subscribed && self.unread.is_empty() && self.lines.pending() == 0;
+        let is_idle = !self.subscribed && !self.capturing && self.unread.is_empty() && self.lines.pending() == 0;
         is_idle.then_some(self.heard)
     }
 
@@ -89,7 +107,7 @@ impl Client {
         let mut budget = TURN;
         loop {
             self.write()?;
-            if self.unread.len() > MOST_UNREAD {
+            if !self.has_room() {
                 return Ok(false);
             }
             if let Some(line) = self.lines.next_line().filter(|_| !self.closing) {
@@ -151,13 +169,14 @@ impl Client {
         }
         let result = node.answer(method, params)?;
         self.subscribed |= method == Method::Subscribe;
+        self.capturing |= method == Method::Capture;
         Ok(result)
     }
 
     /// Tells it an event, which is this line. One that does not read is told later how many it has missed.
     pub fn tell(&mut self, line: &str) {
         if !self.subscribed || self.closing {
-        } else if self.missed > 0 || self.unread.len() > MOST_UNREAD {
+        } else if self.missed > 0 || !self.has_room() {
             self.missed += 1;
         } else {
             self.unread.extend(line.as_bytes());

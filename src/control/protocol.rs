@@ -35,6 +35,8 @@ pub enum Method {
     Stats,
     /// Tell me what happens from now on.
     Subscribe,
+    /// Show me packets from now on.
+    Capture,
     /// Draw no more traffic, but forward what comes.
     Drain,
     /// Draw traffic again.
@@ -43,7 +45,7 @@ pub enum Method {
 
 impl Method {
     /// Every method with its name.
-    pub const ALL: [(&'static str, Self); 11] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("hello", Self::Hello),
         ("apply", Self::Apply),
         ("patch", Self::Patch),
@@ -53,13 +55,14 @@ impl Method {
         ("endpoints", Self::Endpoints),
         ("stats", Self::Stats),
         ("subscribe", Self::Subscribe),
+        ("capture", Self::Capture),
         ("drain", Self::Drain),
         ("resume", Self::Resume),
     ];
 
-    /// Whether it changes something, so that only those who may write can ask it.
+    /// Whether only those who may write can ask it: it changes something, or shows what others say to each other.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Apply | Self::Patch | Self::Drain | Self::Resume)
+        matches!(self, Self::Apply | Self::Patch | Self::Capture | Self::Drain | Self::Resume)
     }
 
     /// Its name.
@@ -218,6 +221,11 @@ pub fn notify(event: &Event) -> String {
     format!("{}\n", json!({ "jsonrpc": "2.0", "method": "event", "params": event }))
 }
 
+/// One packet of a capture as a line, with its end.
+pub fn show_packet(packet: &Value) -> String {
+    format!("{}\n", json!({ "jsonrpc": "2.0", "method": "packet", "params": packet }))
+}
+
 /// Cuts a stream of bytes into lines.
 #[derive(Debug)]
 pub struct Lines {
@@ -294,7 +302,7 @@ mod tests {
     #[test]
     fn only_some_methods_write() {
         let writing: Vec<&str> = Method::ALL.iter().filter(|(_, it)| it.writes()).map(|(name, _)| *name).collect();
-        assert_eq!(writing, ["apply", "patch", "drain", "resume"]);
+        assert_eq!(writing, ["apply", "patch", "capture", "drain", "resume"]);
     }
 
     #[test]

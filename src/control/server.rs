@@ -36,6 +36,8 @@ const MOST_READERS: usize = 48;
 const MOST_HALF_OPEN: usize = 256 << 20;
 /// How often next hops are looked after and the watchdog is told.
 const TICK: Duration = Duration::from_secs(1);
+/// How often packets are fetched from workers for a capture.
+const FETCH: Duration = Duration::from_millis(20);
 
 /// The socket cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +183,9 @@ impl Server {
         let mut next_tick = Instant::now() + TICK;
         loop {
             let wait = if self.unfinished.is_empty() {
-                until.map_or(next_tick, |until| until.min(next_tick)).saturating_duration_since(Instant::now())
+                let due = until.map_or(next_tick, |until| until.min(next_tick));
+                let wait = due.saturating_duration_since(Instant::now());
+                if node.is_capturing() { wait.min(FETCH) } else { wait }
             } else {
                 Duration::ZERO
             };
@@ -209,6 +213,7 @@ impl Server {
                 self.reload(node);
             }
             self.tell(node);
+            self.show_packets(node);
             // Not before: an event that is not looked at does not come again.
             if signals.end {
                 return Ok(End::Asked);
@@ -336,6 +341,24 @@ impl Server {
             }
         }
         lost.into_iter().for_each(|token| self.close(token));
+    }
+
+    /// Shows packets to the one client that has asked for them. While it does not read, none are fetched, and workers count
+    /// what they cannot show; when it has gone, the capture ends.
+    fn show_packets(&mut self, node: &mut Node) {
+        if !node.is_capturing() {
+            return;
+        }
+        let Some((token, client)) = self.clients.iter_mut().find(|(_, client)| client.is_capturing()) else {
+            return node.stop_capture();
+        };
+        let token = *token;
+        if client.has_room() {
+            node.captured().iter().for_each(|packet| client.show(&protocol::show_packet(packet)));
+        }
+        if client.write().is_err() {
+            self.close(token);
+        }
     }
 }
 

@@ -68,7 +68,7 @@ impl Builder {
         let mut cells = Cells::default();
         cells.grow(self.cell_ids.count());
         self.cells.push(cells.clone());
-        Publication { snapshot: Arc::new(self.snapshot()), cells: Arc::new(cells) }
+        Publication { snapshot: Arc::new(self.snapshot()), cells: Arc::new(cells), tap: None }
     }
 
     /// Takes a set in at the second `now` and answers how many services have changed, come or gone. `edition` is the newest
@@ -316,7 +316,8 @@ impl Builder {
     pub fn publish(&mut self) -> Vec<Publication> {
         self.generation.0 += 1;
         let snapshot = Arc::new(self.snapshot());
-        let publication = |cells: &Cells| Publication { snapshot: snapshot.clone(), cells: Arc::new(cells.clone()) };
+        let publication =
+            |cells: &Cells| Publication { snapshot: snapshot.clone(), cells: Arc::new(cells.clone()), tap: None };
         self.cells.iter().map(publication).collect()
     }
 

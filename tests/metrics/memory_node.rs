@@ -12,6 +12,7 @@ use pointsman::control::update::Builder;
 use pointsman::endpoint_set;
 use pointsman::forward::Flows;
 use pointsman::forward::encap::Sources;
+use pointsman::forward::verdict::Verdict;
 use pointsman::frame::Frame;
 use pointsman::io::memory::Memory;
 use pointsman::io::{Held, KernelStatistics, PacketIo};
@@ -130,7 +131,7 @@ impl MemoryNode {
     pub fn forward(&mut self, frames: &[Vec<u8>]) {
         let worker = self.worker.as_mut().expect("it has not run");
         frames.iter().for_each(|frame| worker.io().memory.push(frame.clone()));
-        while worker.step(|_| ()).expect("memory") > 0 {
+        while worker.step(|_: Verdict| ()).expect("memory") > 0 {
             worker.io().memory.take_sent();
         }
     }
@@ -139,7 +140,7 @@ impl MemoryNode {
     pub fn pass(&mut self, nanoseconds: u64) {
         let worker = self.worker.as_mut().expect("it has not run");
         worker.io().now = worker.io().now.plus(nanoseconds);
-        worker.step(|_| ()).expect("memory");
+        worker.step(|_: Verdict| ()).expect("memory");
     }
 
     /// Runs the worker as the daemon does until `done`, with a kernel that has counted this.

@@ -167,7 +167,8 @@ pub fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result
     let (mut workers, mut threads) = (Vec::new(), Vec::new());
     for queue in 0..2 {
         let board = Arc::new(Board::default());
-        let first = Publication { snapshot: Arc::new(Snapshot::empty(settings)), cells: Arc::new(Cells::default()) };
+        let first =
+            Publication { snapshot: Arc::new(Snapshot::empty(settings)), cells: Arc::new(Cells::default()), tap: None };
         let inbox = publisher.subscribe(first).expect("eventfd");
         let worker = Worker::new(
             Memory::new(8, 8),

@@ -97,7 +97,7 @@ impl Node {
     /// Forwards a batch and shows where each of its packets went, in their order.
     pub fn forward(&mut self, mut went: impl FnMut(Option<Number>)) {
         let numbers = &self.numbers;
-        let step = self.worker.step(|verdict| match verdict {
+        let step = self.worker.step(|verdict: Verdict| match verdict {
             Verdict::Forwarded(_, index) => went(numbers.get(usize::from(index)).copied()),
             _ => went(None),
         });

@@ -31,7 +31,11 @@ impl Node {
 
     /// Has workers forward by what the builder has now.
     pub(super) fn publish(&mut self) {
-        let publications = self.builder.publish();
+        let mut publications = self.builder.publish();
+        if let Some(capture) = &mut self.capture {
+            capture.forget_names();
+            publications.iter_mut().enumerate().for_each(|(worker, to)| to.tap = Some(capture.tap(worker)));
+        }
         self.counters.show(self.builder.scene());
         self.publisher.post(publications);
     }

@@ -2,6 +2,7 @@
 
 mod announce;
 mod apply;
+mod capture;
 mod endpoints;
 mod follow;
 mod interface;
@@ -28,6 +29,7 @@ use crate::underlay::announce::VipRoutes;
 use crate::underlay::path_mtu::IcmpSocket;
 
 use announce::Announcement;
+use capture::Capture;
 
 use super::event::Events;
 use super::leaving::Leaving;
@@ -98,6 +100,7 @@ pub struct Node {
     /// That, and the config's services, in the order of names.
     in_force: EndpointSet,
     leaving: Leaving,
+    capture: Option<Capture>,
     /// What subscribers are to be told.
     pub(super) events: Events,
     config_file: Option<PathBuf>,
@@ -156,6 +159,7 @@ impl Node {
             set: EndpointSet::default(),
             in_force: EndpointSet::default(),
             leaving: Leaving::default(),
+            capture: None,
             events: Events::default(),
             config_file,
             reload_problem: None,
@@ -198,6 +202,7 @@ impl Node {
             Method::Endpoints => self.endpoints(&params),
             Method::Stats => Ok(json!(self.counters.report())),
             Method::Subscribe => Ok(json!({ "revision": self.set.revision, "generation": self.builder.generation() })),
+            Method::Capture => self.start_capture(&params),
             Method::Drain => self.drain(),
             Method::Resume => self.resume(),
         }

@@ -1,6 +1,8 @@
 //! The poll loop: receive a batch, [forward](crate::forward::forward) each, send, recycle. Generic over [`PacketIo`], so
 //! that all of it is tested with nothing but memory.
 
+mod observer;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
+pub use self::observer::Observer;
+use crate::capture::Sampling;
 use crate::config::Poll;
 use crate::forward::parts::{MOST_PARTS, Parts};
 use crate::forward::plain::Plain;
@@ -172,7 +176,13 @@ impl<Io: PacketIo> Worker<Io> {
 
     /// One batch, then whatever is due between batches.
     fn turn(&mut self, idle: &mut u32, batches: &mut u32) -> io::Result<()> {
-        let taken = self.step(|_| ())?;
+        self.inbox.refresh();
+        // A copy, since the worker's own place may get another tap; it is gone before that happens, so that it is never the
+        // last one, to be freed here.
+        let taken = match self.inbox.current().tap.clone() {
+            None => self.handle_batch(|_: Verdict| ())?,
+            Some(tap) => self.handle_batch(Sampling::new(&tap))?,
+        };
         *batches += 1;
         *idle = if taken == 0 { *idle + 1 } else { 0 };
         let resting = *idle >= PATIENCE && self.pace.poll == Poll::Adaptive;
@@ -202,9 +212,13 @@ impl<Io: PacketIo> Worker<Io> {
         }
     }
 
-    /// Handles one batch and answers how many frames it had. Each verdict is shown to `observe`.
-    pub fn step(&mut self, mut observe: impl FnMut(Verdict)) -> io::Result<usize> {
+    /// Handles one batch by the newest snapshot and answers how many frames it had.
+    pub fn step(&mut self, observer: impl Observer) -> io::Result<usize> {
         self.inbox.refresh();
+        self.handle_batch(observer)
+    }
+
+    fn handle_batch(&mut self, mut observer: impl Observer) -> io::Result<usize> {
         self.io.receive(&mut self.batch, self.pace.batch)?;
         let taken = self.batch.len();
         let now = self.io.now();
@@ -212,10 +226,11 @@ impl<Io: PacketIo> Worker<Io> {
         if let Some((question, hash)) = self.inbox.question() {
             self.inbox.answer(question, self.flows.tracked().peek(hash, now));
         }
-        let Publication { snapshot, cells } = self.inbox.current();
+        let Publication { snapshot, cells, .. } = self.inbox.current();
         look_ahead(&mut self.plain, (&mut self.io, &self.batch), snapshot, self.flows.tracked());
         for (held, plain) in self.batch.drain(..).zip(&self.plain) {
             let mut frame = self.io.frame(&held);
+            observer.came(frame.bytes(), now);
             let came = frame.span().len;
             let verdict = forward_ahead(&mut frame, plain.as_ref(), snapshot, (&mut self.flows, now));
             let span = frame.span();
@@ -240,13 +255,14 @@ impl<Io: PacketIo> Worker<Io> {
                     cells.add(endpoint.cell, leaves);
                 }
             }
+            let held = held.moved_to(span);
+            observer.went(verdict, snapshot, || self.io.frame(&held).into_bytes());
             match verdict {
-                Verdict::Forwarded(..) | Verdict::Answered(_) => self.io.send(held.moved_to(span)),
+                Verdict::Forwarded(..) | Verdict::Answered(_) => self.io.send(held),
                 Verdict::Dropped(..) | Verdict::Passed => self.io.release(held),
             }
             self.parts.drain(..).for_each(|part| self.io.send(part));
             self.flows.tracked().take_changes().for_each(|change| cells.track(change));
-            observe(verdict);
         }
         if taken > 0 {
             self.board.show_tally(&self.tally);
@@ -269,7 +285,7 @@ impl<Io: PacketIo> Worker<Io> {
 
     /// Looks through some of the tracked flows for those that are over, or whose endpoint is gone.
     fn sweep(&mut self, most: usize, now: Moment) {
-        let Publication { snapshot, cells } = self.inbox.current();
+        let Publication { snapshot, cells, .. } = self.inbox.current();
         let tracked = self.flows.tracked();
         let wanted = |cell: Cell| snapshot.cells_in_use.get(cell as usize).copied().unwrap_or(false);
         let done = tracked.is_empty() || tracked.sweep(most, now, wanted, |cell| cells.track(Change::Ended(cell)));
