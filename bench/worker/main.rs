@@ -13,6 +13,7 @@ use clap::Parser;
 
 use pointsman::config::Poll;
 use pointsman::forward::Flows;
+use pointsman::forward::verdict::Verdict;
 use pointsman::io::carousel::Carousel;
 use pointsman::publish::Publisher;
 use pointsman::stats::Board;
