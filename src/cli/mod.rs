@@ -22,6 +22,7 @@ mod session;
 mod stats;
 mod status;
 mod table;
+mod top;
 mod watch;
 mod words;
 
@@ -81,6 +82,12 @@ enum Command {
     /// daemon goes away that is said, and it is waited for, unless --exit says otherwise. With --json each line is an object
     /// with its type and time.
     Watch(watch::Watch),
+    /// Show rates, drops, services, endpoints, workers and events, live on one screen
+    ///
+    /// Tab goes from pane to pane, arrows and page keys move in one; s sorts by the next column, r the other way round; / shows
+    /// only rows with what is typed, p lets the screen stand still, Enter gives a pane all of it, ? explains the rest, q
+    /// quits. A daemon that goes away is waited for.
+    Top(top::Top),
     /// Print which service, slot and endpoint a flow gets, and why
     ///
     /// Asks the daemon, or, with --config and --set, nobody.
@@ -121,6 +128,7 @@ pub fn run() -> ExitCode {
         Command::Endpoints(args) => endpoints::endpoints(&args),
         Command::Stats(connection) => stats::stats(&connection),
         Command::Watch(args) => watch::watch(&args),
+        Command::Top(args) => top::top(&args),
         Command::Lookup(args) => lookup::run(&args),
         Command::Drain(connection) => drain::drain(&connection),
         Command::Resume(connection) => drain::resume(&connection),

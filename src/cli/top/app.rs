@@ -1,0 +1,93 @@
+//! What is seen and how it is looked at, and what each message makes of both. No terminal, socket or clock here.
+
+use std::time::Duration;
+
+use ratatui::crossterm::event::{Event, KeyEventKind};
+
+use super::reading::Reading;
+use super::sample::Sampler;
+use super::shown::{Happened, Shown};
+use super::view::{Outcome, View};
+
+/// What the threads have to say.
+#[derive(Debug)]
+pub enum Message {
+    /// A key, or another size of the terminal.
+    Terminal(Event),
+    /// What the daemon has answered, or why it has not.
+    Answer(Box<Result<Reading, String>>),
+    /// Something happened at the daemon.
+    Event(Happened),
+    /// A signal asks for the end.
+    Stop,
+    /// The terminal has gone.
+    Lost(std::io::Error),
+}
+
+/// All that the screen is drawn from.
+pub struct App {
+    sampler: Sampler,
+    now: Shown,
+    /// What was to be seen when it was told to stand still.
+    still: Option<Shown>,
+    /// How it is looked at.
+    pub view: View,
+}
+
+impl App {
+    /// One that gets a reading in each interval.
+    pub fn new(interval: Duration) -> Self {
+        Self { sampler: Sampler::new(interval), now: Shown::default(), still: None, view: View::default() }
+    }
+
+    /// What is to be seen.
+    pub fn shown(&self) -> &Shown {
+        self.still.as_ref().unwrap_or(&self.now)
+    }
+
+    /// The service whose endpoints are wanted.
+    pub fn wanted(&self) -> Option<String> {
+        self.view.chosen_service(self.shown())
+    }
+
+    /// Takes in what came at this time of day.
+    pub fn take(&mut self, message: Message, time: impl FnOnce() -> String) -> std::io::Result<Outcome> {
+        match message {
+            Message::Terminal(Event::Key(key)) if key.kind != KeyEventKind::Release => {
+                let shown = self.still.as_ref().unwrap_or(&self.now);
+                let outcome = self.view.key(key, shown);
+                self.settle();
+                return Ok(outcome);
+            }
+            Message::Terminal(_) => {}
+            Message::Answer(answer) => self.answered(*answer, time()),
+            Message::Event(event) => self.now.hear(event),
+            Message::Stop => return Ok(Outcome::Quit),
+            Message::Lost(error) => return Err(error),
+        }
+        Ok(Outcome::Stay)
+    }
+
+    fn answered(&mut self, answer: Result<Reading, String>, time: String) {
+        match answer {
+            Ok(reading) => {
+                let (picture, is_step) = self.sampler.take(reading);
+                self.now.see(picture, time, is_step);
+            }
+            Err(reason) => self.now.miss(time, reason),
+        }
+        // Rates come and go: a service that nobody chose is not to lose its place to another because of them.
+        if self.view.service.is_none() {
+            self.view.service = self.wanted();
+        }
+    }
+
+    /// Stands still, or no longer, as the view says.
+    fn settle(&mut self) {
+        if !self.view.is_paused {
+            self.still = None;
+        } else if self.still.is_none() {
+            self.still = Some(self.now.clone());
+        }
+    }
+}

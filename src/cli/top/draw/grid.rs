@@ -1,0 +1,129 @@
+//! Rows in columns, as many of both as there is room for.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use unicode_width::UnicodeWidthStr;
+
+use super::style::{chosen, style};
+use crate::cli::colour::Tone;
+use crate::cli::table::{Cell, shorten};
+
+/// What stands before the chosen row, and blanks before all others.
+const MARK: &str = "> ";
+/// No name is cut to less, in columns.
+const SHORTEST_NAME: usize = 12;
+
+/// One column.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    title: &'static str,
+    kind: Kind,
+    /// Columns of a higher rank are left out first where there is no room.
+    rank: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// To the left; gets the room that is left, and is cut.
+    Name,
+    /// To the left, as wide as its widest cell.
+    Word,
+    /// To the right, this wide at least, so that it stays where it is while its numbers change.
+    Figure(usize),
+}
+
+/// A column of names.
+pub const fn name(title: &'static str) -> Column {
+    Column { title, kind: Kind::Name, rank: 0 }
+}
+
+/// A column of words that are never cut.
+pub const fn word(title: &'static str, rank: u8) -> Column {
+    Column { title, kind: Kind::Word, rank }
+}
+
+/// A column of numbers.
+pub const fn figure(title: &'static str, width: usize, rank: u8) -> Column {
+    Column { title, kind: Kind::Figure(width), rank }
+}
+
+/// Which rows are to be seen where so many fit: those around the chosen one.
+pub fn window(rows: usize, chosen: usize, height: usize) -> std::ops::Range<usize> {
+    let first = chosen.saturating_sub(height / 2).min(rows.saturating_sub(height));
+    first..rows.min(first + height)
+}
+
+/// Rows under a heading.
+pub struct Grid<'a> {
+    /// Its columns.
+    pub columns: &'a [Column],
+    /// The rows to be seen, with a cell for each column.
+    pub rows: Vec<Vec<Cell>>,
+    /// Which of them is chosen.
+    pub chosen: Option<usize>,
+}
+
+impl Grid<'_> {
+    /// Draws it; what does not fit is left out.
+    pub fn draw(&self, area: Rect, buffer: &mut Buffer) {
+        let widths = self.widths(usize::from(area.width));
+        let heading: Vec<Cell> =
+            self.columns.iter().map(|column| Cell::from(column.title).tone(Tone::Heading)).collect();
+        let rows = std::iter::once((&heading, false));
+        let rows = rows.chain(self.rows.iter().enumerate().map(|(i, row)| (row, self.chosen == Some(i))));
+        for ((row, is_chosen), line) in rows.zip(area.rows()) {
+            self.draw_row(row, &widths, line, buffer);
+            if is_chosen {
+                buffer.set_stringn(line.x, line.y, MARK, line.width.into(), style(Tone::Plain));
+                buffer.set_style(line, chosen());
+            }
+        }
+    }
+
+    fn draw_row(&self, row: &[Cell], widths: &[Option<usize>], line: Rect, buffer: &mut Buffer) {
+        let mut x = usize::from(line.x) + MARK.len();
+        for ((cell, column), width) in row.iter().zip(self.columns).zip(widths) {
+            let Some(width) = *width else { continue };
+            let text = shorten(&cell.text, width);
+            let before = if matches!(column.kind, Kind::Figure(_)) { width.saturating_sub(text.width()) } else { 0 };
+            let room = usize::from(line.right()).saturating_sub(x + before);
+            if let (true, Ok(x)) = (room > 0, u16::try_from(x + before)) {
+                buffer.set_stringn(x, line.y, &text, room.min(width), style(cell.tone));
+            }
+            x += width + 1;
+        }
+    }
+
+    /// How wide each column is; none: it is left out.
+    fn widths(&self, room: usize) -> Vec<Option<usize>> {
+        let mut widths: Vec<Option<usize>> = (0..self.columns.len()).map(|column| Some(self.least(column))).collect();
+        let taken =
+            |widths: &[Option<usize>]| MARK.len() + widths.iter().flatten().map(|width| width + 1).sum::<usize>() - 1;
+        while taken(&widths) > room {
+            let there = self.columns.iter().enumerate().filter(|(i, column)| column.rank > 0 && widths[*i].is_some());
+            let Some((least_wanted, _)) = there.max_by_key(|(_, column)| column.rank) else { break };
+            widths[least_wanted] = None;
+        }
+        let left = room.saturating_sub(taken(&widths));
+        let names =
+            self.columns.iter().zip(&mut widths).enumerate().filter(|(_, (column, _))| column.kind == Kind::Name);
+        for (i, (_, width)) in names {
+            *width = width.map(|width| self.widest(i).clamp(width, width + left));
+        }
+        widths
+    }
+
+    fn least(&self, column: usize) -> usize {
+        let title = self.columns[column].title.width();
+        match self.columns[column].kind {
+            Kind::Name => SHORTEST_NAME,
+            Kind::Word => self.widest(column),
+            Kind::Figure(width) => title.max(width),
+        }
+    }
+
+    fn widest(&self, column: usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.text.width()).chain([self.columns[column].title.width()]).max().unwrap_or(0)
+    }
+}
