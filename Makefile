@@ -7,7 +7,7 @@
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
-            user-mode-linux busybox-static cpio bird2 keepalived prometheus python3-jsonschema strace systemd
+            user-mode-linux busybox-static cpio bird2 keepalived prometheus python3-jsonschema strace systemd tmux
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2

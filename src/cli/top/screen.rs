@@ -1,6 +1,6 @@
 //! The terminal while the screen is on it, and as it was before.
 
-use std::io::{self, IsTerminal, Stdout, stdin, stdout};
+use std::io::{self, BufWriter, IsTerminal, Stdout, stdin, stdout};
 
 use anyhow::{Result, bail};
 use ratatui::backend::CrosstermBackend;
@@ -9,8 +9,11 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::{Frame, Terminal};
 
+/// Most pictures are written at once, so that none is seen half drawn, in bytes.
+const PICTURE: usize = 1 << 16;
+
 /// A terminal that shows the screen, until this is dropped.
-pub struct Screen(Terminal<CrosstermBackend<Stdout>>);
+pub struct Screen(Terminal<CrosstermBackend<BufWriter<Stdout>>>);
 
 impl Screen {
     /// Takes the terminal. A panic gives it back before it says anything, and ends every thread.
@@ -21,7 +24,7 @@ impl Screen {
             before(panic);
             std::process::exit(101);
         }));
-        let terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(PICTURE, stdout())))?;
         let screen = Self(terminal);
         enable_raw_mode()?;
         execute!(stdout(), EnterAlternateScreen)?;

@@ -1,7 +1,7 @@
 //! What the screen waits for, each in a thread of its own, so that no key waits for a daemon that takes its time.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
@@ -15,10 +15,9 @@ use signal_hook::iterator::Signals;
 use super::app::Message;
 use super::ask::Asker;
 use super::shown::Happened;
-use crate::cli::changes::{mark, sentence};
-use crate::cli::colour::Tone;
 use crate::cli::session::{AskError, Session};
-use crate::cli::words::{plain, quoted};
+use crate::cli::watch::described;
+use crate::cli::words::plain;
 
 /// Before a daemon that has gone is looked for again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -55,7 +54,7 @@ pub fn events(socket: PathBuf, messages: Sender<Message>) {
 }
 
 /// Tells events until there are no more, or nobody wants them.
-fn listen(socket: &std::path::Path, tell: impl Fn(&Value) -> bool) -> Result<(), AskError> {
+fn listen(socket: &Path, tell: impl Fn(&Value) -> bool) -> Result<(), AskError> {
     let mut session = Session::open(socket)?;
     let mut event = session.ask("subscribe", &json!({}))?;
     event["type"] = json!("connected");
@@ -73,18 +72,7 @@ fn listen(socket: &std::path::Path, tell: impl Fn(&Value) -> bool) -> Result<(),
 }
 
 fn happened(event: &Value) -> Happened {
-    let (text, tone) = match event["type"].as_str().unwrap_or_default() {
-        "connected" => {
-            let (revision, generation) = (quoted(&event["revision"]), plain(&event["generation"]));
-            (format!("{revision} is in force as generation {generation}"), Tone::Good)
-        }
-        "disconnected" => (plain(&event["reason"]), Tone::Bad),
-        "service" | "endpoint" => {
-            let (text, tone) = sentence(event);
-            (format!("{} {text}", mark(event).sign), tone)
-        }
-        _ => sentence(event),
-    };
+    let (text, tone) = described(event);
     Happened { time: time_of_day(), kind: plain(&event["type"]), text, tone }
 }
 

@@ -18,7 +18,7 @@ const SHORTEST_NAME: usize = 12;
 pub struct Column {
     title: &'static str,
     kind: Kind,
-    /// Columns of a higher rank are left out first where there is no room.
+    /// 0: it is there in any case. Of the others those of a lower rank get their room first.
     rank: u8,
 }
 
@@ -96,15 +96,19 @@ impl Grid<'_> {
 
     /// How wide each column is; none: it is left out.
     fn widths(&self, room: usize) -> Vec<Option<usize>> {
-        let mut widths: Vec<Option<usize>> = (0..self.columns.len()).map(|column| Some(self.least(column))).collect();
+        let least: Vec<usize> = (0..self.columns.len()).map(|column| self.least(column)).collect();
+        let mut widths = vec![None; least.len()];
         let taken =
-            |widths: &[Option<usize>]| MARK.len() + widths.iter().flatten().map(|width| width + 1).sum::<usize>() - 1;
-        while taken(&widths) > room {
-            let there = self.columns.iter().enumerate().filter(|(i, column)| column.rank > 0 && widths[*i].is_some());
-            let Some((least_wanted, _)) = there.max_by_key(|(_, column)| column.rank) else { break };
-            widths[least_wanted] = None;
+            |widths: &[Option<usize>]| MARK.len() + widths.iter().flatten().map(|width| width + 1).sum::<usize>();
+        let mut by_rank: Vec<usize> = (0..self.columns.len()).collect();
+        by_rank.sort_by_key(|column| self.columns[*column].rank);
+        for column in by_rank {
+            // No blank stands behind the last one.
+            if self.columns[column].rank == 0 || taken(&widths) + least[column] <= room {
+                widths[column] = Some(least[column]);
+            }
         }
-        let left = room.saturating_sub(taken(&widths));
+        let left = (room + 1).saturating_sub(taken(&widths));
         let names =
             self.columns.iter().zip(&mut widths).enumerate().filter(|(_, (column, _))| column.kind == Kind::Name);
         for (i, (_, width)) in names {

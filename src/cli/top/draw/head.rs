@@ -5,9 +5,13 @@ use serde_json::Value;
 
 use super::style::said;
 use crate::cli::colour::Tone;
+use crate::cli::table::shorten;
 use crate::cli::top::shown::Shown;
 use crate::cli::top::view::View;
 use crate::cli::words::{count, duration, number, plain, quoted, shown as escaped};
+
+/// In columns.
+const LONGEST_REVISION: usize = 24;
 
 /// Two lines, and one more where something is wrong.
 pub fn lines(shown: &Shown, view: &View) -> Vec<Line<'static>> {
@@ -26,6 +30,7 @@ fn node(shown: &Shown, view: &View) -> Line<'static> {
         said(still, Tone::Notice),
         said(format!("  {}", plain(&node["node"])), Tone::Heading),
         said(format!(", {state}"), tone),
+        said(format!("  {} as generation {}", revision(node), plain(&node["generation"])), Tone::Plain),
         said(format!("  up for {}", duration(number(&node["uptime"]))), Tone::Plain),
         said(format!("  {} on {}{mode}", plain(&node["driver"]), plain(&node["interface"])), Tone::Plain),
     ])
@@ -48,15 +53,12 @@ fn set(shown: &Shown) -> Line<'static> {
         said(format!(", {down} down"), if_any(down, Tone::Bad)),
         said(format!("  {} open", count(handovers, "handover")), if_any(handovers, Tone::Notice)),
         said(format!(", {}", count(sum(|service| service.tracked), "tracked flow")), Tone::Plain),
-        said(
-            format!("  generation {}, revision {}", plain(&picture.node["generation"]), revision(&picture.node)),
-            Tone::Plain,
-        ),
     ])
 }
 
+/// In quotes; one that is long is cut, for what stands behind it.
 fn revision(node: &Value) -> String {
-    quoted(&node["revision"])
+    shorten(&quoted(&node["revision"]), LONGEST_REVISION)
 }
 
 /// What is wrong: first that nothing is known, then the first of what somebody has to mend.

@@ -16,7 +16,7 @@ use crate::cli::words::short;
 /// In rows.
 pub const HEIGHT: u16 = 4;
 /// Of the words before a sparkline, in columns.
-const WORDS: u16 = 42;
+const WORDS: u16 = 41;
 
 /// Draws a line each for what was received, sent, answered and dropped.
 pub fn draw(frame: &mut Frame, area: Rect, shown: &Shown) {
@@ -40,9 +40,9 @@ pub fn draw(frame: &mut Frame, area: Rect, shown: &Shown) {
 }
 
 fn in_words(traffic: Traffic) -> String {
-    let packets = format!("{:>8} packets/s", rate(traffic.packets));
+    let packets = format!("{:>7} packets/s", rate(traffic.packets));
     match traffic.bits {
-        Some(bits) => format!("{packets}{:>8} bits/s", short(bits)),
+        Some(bits) => format!("{packets}{:>7} bits/s", short(bits)),
         None => packets,
     }
 }
