@@ -4,6 +4,8 @@
 mod app;
 mod ask;
 mod draw;
+#[cfg(test)]
+mod fixtures;
 mod order;
 mod picture;
 mod reading;

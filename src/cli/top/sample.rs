@@ -199,3 +199,96 @@ fn of_endpoints(earlier: Option<&reading::Endpoints>, now: &reading::Endpoints) 
     };
     Endpoints { service: now.service.clone(), all: now.all.iter().map(endpoint).collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::top::fixtures::reading;
+
+    fn stats(packets: u64, drops: u64) -> serde_json::Value {
+        json!({
+            "pointsman_received_packets_total": { "0": packets },
+            "pointsman_received_bytes_total": { "0": packets * 100 },
+            "pointsman_service_packets_total": { "web": packets },
+            "pointsman_drops_total": { "no_service": drops, "parse_error": 0 },
+            "pointsman_xsk_rx_ring_full_total": { "0": 5, "1": 5 },
+            "pointsman_latency_seconds": { "0": { "0.5": 1e-6, "0.99": null, "count": 3, "sum": 3e-6 } },
+            "pointsman_worker_busy_ratio": { "0": 0.5 },
+            "pointsman_of_a_later_version": { "0": {} },
+        })
+    }
+
+    fn taken(sampler: &mut Sampler, begun: Instant, after: u64, connection: u64, packets: u64) -> (Picture, bool) {
+        sampler.take(reading(begun, after, connection, stats(packets, packets / 10)))
+    }
+
+    #[test]
+    fn two_readings_make_rates() {
+        let (begun, mut sampler) = (Instant::now(), Sampler::new(Duration::from_secs(1)));
+        let (first, is_step) = taken(&mut sampler, begun, 0, 1, 1_000);
+        assert_eq!((first.totals, is_step), (Totals::default(), true), "nothing is known of the time before");
+        let (second, _) = taken(&mut sampler, begun, 2_000, 1, 1_500);
+        let received = Traffic { packets: Some(250.0), bits: Some(200_000.0) };
+        assert_eq!((second.totals.received, second.totals.dropped), (received, Some(25.0)));
+        assert_eq!((second.services[0].packets, second.workers[0].received), (Some(250.0), Some(250.0)));
+        assert_eq!(
+            (second.workers[0].median, second.workers[0].slow, second.workers[0].busy),
+            (Some(1e-6), None, Some(0.5))
+        );
+        let reasons: Vec<_> = second.drops.iter().map(|drop| (drop.reason.as_str(), drop.total, drop.rate)).collect();
+        let of_kernel = ("kernel: rx_ring_full", 10, Some(0.0));
+        assert_eq!(reasons, [("no_service", 150, Some(25.0)), of_kernel], "none that never happened");
+    }
+
+    #[test]
+    fn a_counter_that_fell_is_a_new_beginning() {
+        let (begun, mut sampler) = (Instant::now(), Sampler::new(Duration::from_secs(1)));
+        taken(&mut sampler, begun, 0, 1, 1_000);
+        let (fallen, _) = taken(&mut sampler, begun, 1_000, 1, 10);
+        assert_eq!((fallen.totals.received.packets, fallen.services[0].packets), (None, None));
+        let (next, _) = taken(&mut sampler, begun, 2_000, 1, 40);
+        assert_eq!(next.totals.received.packets, Some(30.0));
+        let (other, _) = taken(&mut sampler, begun, 3_000, 2, 1_000_000);
+        assert_eq!(other.totals, Totals::default(), "another daemon's counters may be larger, too");
+        let mut again = reading(begun, 4_000, 2, stats(2_000_000, 0));
+        again.node["uptime"] = json!(0);
+        assert_eq!(sampler.take(again).0.totals.received.packets, None, "it has started anew");
+    }
+
+    #[test]
+    fn a_reading_that_comes_too_soon_is_compared_with_one_before_and_no_step() {
+        let (begun, mut sampler) = (Instant::now(), Sampler::new(Duration::from_secs(1)));
+        taken(&mut sampler, begun, 0, 1, 0);
+        taken(&mut sampler, begun, 1_000, 1, 100);
+        let (soon, is_step) = taken(&mut sampler, begun, 1_001, 1, 150);
+        assert!(!is_step && soon.totals.received.packets.is_some_and(|rate| rate < 151.0), "{:?}", soon.totals);
+        let (next, is_step) = taken(&mut sampler, begun, 2_000, 1, 200);
+        assert_eq!((next.totals.received.packets, is_step), (Some(100.0), true));
+    }
+
+    #[test]
+    fn endpoints_have_rates_from_the_second_reading_of_their_service_on() {
+        let (begun, mut sampler) = (Instant::now(), Sampler::new(Duration::from_secs(1)));
+        let mut take = |after: u64, service: &str, packets: u64| {
+            let mut now = reading(begun, after, 1, stats(0, 0));
+            let endpoint = |name: &str, weight, state: &str| reading::Endpoint {
+                name: name.to_owned(),
+                state: state.to_owned(),
+                weight,
+                packets,
+                ..Default::default()
+            };
+            let all = vec![endpoint("a", 3, "active"), endpoint("b", 1, "active"), endpoint("c", 9, "down")];
+            now.endpoints = Some(reading::Endpoints { at: now.at, service: service.to_owned(), all });
+            sampler.take(now).0.endpoints.expect("asked for").all
+        };
+        assert_eq!(take(0, "web", 100)[0].packets, None);
+        let web = take(1_000, "web", 150);
+        assert_eq!(web[0].packets, Some(50.0));
+        assert_eq!(web.iter().map(Endpoint::due).collect::<Vec<_>>(), [0.75, 0.25, 0.0], "what is down gets none");
+        assert_eq!(take(1_100, "dns", 7_000)[0].packets, None, "they are others");
+        assert_eq!(take(2_100, "dns", 7_010)[0].packets, Some(10.0));
+    }
+}

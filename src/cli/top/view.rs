@@ -185,3 +185,101 @@ impl View {
         services.get(self.row(Pane::Services, shown)).map(|service| service.name.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::top::fixtures::{endpoints, key, shown};
+    use std::sync::Arc;
+
+    fn press(view: &mut View, shown: &Shown, keys: &str) {
+        for letter in keys.chars() {
+            let code = match letter {
+                '\n' => KeyCode::Enter,
+                '\t' => KeyCode::Tab,
+                '\u{8}' => KeyCode::Backspace,
+                '\u{1b}' => KeyCode::Esc,
+                letter => KeyCode::Char(letter),
+            };
+            assert_eq!(view.key(key(code), shown), Outcome::Stay, "{letter:?}");
+        }
+    }
+
+    fn seen(view: &View, shown: &Shown) -> Vec<String> {
+        order::services(shown, view).iter().map(|service| service.name.clone()).collect()
+    }
+
+    #[test]
+    fn services_are_sorted_by_each_column_and_the_other_way_round() {
+        let (shown, mut view) = (shown(&["b", "a", "c"]), View::default());
+        assert_eq!(seen(&view, &shown), ["c", "a", "b"], "by packets");
+        press(&mut view, &shown, "r");
+        assert_eq!(seen(&view, &shown), ["b", "a", "c"]);
+        press(&mut view, &shown, "s");
+        assert_eq!(seen(&view, &shown), ["a", "b", "c"], "what is equal is by name, and no longer reversed");
+        press(&mut view, &shown, "SS");
+        assert_eq!(order::columns(Pane::Services)[view.look(Pane::Services).sort], "name");
+        press(&mut view, &shown, "s");
+        assert_eq!(view.look(Pane::Services).sort, 0, "round and round");
+        press(&mut view, &shown, "\t\t\t\tsSr");
+        assert_eq!(view.focus, Pane::Events, "which have no columns to be sorted by");
+    }
+
+    #[test]
+    fn a_filter_is_typed_kept_and_cleared() {
+        let (shown, mut view) = (shown(&["web/a", "web/b", "qdns"]), View::default());
+        press(&mut view, &shown, "/Qx\u{8}");
+        assert!(view.is_typing && seen(&view, &shown) == ["qdns"], "q is a letter here: {view:?}");
+        press(&mut view, &shown, "\n\u{1b}");
+        assert!(!view.is_typing && seen(&view, &shown).len() == 3);
+        press(&mut view, &shown, "/zzz");
+        assert_eq!((seen(&view, &shown).len(), view.chosen_service(&shown)), (0, None));
+        press(&mut view, &shown, "\u{1b}/203.0");
+        assert_eq!(seen(&view, &shown).len(), 3, "a VIP is found, too");
+    }
+
+    #[test]
+    fn a_chosen_service_stays_chosen_where_the_order_changes() {
+        let (before, mut view) = (shown(&["a", "b", "c"]), View::default());
+        press(&mut view, &before, "j");
+        assert_eq!((view.chosen_service(&before).as_deref(), view.row(Pane::Services, &before)), (Some("b"), 1));
+        let after = shown(&["a", "c", "d", "b"]);
+        assert_eq!((view.chosen_service(&after).as_deref(), view.row(Pane::Services, &after)), (Some("b"), 0));
+        let without = shown(&["a", "c"]);
+        assert_eq!(view.chosen_service(&without).as_deref(), Some("a"), "the row where it was");
+        press(&mut view, &before, "Gjjj");
+        assert_eq!(view.chosen_service(&before).as_deref(), Some("a"));
+        press(&mut view, &before, "gk");
+        assert_eq!(view.chosen_service(&before).as_deref(), Some("c"));
+        press(&mut view, &shown(&[]), "jkGg");
+    }
+
+    #[test]
+    fn each_pane_is_moved_in_by_itself() {
+        let mut shown = shown(&["a", "b"]);
+        Arc::make_mut(&mut shown.picture).endpoints = Some(endpoints("b", &[(1, 30), (1, 40), (1, 30)]));
+        let mut view = View::default();
+        press(&mut view, &shown, "\tjjjj");
+        assert_eq!((view.row(Pane::Endpoints, &shown), view.row(Pane::Services, &shown)), (2, 0));
+        view.key(key(KeyCode::BackTab), &shown);
+        press(&mut view, &shown, "j");
+        assert_eq!((view.focus, view.row(Pane::Endpoints, &shown)), (Pane::Services, 0), "those of another service");
+        view.key(key(KeyCode::Left), &shown);
+        assert_eq!(view.focus, Pane::Events, "round and round");
+    }
+
+    #[test]
+    fn keys_quit_pause_zoom_and_explain() {
+        let (shown, mut view) = (shown(&["a"]), View::default());
+        press(&mut view, &shown, "pz?");
+        assert!(view.is_paused && view.is_zoomed && view.is_help);
+        press(&mut view, &shown, "p \u{1b}");
+        assert!(!view.is_paused && !view.is_zoomed && !view.is_help, "the first key only ends the help");
+        assert_eq!(view.key(key(KeyCode::Char('q')), &shown), Outcome::Quit);
+        press(&mut view, &shown, "/q");
+        let control = |letter| KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
+        assert_eq!(view.key(control('z'), &shown), Outcome::Stay);
+        assert_eq!(view.look(Pane::Services).filter, "q", "no letter");
+        assert_eq!(view.key(control('c'), &shown), Outcome::Quit, "also while typing");
+    }
+}

@@ -12,6 +12,8 @@ use crate::cli::table::{Cell, shorten};
 const MARK: &str = "> ";
 /// No name is cut to less, in columns.
 const SHORTEST_NAME: usize = 12;
+/// A name as long as this comes before columns that can be left out.
+const LONG_NAME: usize = 24;
 
 /// One column.
 #[derive(Clone, Copy, Debug)]
@@ -96,25 +98,26 @@ impl Grid<'_> {
 
     /// How wide each column is; none: it is left out.
     fn widths(&self, room: usize) -> Vec<Option<usize>> {
-        let least: Vec<usize> = (0..self.columns.len()).map(|column| self.least(column)).collect();
-        let mut widths = vec![None; least.len()];
-        let taken =
-            |widths: &[Option<usize>]| MARK.len() + widths.iter().flatten().map(|width| width + 1).sum::<usize>();
-        let mut by_rank: Vec<usize> = (0..self.columns.len()).collect();
-        by_rank.sort_by_key(|column| self.columns[*column].rank);
-        for column in by_rank {
-            // No blank stands behind the last one.
-            if self.columns[column].rank == 0 || taken(&widths) + least[column] <= room {
-                widths[column] = Some(least[column]);
+        let mut widths: Vec<Option<usize>> =
+            (0..self.columns.len()).map(|i| (self.columns[i].rank == 0).then(|| self.least(i))).collect();
+        self.widen_name(&mut widths, room, LONG_NAME);
+        let mut others: Vec<usize> = (0..self.columns.len()).filter(|i| self.columns[*i].rank > 0).collect();
+        others.sort_by_key(|i| self.columns[*i].rank);
+        for i in others {
+            let least = self.least(i);
+            if least < left(&widths, room) {
+                widths[i] = Some(least);
             }
         }
-        let left = (room + 1).saturating_sub(taken(&widths));
-        let names =
-            self.columns.iter().zip(&mut widths).enumerate().filter(|(_, (column, _))| column.kind == Kind::Name);
-        for (i, (_, width)) in names {
-            *width = width.map(|width| self.widest(i).clamp(width, width + left));
-        }
+        self.widen_name(&mut widths, room, usize::MAX);
         widths
+    }
+
+    /// Gives the names what is left, as far as they need it, up to so many columns.
+    fn widen_name(&self, widths: &mut [Option<usize>], room: usize, most: usize) {
+        let left = left(widths, room);
+        let Some(i) = self.columns.iter().position(|column| column.kind == Kind::Name) else { return };
+        widths[i] = widths[i].map(|width| self.widest(i).min(most).clamp(width, width + left));
     }
 
     fn least(&self, column: usize) -> usize {
@@ -130,4 +133,10 @@ impl Grid<'_> {
         let cells = self.rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.text.width()).chain([self.columns[column].title.width()]).max().unwrap_or(0)
     }
+}
+
+/// What is left of so much room behind columns of these widths, each with a blank behind it but the last.
+fn left(widths: &[Option<usize>], room: usize) -> usize {
+    let taken: usize = widths.iter().flatten().map(|width| width + 1).sum();
+    (room + 1).saturating_sub(MARK.len() + taken)
 }

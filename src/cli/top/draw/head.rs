@@ -52,7 +52,7 @@ fn set(shown: &Shown) -> Line<'static> {
         said(format!(", {draining} draining"), if_any(draining, Tone::Notice)),
         said(format!(", {down} down"), if_any(down, Tone::Bad)),
         said(format!("  {} open", count(handovers, "handover")), if_any(handovers, Tone::Notice)),
-        said(format!(", {}", count(sum(|service| service.tracked), "tracked flow")), Tone::Plain),
+        said(format!(", {} tracked", sum(|service| service.tracked)), Tone::Plain),
     ])
 }
 

@@ -7,6 +7,8 @@ mod help;
 mod panes;
 mod rates;
 mod style;
+#[cfg(test)]
+mod tests;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
