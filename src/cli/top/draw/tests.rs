@@ -136,7 +136,7 @@ fn rows(columns: u16, rows: u16, shown: &Shown) -> impl Iterator<Item = String> 
     let mut terminal = Terminal::new(TestBackend::new(columns, rows)).expect("memory");
     terminal.draw(|frame| draw(frame, shown, &View::default())).expect("memory");
     let buffer = terminal.backend().buffer().clone();
-    let first = |x, y| buffer[(x, y)].symbol().chars().next().unwrap_or(' ');
+    let first = move |x, y| buffer[(x, y)].symbol().chars().next().unwrap_or(' ');
     (0..rows).map(move |y| (0..columns).map(|x| first(x, y)).collect())
 }
 
