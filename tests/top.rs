@@ -384,6 +384,8 @@ fn without_a_terminal_or_a_daemon_it_says_so_and_ends() {
     let terminal = Terminal::new(80, 24, &format!("{POINTSMAN} top --socket {}/none.sock", dir.path().display()));
     let screen = terminal.shows("its end", |screen| screen.contains("ended with 1"));
     assert!(screen.contains("there is no such socket") && terminal.is_restored(), "{screen}");
+    let terminal = Terminal::new(80, 24, &format!("TERM=dumb {POINTSMAN} top"));
+    terminal.shows("its end", |screen| screen.contains("ended with 1") && screen.contains("needs a terminal"));
     let terminal = Terminal::new(80, 24, &format!("{POINTSMAN} top --interval 0"));
     terminal.shows("its end", |screen| screen.contains("ended with 2") && screen.contains("--interval <SECONDS>"));
 }
@@ -413,4 +415,23 @@ fn names_do_not_break_the_screen_and_colours_can_be_done_without() {
     assert!(escapes.contains("\u{1b}["), "{escapes}");
     let escapes = coloured("--color never");
     assert!(!escapes.contains('\u{1b}'), "{escapes}");
+}
+
+#[test]
+fn ten_thousand_services_are_found_one_by_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let name = |i| format!("namespace/service-{i}");
+    let services: Vec<_> = (0..10_000).map(|i| service(&name(i), &format!("2001:db8:1::{i:x}"), 10)).collect();
+    daemon.ask("apply", set(&services)).expect("valid");
+    let terminal = Terminal::top(&daemon, "", 80, 24);
+    terminal.shows("all of them", |screen| screen.contains("10000 services, 100000 active"));
+    terminal.keys(&["/", "-", "9", "9", "9", "9", "Enter"]);
+    terminal.shows("endpoints of one", |screen| {
+        screen.contains("endpoints of namespace/service-9999 at 2001:db8:1::270f (10)")
+            && cell(screen, "ENDPOINT", "namespace/service-9999-0", "SHARE").is_some()
+    });
+    let patch = json!({ "base": "r1", "revision": "r2", "remove": [name(9_999)] });
+    daemon.ask("patch", patch).expect("valid");
+    terminal.shows("that it has gone", |screen| screen.contains("9999 services") && screen.contains("(0 of 9999"));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ratatui::crossterm::event::{Event, KeyEventKind};
 
+use super::order::Rows;
 use super::reading::Reading;
 use super::sample::Sampler;
 use super::shown::{Happened, Shown};
@@ -47,7 +48,7 @@ impl App {
 
     /// The service whose endpoints are wanted.
     pub fn wanted(&self) -> Option<String> {
-        self.view.chosen_service(self.shown())
+        Rows::of(self.shown(), &self.view).service().map(|service| service.name.clone())
     }
 
     /// Takes in what came at this time of day.

@@ -34,8 +34,13 @@ struct Known {
 }
 
 impl Known {
-    fn is_fresh(&self, now: Instant) -> bool {
-        self.services.len() > FEW_SERVICES && now.duration_since(self.at) < SELDOM
+    /// Whether it need not be asked again: there are many, nothing has changed, and it was answered not long ago.
+    fn is_fresh(&self, generation: &Value, now: Instant) -> bool {
+        self.are_many() && self.generation == *generation && now.duration_since(self.at) < SELDOM
+    }
+
+    fn are_many(&self) -> bool {
+        self.services.len() > FEW_SERVICES
     }
 }
 
@@ -63,8 +68,7 @@ impl Asker {
     fn read(&mut self, session: &mut Session, service: Option<&str>) -> Result<Reading, AskError> {
         let (mut node, mut services) = self.status(session, !self.has_many_services())?;
         let generation = &node["generation"];
-        let is_fresh = |known: &Known| known.generation == *generation && known.is_fresh(Instant::now());
-        if !self.known.as_ref().is_some_and(is_fresh) {
+        if !self.known.as_ref().is_some_and(|known| known.is_fresh(generation, Instant::now())) {
             if services.is_none() {
                 (node, services) = self.status(session, true)?;
             }
@@ -87,7 +91,7 @@ impl Asker {
     }
 
     fn has_many_services(&self) -> bool {
-        self.known.as_ref().is_some_and(|known| known.services.len() > FEW_SERVICES)
+        self.known.as_ref().is_some_and(Known::are_many)
     }
 
     /// How the node is, and its services. An older daemon says them in any case.
@@ -116,5 +120,26 @@ impl Asker {
 
     fn typed<T: DeserializeOwned>(&self, value: Value) -> Result<T, AskError> {
         serde_json::from_value(value).map_err(|_| AskError::NotOurs(self.socket.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_services_are_asked_for_when_they_have_changed_or_seldom() {
+        let (at, generation) = (Instant::now(), json!(7));
+        let known = |services| Known {
+            at,
+            generation: generation.clone(),
+            services: vec![Service::default(); services].into(),
+            problems: Vec::new(),
+        };
+        let many = known(FEW_SERVICES + 1);
+        assert!(many.is_fresh(&generation, at) && many.is_fresh(&generation, at + SELDOM / 2));
+        assert!(!many.is_fresh(&json!(8), at), "a set has come into force");
+        assert!(!many.is_fresh(&generation, at + SELDOM));
+        assert!(!known(FEW_SERVICES).is_fresh(&generation, at), "few are no burden");
     }
 }

@@ -1,12 +1,10 @@
 //! Which rows of a pane are to be seen, and in which order.
 
-use std::cmp::Ordering;
-
 use super::picture::{Drop, Endpoint, Service, Worker};
 use super::shown::{Happened, Shown};
 use super::view::{Look, Pane, View};
 
-/// What rows are sorted by: where a column says `None` it is by name, upwards; else by a number, downwards.
+/// What rows are sorted by: a number, downwards; where there is none, as they come: by name, or number, upwards.
 type Key<T> = (&'static str, Option<fn(&T) -> f64>);
 
 /// A rate that is not known comes after those that are.
@@ -56,18 +54,15 @@ pub fn columns(pane: Pane) -> Vec<&'static str> {
     }
 }
 
-fn sorted<'a, T>(
-    rows: impl Iterator<Item = &'a T>,
-    keys: &[Key<T>],
-    look: &Look,
-    by_name: impl Fn(&T, &T) -> Ordering,
-) -> Vec<&'a T> {
+/// Rows come in the order of names, and those that are equal by another column stay in it.
+fn sorted<'a, T>(rows: impl Iterator<Item = &'a T>, keys: &[Key<T>], look: &Look) -> Vec<&'a T> {
     let mut rows: Vec<&T> = rows.collect();
-    let key = keys.get(look.sort).and_then(|(_, key)| *key);
-    rows.sort_by(|a, b| {
-        let order = key.map_or(Ordering::Equal, |key| key(b).total_cmp(&key(a))).then_with(|| by_name(a, b));
-        if look.is_reversed { order.reverse() } else { order }
-    });
+    if let Some((_, Some(key))) = keys.get(look.sort) {
+        rows.sort_by(|a, b| key(b).total_cmp(&key(a)));
+    }
+    if look.is_reversed {
+        rows.reverse();
+    }
     rows
 }
 
@@ -77,56 +72,87 @@ fn fits(look: &Look, texts: &[&str]) -> bool {
     wanted.is_empty() || texts.iter().any(|text| text.to_lowercase().contains(&wanted))
 }
 
-/// The services to be seen.
-pub fn services<'a>(shown: &'a Shown, view: &View) -> Vec<&'a Service> {
-    let look = view.look(Pane::Services);
-    let all = shown.picture.services.iter().filter(|service| fits(look, &[&service.name, &service.vip]));
-    sorted(all, SERVICES, look, |a, b| a.name.cmp(&b.name))
+/// The rows to be seen, of all panes.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    pub services: Vec<&'a Service>,
+    /// Which of them is chosen.
+    pub chosen: Option<usize>,
+    /// Those of the chosen service; none while they are not known.
+    pub endpoints: Option<Vec<&'a Endpoint>>,
+    pub drops: Vec<&'a Drop>,
+    pub workers: Vec<&'a Worker>,
+    /// The newest first.
+    pub events: Vec<&'a Happened>,
 }
 
-/// The endpoints to be seen; none while those of another service are known only.
-pub fn endpoints<'a>(shown: &'a Shown, view: &View, service: &str) -> Option<Vec<&'a Endpoint>> {
-    let look = view.look(Pane::Endpoints);
-    let known = shown.picture.endpoints.as_ref().filter(|known| known.service == service)?;
-    let all =
-        known.all.iter().filter(|endpoint| fits(look, &[&endpoint.is.name, &endpoint.is.address, &endpoint.is.state]));
-    Some(sorted(all, ENDPOINTS, look, |a, b| a.is.name.cmp(&b.is.name)))
+impl<'a> Rows<'a> {
+    /// Those of `shown` that are to be seen by this view.
+    pub fn of(shown: &'a Shown, view: &View) -> Self {
+        let picture = &shown.picture;
+        let services = services(&picture.services, view.look(Pane::Services));
+        let chosen = chosen(&services, view);
+        let known = picture.endpoints.as_ref().zip(chosen);
+        let known = known.filter(|(known, chosen)| known.service == services[*chosen].name);
+        Self {
+            endpoints: known.map(|(known, _)| endpoints(&known.all, view.look(Pane::Endpoints))),
+            services,
+            chosen,
+            drops: drops(&picture.drops, view.look(Pane::Drops)),
+            workers: sorted(picture.workers.iter(), WORKERS, view.look(Pane::Workers)),
+            events: events(shown, view.look(Pane::Events)),
+        }
+    }
+
+    /// How many there are in a pane.
+    pub fn count(&self, pane: Pane) -> usize {
+        match pane {
+            Pane::Services => self.services.len(),
+            Pane::Endpoints => self.endpoints.as_ref().map_or(0, Vec::len),
+            Pane::Drops => self.drops.len(),
+            Pane::Workers => self.workers.len(),
+            Pane::Events => self.events.len(),
+        }
+    }
+
+    /// Which row of a pane is chosen: of a service that has moved, where it is now.
+    pub fn row(&self, pane: Pane, view: &View) -> usize {
+        match (pane, self.chosen) {
+            (Pane::Services, Some(chosen)) => chosen,
+            _ => view.look(pane).row.min(self.count(pane).saturating_sub(1)),
+        }
+    }
+
+    /// The chosen service.
+    pub fn service(&self) -> Option<&'a Service> {
+        self.services.get(self.chosen?).copied()
+    }
 }
 
-/// The drop reasons to be seen.
-pub fn drops<'a>(shown: &'a Shown, view: &View) -> Vec<&'a Drop> {
-    let look = view.look(Pane::Drops);
-    let all = shown.picture.drops.iter().filter(|drop| fits(look, &[&drop.reason]));
-    sorted(all, DROPS, look, |a, b| a.reason.cmp(&b.reason))
+/// The one of this name, or the one that is where it was.
+fn chosen(services: &[&Service], view: &View) -> Option<usize> {
+    let by_name = |name: &String| services.iter().position(|service| service.name == *name);
+    let last = services.len().checked_sub(1)?;
+    Some(view.service.as_ref().and_then(by_name).unwrap_or(view.look(Pane::Services).row.min(last)))
 }
 
-/// The workers to be seen.
-pub fn workers<'a>(shown: &'a Shown, view: &View) -> Vec<&'a Worker> {
-    let look = view.look(Pane::Workers);
-    let all = shown.picture.workers.iter().filter(|worker| fits(look, &[&worker.number.to_string()]));
-    sorted(all, WORKERS, look, |a, b| a.number.cmp(&b.number))
+fn services<'a>(all: &'a [Service], look: &Look) -> Vec<&'a Service> {
+    sorted(all.iter().filter(|service| fits(look, &[&service.name, &service.vip])), SERVICES, look)
 }
 
-/// The events to be seen, the newest first.
-pub fn events<'a>(shown: &'a Shown, view: &View) -> Vec<&'a Happened> {
-    let look = view.look(Pane::Events);
+fn endpoints<'a>(all: &'a [Endpoint], look: &Look) -> Vec<&'a Endpoint> {
+    let fits = |endpoint: &&Endpoint| fits(look, &[&endpoint.is.name, &endpoint.is.address, &endpoint.is.state]);
+    sorted(all.iter().filter(fits), ENDPOINTS, look)
+}
+
+fn drops<'a>(all: &'a [Drop], look: &Look) -> Vec<&'a Drop> {
+    sorted(all.iter().filter(|drop| fits(look, &[&drop.reason])), DROPS, look)
+}
+
+fn events<'a>(shown: &'a Shown, look: &Look) -> Vec<&'a Happened> {
     let mut all: Vec<_> = shown.events.iter().filter(|event| fits(look, &[&event.kind, &event.text])).collect();
     if look.is_reversed {
         all.reverse();
     }
     all
-}
-
-/// How many rows of a pane there are to be seen.
-pub fn rows(shown: &Shown, view: &View, pane: Pane) -> usize {
-    match pane {
-        Pane::Services => services(shown, view).len(),
-        Pane::Endpoints => {
-            let chosen = view.chosen_service(shown);
-            chosen.and_then(|service| endpoints(shown, view, &service)).map_or(0, |endpoints| endpoints.len())
-        }
-        Pane::Drops => drops(shown, view).len(),
-        Pane::Workers => workers(shown, view).len(),
-        Pane::Events => events(shown, view).len(),
-    }
 }

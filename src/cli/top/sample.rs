@@ -82,6 +82,9 @@ fn rate(earlier: Option<u64>, now: u64, seconds: f64) -> Option<f64> {
     (seconds > 0.0).then(|| more as f64 / seconds)
 }
 
+/// One counter of all.
+type Counter = fn(&Stats) -> &By<u64>;
+
 /// Counters then and now, and the time between.
 struct Pace<'a> {
     then: Option<&'a Stats>,
@@ -109,7 +112,7 @@ impl<'a> Pace<'a> {
 }
 
 fn totals(pace: &Pace<'_>) -> Totals {
-    let traffic = |packets: fn(&Stats) -> &By<u64>, bytes: fn(&Stats) -> &By<u64>| Traffic {
+    let traffic = |packets: Counter, bytes: Counter| Traffic {
         packets: pace.sum(packets),
         bits: pace.sum(bytes).map(|bytes| bytes * BITS),
     };
@@ -128,7 +131,7 @@ fn drops(pace: &Pace<'_>) -> Vec<Drop> {
         total: *total,
         rate: pace.by(reason, |stats| &stats.drops),
     });
-    let of_kernel: [(&str, fn(&Stats) -> &By<u64>); 3] = [
+    let of_kernel: [(&str, Counter); 3] = [
         ("kernel: rx_dropped", |stats| &stats.rx_dropped),
         ("kernel: rx_ring_full", |stats| &stats.rx_ring_full),
         ("kernel: fill_ring_empty", |stats| &stats.rx_fill_ring_empty),

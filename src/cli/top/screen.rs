@@ -49,9 +49,10 @@ fn restore() {
     _ = execute!(stdout(), LeaveAlternateScreen, Show);
 }
 
-/// A live screen needs a terminal to write on, and one to read keys from.
+/// A live screen needs a terminal to write on that can be written on anywhere, and one to read keys from.
 pub fn refuse_without_terminal() -> Result<()> {
-    if !stdin().is_terminal() || !stdout().is_terminal() {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
+    if is_dumb || !stdin().is_terminal() || !stdout().is_terminal() {
         bail!(
             "a live screen needs a terminal: in a pipe or a script use `pointsman stats --json` or `pointsman watch`"
         );

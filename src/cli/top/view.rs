@@ -2,7 +2,7 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::order;
+use super::order::{self, Rows};
 use super::shown::Shown;
 
 /// How far a page is, in rows.
@@ -160,29 +160,16 @@ impl View {
 
     /// Chooses another row.
     fn step(&mut self, by: isize, shown: &Shown) {
-        let rows = order::rows(shown, self, self.focus);
-        let row = self.row(self.focus, shown).saturating_add_signed(by).min(rows.saturating_sub(1));
+        let rows = Rows::of(shown, self);
+        let last = rows.count(self.focus).saturating_sub(1);
+        let row = rows.row(self.focus, self).saturating_add_signed(by).min(last);
+        let service = rows.services.get(row).map(|service| service.name.clone());
         self.look_mut().row = row;
         if self.focus == Pane::Services {
-            self.service = order::services(shown, self).get(row).map(|service| service.name.clone());
+            self.service = service;
             // Its endpoints are others.
             self.looks[Pane::Endpoints as usize].row = 0;
         }
-    }
-
-    /// The row of a pane that is chosen: of a service that has moved, where it is now.
-    pub fn row(&self, pane: Pane, shown: &Shown) -> usize {
-        let of_service = || {
-            let name = self.service.as_ref().filter(|_| pane == Pane::Services)?;
-            order::services(shown, self).iter().position(|service| service.name == *name)
-        };
-        of_service().unwrap_or(self.look(pane).row).min(order::rows(shown, self, pane).saturating_sub(1))
-    }
-
-    /// The name of the service whose endpoints are to be seen.
-    pub fn chosen_service(&self, shown: &Shown) -> Option<String> {
-        let services = order::services(shown, self);
-        services.get(self.row(Pane::Services, shown)).map(|service| service.name.clone())
     }
 }
 
@@ -205,16 +192,24 @@ mod tests {
         }
     }
 
+    fn chosen(view: &View, shown: &Shown) -> Option<String> {
+        Rows::of(shown, view).service().map(|service| service.name.clone())
+    }
+
+    fn row(view: &View, shown: &Shown, pane: Pane) -> usize {
+        Rows::of(shown, view).row(pane, view)
+    }
+
     fn seen(view: &View, shown: &Shown) -> Vec<String> {
-        order::services(shown, view).iter().map(|service| service.name.clone()).collect()
+        Rows::of(shown, view).services.iter().map(|service| service.name.clone()).collect()
     }
 
     #[test]
     fn services_are_sorted_by_each_column_and_the_other_way_round() {
-        let (shown, mut view) = (shown(&["b", "a", "c"]), View::default());
-        assert_eq!(seen(&view, &shown), ["c", "a", "b"], "by packets");
+        let (shown, mut view) = (shown(&["a", "b", "c"]), View::default());
+        assert_eq!(seen(&view, &shown), ["c", "b", "a"], "by packets");
         press(&mut view, &shown, "r");
-        assert_eq!(seen(&view, &shown), ["b", "a", "c"]);
+        assert_eq!(seen(&view, &shown), ["a", "b", "c"]);
         press(&mut view, &shown, "s");
         assert_eq!(seen(&view, &shown), ["a", "b", "c"], "what is equal is by name, and no longer reversed");
         press(&mut view, &shown, "SS");
@@ -233,7 +228,7 @@ mod tests {
         press(&mut view, &shown, "\n\u{1b}");
         assert!(!view.is_typing && seen(&view, &shown).len() == 3);
         press(&mut view, &shown, "/zzz");
-        assert_eq!((seen(&view, &shown).len(), view.chosen_service(&shown)), (0, None));
+        assert_eq!((seen(&view, &shown).len(), chosen(&view, &shown)), (0, None));
         press(&mut view, &shown, "\u{1b}/203.0");
         assert_eq!(seen(&view, &shown).len(), 3, "a VIP is found, too");
     }
@@ -242,15 +237,15 @@ mod tests {
     fn a_chosen_service_stays_chosen_where_the_order_changes() {
         let (before, mut view) = (shown(&["a", "b", "c"]), View::default());
         press(&mut view, &before, "j");
-        assert_eq!((view.chosen_service(&before).as_deref(), view.row(Pane::Services, &before)), (Some("b"), 1));
+        assert_eq!((chosen(&view, &before).as_deref(), row(&view, &before, Pane::Services)), (Some("b"), 1));
         let after = shown(&["a", "c", "d", "b"]);
-        assert_eq!((view.chosen_service(&after).as_deref(), view.row(Pane::Services, &after)), (Some("b"), 0));
+        assert_eq!((chosen(&view, &after).as_deref(), row(&view, &after, Pane::Services)), (Some("b"), 0));
         let without = shown(&["a", "c"]);
-        assert_eq!(view.chosen_service(&without).as_deref(), Some("a"), "the row where it was");
+        assert_eq!(chosen(&view, &without).as_deref(), Some("a"), "the row where it was");
         press(&mut view, &before, "Gjjj");
-        assert_eq!(view.chosen_service(&before).as_deref(), Some("a"));
+        assert_eq!(chosen(&view, &before).as_deref(), Some("a"));
         press(&mut view, &before, "gk");
-        assert_eq!(view.chosen_service(&before).as_deref(), Some("c"));
+        assert_eq!(chosen(&view, &before).as_deref(), Some("c"));
         press(&mut view, &shown(&[]), "jkGg");
     }
 
@@ -260,10 +255,10 @@ mod tests {
         Arc::make_mut(&mut shown.picture).endpoints = Some(endpoints("b", &[(1, 30), (1, 40), (1, 30)]));
         let mut view = View::default();
         press(&mut view, &shown, "\tjjjj");
-        assert_eq!((view.row(Pane::Endpoints, &shown), view.row(Pane::Services, &shown)), (2, 0));
+        assert_eq!((row(&view, &shown, Pane::Endpoints), row(&view, &shown, Pane::Services)), (2, 0));
         view.key(key(KeyCode::BackTab), &shown);
         press(&mut view, &shown, "j");
-        assert_eq!((view.focus, view.row(Pane::Endpoints, &shown)), (Pane::Services, 0), "those of another service");
+        assert_eq!((view.focus, row(&view, &shown, Pane::Endpoints)), (Pane::Services, 0), "those of another service");
         view.key(key(KeyCode::Left), &shown);
         assert_eq!(view.focus, Pane::Events, "round and round");
     }

@@ -15,6 +15,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::{Clear, Paragraph, Wrap};
 
+use super::order::Rows;
 use super::shown::Shown;
 use super::view::{Pane, View};
 
@@ -42,8 +43,9 @@ pub fn draw(frame: &mut Frame, shown: &Shown, view: &View) {
     if view.is_help {
         help::draw(frame, panes_area);
     } else {
+        let rows = Rows::of(shown, view);
         for (pane, area) in places(panes_area, view) {
-            panes::draw(frame, area, pane, shown, view);
+            panes::draw(frame, area, pane, &rows, shown, view);
         }
     }
     frame.render_widget(foot::line(view), foot_area);

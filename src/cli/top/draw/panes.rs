@@ -10,11 +10,11 @@ use super::rates::rate;
 use super::style::said;
 use crate::cli::colour::Tone;
 use crate::cli::table::Cell;
-use crate::cli::top::order;
+use crate::cli::top::order::{self, Rows};
 use crate::cli::top::picture::{Drop, Endpoint, Service, Worker};
 use crate::cli::top::shown::{Happened, Shown};
 use crate::cli::top::view::{Pane, View};
-use crate::cli::words::{moment, or_any, shown as escaped};
+use crate::cli::words::{moment, or_any, short, shown as escaped};
 
 const SERVICES: [Column; 12] = [
     name("SERVICE"),
@@ -61,32 +61,27 @@ const WORKERS: [Column; 9] = [
 const EVENTS: [Column; 3] = [word("TIME", 0), word("TYPE", 0), name("WHAT")];
 
 /// Draws one pane.
-pub fn draw(frame: &mut Frame, area: Rect, pane: Pane, shown: &Shown, view: &View) {
+pub fn draw(frame: &mut Frame, area: Rect, pane: Pane, rows: &Rows<'_>, shown: &Shown, view: &View) {
     let all = &shown.picture;
-    let place = Place { pane, area, row: view.row(pane, shown), view };
+    let place = Place { pane, area, row: rows.row(pane, view), view };
     match pane {
-        Pane::Services => {
-            place.draw(frame, "services", all.services.len(), &SERVICES, &order::services(shown, view), service);
-        }
-        Pane::Endpoints => draw_endpoints(frame, &place, shown),
-        Pane::Drops => place.draw(frame, "drops", all.drops.len(), &DROPS, &order::drops(shown, view), drop),
-        Pane::Workers => {
-            place.draw(frame, "workers", all.workers.len(), &WORKERS, &order::workers(shown, view), worker)
-        }
-        Pane::Events => place.draw(frame, "events", shown.events.len(), &EVENTS, &order::events(shown, view), event),
+        Pane::Services => place.draw(frame, "services", all.services.len(), &SERVICES, &rows.services, service),
+        Pane::Endpoints => draw_endpoints(frame, &place, rows, shown),
+        Pane::Drops => place.draw(frame, "drops", all.drops.len(), &DROPS, &rows.drops, drop),
+        Pane::Workers => place.draw(frame, "workers", all.workers.len(), &WORKERS, &rows.workers, worker),
+        Pane::Events => place.draw(frame, "events", shown.events.len(), &EVENTS, &rows.events, event),
     }
 }
 
-fn draw_endpoints(frame: &mut Frame, place: &Place<'_>, shown: &Shown) {
-    let services = order::services(shown, place.view);
-    let Some(chosen) = services.get(place.view.row(Pane::Services, shown)) else {
+fn draw_endpoints(frame: &mut Frame, place: &Place<'_>, rows: &Rows<'_>, shown: &Shown) {
+    let Some(chosen) = rows.service() else {
         return place.draw(frame, "endpoints: no service is chosen", 0, &ENDPOINTS, &[], endpoint);
     };
     let title = format!("endpoints of {} at {}", escaped(&chosen.name), escaped(&chosen.vip));
-    match order::endpoints(shown, place.view, &chosen.name) {
+    match &rows.endpoints {
         Some(rows) => {
             let all = shown.picture.endpoints.as_ref().map_or(0, |known| known.all.len());
-            place.draw(frame, &title, all, &ENDPOINTS, &rows, endpoint);
+            place.draw(frame, &title, all, &ENDPOINTS, rows, endpoint);
         }
         None => {
             let why = if place.view.is_paused { "not asked for while paused" } else { "not answered yet" };
@@ -194,11 +189,7 @@ fn endpoint(endpoint: &Endpoint) -> Vec<Cell> {
 
 fn drop(drop: &Drop) -> Vec<Cell> {
     let tone = if drop.rate.is_some_and(|rate| rate > 0.0) { Tone::Bad } else { Tone::Plain };
-    vec![
-        drop.reason.as_str().into(),
-        crate::cli::words::short(drop.total as f64).into(),
-        Cell::from(rate(drop.rate)).tone(tone),
-    ]
+    vec![drop.reason.as_str().into(), short(drop.total as f64).into(), Cell::from(rate(drop.rate)).tone(tone)]
 }
 
 fn worker(worker: &Worker) -> Vec<Cell> {
