@@ -92,3 +92,55 @@ impl App {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use ratatui::crossterm::event::KeyCode;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::colour::Tone;
+    use crate::cli::top::fixtures::{key, reading};
+
+    fn take(app: &mut App, message: Message, time: &str) -> Outcome {
+        app.take(message, || time.to_owned()).expect("the terminal is there")
+    }
+
+    fn press(letter: char) -> Message {
+        Message::Terminal(Event::Key(key(KeyCode::Char(letter))))
+    }
+
+    fn answer(begun: Instant, after: u64) -> Message {
+        let stats = json!({ "pointsman_received_packets_total": { "0": after } });
+        Message::Answer(Box::new(Ok(reading(begun, after, 1, stats))))
+    }
+
+    #[test]
+    fn while_it_stands_still_nothing_of_what_comes_is_lost() {
+        let (begun, mut app) = (Instant::now(), App::new(Duration::from_secs(1)));
+        take(&mut app, answer(begun, 0), "12:00:00");
+        assert_eq!(app.view.service.as_deref(), Some("web"), "the first, until somebody chooses");
+        take(&mut app, press('p'), "");
+        take(&mut app, answer(begun, 1_000), "12:00:01");
+        let (time, kind, text) = ("12:00:01".to_owned(), "drain".to_owned(), String::new());
+        take(&mut app, Message::Event(Happened { time, kind, text, tone: Tone::Plain }), "");
+        take(&mut app, Message::Answer(Box::new(Err("gone".to_owned()))), "12:00:02");
+        assert_eq!((app.shown().time.as_str(), app.shown().events.len(), &app.shown().away), ("12:00:00", 0, &None));
+        take(&mut app, press('p'), "");
+        assert_eq!((app.shown().time.as_str(), app.shown().events.len()), ("12:00:01", 1));
+        assert_eq!(app.shown().picture.totals.received.packets, Some(1_000.0));
+        assert_eq!(app.shown().away.as_ref().map(|away| away.since.as_str()), Some("12:00:02"));
+    }
+
+    #[test]
+    fn a_key_a_signal_and_a_lost_terminal_end_it() {
+        let mut app = App::new(Duration::from_secs(1));
+        assert_eq!(take(&mut app, Message::Terminal(Event::Resize(1, 1)), ""), Outcome::Stay);
+        assert_eq!(take(&mut app, press('q'), ""), Outcome::Quit);
+        assert_eq!(take(&mut app, Message::Stop, ""), Outcome::Quit);
+        let lost = Message::Lost(std::io::ErrorKind::BrokenPipe.into());
+        assert!(app.take(lost, String::new).is_err());
+    }
+}

@@ -259,6 +259,7 @@ mod tests {
         view.key(key(KeyCode::BackTab), &shown);
         press(&mut view, &shown, "j");
         assert_eq!((view.focus, row(&view, &shown, Pane::Endpoints)), (Pane::Services, 0), "those of another service");
+        assert!(Rows::of(&shown, &view).endpoints.is_none(), "and not known yet");
         view.key(key(KeyCode::Left), &shown);
         assert_eq!(view.focus, Pane::Events, "round and round");
     }
