@@ -8,7 +8,8 @@
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
-            user-mode-linux busybox-static cpio bird2 keepalived prometheus python3-jsonschema strace systemd valgrind
+            user-mode-linux busybox-static cpio bird2 keepalived prometheus python3-jsonschema strace systemd tmux \
+            tshark valgrind
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2

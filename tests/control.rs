@@ -319,3 +319,37 @@ fn two_daemons_do_not_share_a_socket() {
     drop(dead);
     assert!(Server::bind(&config.control).is_ok(), "a dead daemon's socket is replaced");
 }
+
+/// Whoever asks every second can leave out what grows with the set.
+#[test]
+fn what_is_not_wanted_of_an_answer_is_left_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    daemon.ask("apply", set(&[service("web", "203.0.113.10", 3)])).expect("valid");
+    for (method, part, left_out) in [
+        ("status", "services", &["services"][..]),
+        ("stats", "endpoints", &["pointsman_endpoint_packets_total", "pointsman_endpoint_bytes_total"]),
+    ] {
+        let (whole, same) = (daemon.ask(method, json!({})), daemon.ask(method, json!({ part: true })));
+        let (whole, same) = (whole.expect("an answer"), same.expect("an answer"));
+        let less = daemon.ask(method, json!({ part: false })).expect("an answer");
+        for key in left_out {
+            let is_empty = |answer: &Value| {
+                answer[key].as_array().is_none_or(Vec::is_empty)
+                    && answer[key].as_object().is_none_or(|all| all.is_empty())
+            };
+            assert!(is_empty(&less) && !is_empty(&whole) && !is_empty(&same), "{key} of {less}");
+        }
+        let rest = |answer: &Value| {
+            let keys = answer.as_object().expect("an object").keys();
+            keys.filter(|key| !left_out.contains(&key.as_str())).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(rest(&less), rest(&whole));
+        let error = daemon.ask(method, json!({ part: "no" })).expect_err("no boolean");
+        assert_eq!((&error["code"], &error["data"]["path"]), (&json!(-32602), &json!(part)));
+        let error = daemon.ask(method, json!({ "parts": false })).expect_err("no such parameter");
+        assert_eq!(error["code"], -32602, "a name that is mistyped is no wish for all");
+    }
+    let stats = daemon.ask("stats", json!({ "endpoints": false })).expect("an answer");
+    assert_eq!(stats["pointsman_service_packets_total"], json!({ "web": 0 }), "services stay");
+}

@@ -8,11 +8,14 @@ use serde_json::Value;
 use super::out::say;
 use super::session::{AskError, Session};
 
+/// The control socket of a daemon whose config names no other.
+pub const DEFAULT_SOCKET: &str = "/run/pointsman/control.sock";
+
 /// Where the daemon is, and how to print what it says.
 #[derive(Debug, clap::Args)]
 pub struct Connection {
     /// The daemon's control socket
-    #[arg(long, value_name = "PATH", default_value = "/run/pointsman/control.sock")]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
     /// Print JSON, for programs
     #[arg(long)]

@@ -50,6 +50,11 @@ pub enum Tone {
     Faint,
 }
 
+/// Whether standard output is coloured.
+pub fn is_coloured() -> bool {
+    COLOURED.get().copied().unwrap_or(false)
+}
+
 impl Tone {
     fn style(self) -> Style {
         match self {
@@ -65,8 +70,7 @@ impl Tone {
     /// The text in this tone, if standard output is coloured.
     pub fn paint(self, text: &str) -> String {
         let style = self.style();
-        let is_coloured = COLOURED.get().copied().unwrap_or(false);
-        if is_coloured && self != Self::Plain && !text.is_empty() {
+        if is_coloured() && self != Self::Plain && !text.is_empty() {
             format!("{style}{text}{style:#}")
         } else {
             text.to_owned()

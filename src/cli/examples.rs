@@ -30,6 +30,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ),
     ("endpoints", &[("Which endpoints of a service can go?", "pointsman endpoints default/web")]),
     ("watch", &[("Every error, for a program:", "pointsman watch --json | jq 'select(.type == \"error\")'")]),
+    ("top", &[("Four looks a second, while something is tried:", "pointsman top --interval 0.25")]),
     (
         "capture",
         &[

@@ -23,6 +23,7 @@ mod session;
 mod stats;
 mod status;
 mod table;
+mod top;
 mod watch;
 mod words;
 
@@ -88,6 +89,12 @@ enum Command {
     /// them, some thousand a second: what could not be shown is counted, and said at the end. It ends after --count packets,
     /// after --seconds, or when interrupted; the file can be read at any time.
     Capture(capture::Capture),
+    /// Show rates, drops, services, endpoints, workers and events, live on one screen
+    ///
+    /// Tab goes from pane to pane, arrows and page keys move in one; s sorts by the next column, r the other way round; / shows
+    /// only rows with what is typed, p lets the screen stand still, Enter gives a pane all of it, ? explains the rest, q
+    /// quits. A daemon that goes away is waited for.
+    Top(top::Top),
     /// Print which service, slot and endpoint a flow gets, and why
     ///
     /// Asks the daemon, or, with --config and --set, nobody.
@@ -129,6 +136,7 @@ pub fn run() -> ExitCode {
         Command::Stats(connection) => stats::stats(&connection),
         Command::Watch(args) => watch::watch(&args),
         Command::Capture(args) => capture::capture(&args),
+        Command::Top(args) => top::top(&args),
         Command::Lookup(args) => lookup::run(&args),
         Command::Drain(connection) => drain::drain(&connection),
         Command::Resume(connection) => drain::resume(&connection),

@@ -36,7 +36,7 @@ fn services_of(status: &Value) -> &[Value] {
 }
 
 /// What somebody has to mend, a sentence each.
-fn problems(status: &Value) -> Vec<String> {
+pub fn problems(status: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     if status["interface_up"] == false {
         problems.push(format!("the interface {} is down", plain(&status["interface"])));

@@ -47,8 +47,10 @@ pub const fn figure(title: &'static str) -> Column {
 /// What stands in one place of a table.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
-    text: String,
-    tone: Tone,
+    /// Without control characters.
+    pub text: String,
+    /// What its colour says.
+    pub tone: Tone,
 }
 
 impl Cell {
@@ -143,7 +145,7 @@ impl Table {
 }
 
 /// A text of at most so many columns, with an ellipsis where something is missing.
-fn shorten(text: &str, width: usize) -> String {
+pub fn shorten(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }

@@ -103,7 +103,8 @@ fn tell(is_json: bool, event: &Value) {
     say!("{time}  {}", tone.paint(&format!("{kind:<12}  {text}")));
 }
 
-fn described(event: &Value) -> (String, Tone) {
+/// An event without its type, in a tone, the command's own types too.
+pub fn described(event: &Value) -> (String, Tone) {
     match event["type"].as_str().unwrap_or_default() {
         "connected" => {
             let (revision, generation) = (quoted(&event["revision"]), plain(&event["generation"]));

@@ -52,6 +52,32 @@ pub fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{:.1} %", part as f64 * 100.0 / whole as f64) }
 }
 
+/// A number of any size in one word of at most five letters: 0, 8.5, 999, 12.3k, 1.23M.
+pub fn short(value: f64) -> String {
+    const UNITS: [&str; 5] = ["", "k", "M", "G", "T"];
+    let (mut value, mut unit) = (value, 0);
+    // What would be rounded to 1000 is one of the next unit.
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1_000.0;
+        unit += 1;
+    }
+    let digits = match value {
+        value if value.fract() == 0.0 && unit == 0 || value >= 99.95 => 0,
+        value if value >= 9.995 || unit == 0 => 1,
+        _ => 2,
+    };
+    format!("{value:.digits$}{}", UNITS[unit])
+}
+
+/// A time that a packet takes, in its largest unit, in one word.
+pub fn moment(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds >= 1.0 => format!("{seconds:.1}s"),
+        seconds if seconds >= 0.001 => format!("{:.1}ms", seconds * 1e3),
+        seconds => format!("{:.1}µs", seconds * 1e6),
+    }
+}
+
 /// Seconds in the two largest units.
 pub fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
@@ -77,6 +103,14 @@ mod tests {
     fn durations_have_two_units() {
         let said = [59, 60, 3_599, 11_520, 90_061].map(duration);
         assert_eq!(said, ["59 s", "1 min 0 s", "59 min 59 s", "3 h 12 min", "1 d 1 h"]);
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_short() {
+        let said = [0.0, 0.04, 8.54, 12.0, 999.4, 999.6, 1_234.0, 12_345.0, 999_700.0, 9_996_000.0, 1e15].map(short);
+        let expected = ["0", "0.0", "8.5", "12", "999", "1.00k", "1.23k", "12.3k", "1.00M", "10.0M", "1000T"];
+        assert_eq!(said, expected);
+        assert_eq!([3e-7, 4.25e-5, 0.0121, 2.0].map(moment), ["0.3µs", "42.5µs", "12.1ms", "2.0s"]);
     }
 
     #[test]

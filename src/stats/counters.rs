@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::board::Board;
 use super::report::Report;
-use super::scene::Scene;
+use super::scene::{Counts, Scene};
 
 /// The workers' boards, and the scene that the control side shows.
 #[derive(Debug, Default)]
@@ -42,6 +42,15 @@ impl Counters {
 
     /// Every counter.
     pub fn report(&self) -> Report {
+        self.report_with(Scene::report)
+    }
+
+    /// Every counter but those by endpoint, which can be a hundred times as many as all others.
+    pub fn report_of_services(&self) -> Report {
+        self.report_with(Scene::report_services)
+    }
+
+    fn report_with(&self, add: impl FnOnce(&Scene, &Counts, &mut Report)) -> Report {
         let mut report = Report::default();
         for (number, (queue, board)) in self.boards().iter().enumerate() {
             let (tally, kernel) = board.read();
@@ -54,7 +63,7 @@ impl Counters {
         let shown = self.scene.lock().unwrap_or_else(PoisonError::into_inner);
         let (scene, counts) = (shown.clone(), shown.counts());
         drop(shown);
-        scene.report(&counts, &mut report);
+        add(&scene, &counts, &mut report);
         report
     }
 }

@@ -89,6 +89,12 @@ impl Scene {
 
     /// Adds these counts of this scene to a report.
     pub fn report(&self, counts: &Counts, report: &mut Report) {
+        self.report_services(counts, report);
+        self.report_endpoints(counts, report);
+    }
+
+    /// The same without those by endpoint.
+    pub fn report_services(&self, counts: &Counts, report: &mut Report) {
         report.pointsman_generation = self.generation;
         for (entry, counts) in self.services.iter().zip(&counts.services) {
             let service = &entry.service;
@@ -96,27 +102,36 @@ impl Scene {
             report.add_service(&service.name, counts.own);
             report.add_table(&service.name, &entry.fingerprint);
             report.add_handover(&service.name, counts.tracked, is_open);
+        }
+        let gone = self.gone(counts);
+        if gone.services != Count::default() {
+            report.add_service(GONE, gone.services);
+        }
+    }
+
+    fn report_endpoints(&self, counts: &Counts, report: &mut Report) {
+        for (entry, counts) in self.services.iter().zip(&counts.services) {
+            let service = &entry.service;
             for (endpoint, count) in service.endpoints.iter().zip(&counts.endpoints) {
                 report.add_endpoint(&service.name, &endpoint.name, *count);
             }
         }
-        self.report_gone(&counts.resting, report);
-    }
-
-    fn report_gone(&self, resting: &[Count], report: &mut Report) {
-        let there: BTreeSet<&str> = self.services.iter().map(|entry| entry.service.name.as_str()).collect();
-        let mut gone = (*self.gone).clone();
-        for ((counted, _), count) in self.resting.iter().zip(resting) {
-            gone.add(counted, *count, |service| there.contains(service));
-        }
+        let gone = self.gone(counts);
         for (service, count) in &gone.endpoints {
             report.add_endpoint(service, GONE, *count);
-        }
-        if gone.services != Count::default() {
-            report.add_service(GONE, gone.services);
         }
         if gone.endpoints_of_gone != Count::default() {
             report.add_endpoint(GONE, GONE, gone.endpoints_of_gone);
         }
+    }
+
+    /// What has gone, for good or not, with what was counted for it to this moment.
+    fn gone(&self, counts: &Counts) -> Gone {
+        let there: BTreeSet<&str> = self.services.iter().map(|entry| entry.service.name.as_str()).collect();
+        let mut gone = (*self.gone).clone();
+        for ((counted, _), count) in self.resting.iter().zip(&counts.resting) {
+            gone.add(counted, *count, |service| there.contains(service));
+        }
+        gone
     }
 }

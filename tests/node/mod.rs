@@ -17,6 +17,7 @@ use pointsman::control::server::{End, Limits, Server};
 use pointsman::control::settings::settings;
 use pointsman::control::update::Builder;
 use pointsman::forward::Flows;
+use pointsman::io::PacketIo;
 use pointsman::io::memory::Memory;
 use pointsman::publish::{Publication, Publisher};
 use pointsman::snapshot::{NextHop, Snapshot, Tag};
@@ -81,15 +82,26 @@ impl Daemon {
 
     /// The same with other limits for its clients.
     pub fn start_limited(dir: &Path, limits: Limits) -> Self {
-        Self::start_whole(dir, "", limits, || ())
+        Self::start_whole(dir, "", limits, || (), no_frames)
     }
 
     /// The same in a thread that is made ready first: what it mounts for itself, the node sees.
     pub fn start_in(dir: &Path, more: &str, make_ready: impl FnOnce() + Send + 'static) -> Self {
-        Self::start_whole(dir, more, Limits::default(), make_ready)
+        Self::start_whole(dir, more, Limits::default(), make_ready, no_frames)
     }
 
-    fn start_whole(dir: &Path, more: &str, limits: Limits, make_ready: impl FnOnce() + Send + 'static) -> Self {
+    /// The same with workers over something else.
+    pub fn start_over<Io: PacketIo + Send + 'static>(dir: &Path, io: impl FnMut() -> Io + Send + 'static) -> Self {
+        Self::start_whole(dir, "", Limits::default(), || (), io)
+    }
+
+    fn start_whole<Io: PacketIo + Send + 'static>(
+        dir: &Path,
+        more: &str,
+        limits: Limits,
+        make_ready: impl FnOnce() + Send + 'static,
+        io: impl FnMut() -> Io + Send + 'static,
+    ) -> Self {
         let (socket, config_file) = (dir.join("control.sock"), dir.join("pointsman.toml"));
         std::fs::write(&config_file, configuration(dir, more)).expect("a file");
         let config = config::load(&config_file).expect("valid");
@@ -99,7 +111,7 @@ impl Daemon {
         let (asked, seen) = (stop.clone(), vips.clone());
         let thread = std::thread::spawn(move || {
             make_ready();
-            let (mut node, workers) = node(config, seen);
+            let (mut node, workers) = node_over(config, seen, io);
             node.restore().expect("nothing stands in the way");
             let end = server.run(&mut node, |_| !asked.load(Ordering::Relaxed)).expect("the loop runs");
             node.stop();
@@ -160,8 +172,22 @@ pub fn answer(stream: &UnixStream) -> Value {
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
 }
 
+/// Packet memory that nothing comes into.
+fn no_frames() -> Memory {
+    Memory::new(8, 8)
+}
+
 /// A node by this configuration, and its workers.
 pub fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result<()>>>) {
+    node_over(config, vips, no_frames)
+}
+
+/// The same with workers over something else.
+fn node_over<Io: PacketIo + Send + 'static>(
+    config: Config,
+    vips: Vips,
+    mut io: impl FnMut() -> Io,
+) -> (Node, Vec<JoinHandle<std::io::Result<()>>>) {
     let settings = settings(&config, None);
     let mut publisher = Publisher::new().expect("eventfd");
     let (mut workers, mut threads) = (Vec::new(), Vec::new());
@@ -170,13 +196,7 @@ pub fn node(config: Config, vips: Vips) -> (Node, Vec<JoinHandle<std::io::Result
         let first =
             Publication { snapshot: Arc::new(Snapshot::empty(settings)), cells: Arc::new(Cells::default()), tap: None };
         let inbox = publisher.subscribe(first).expect("eventfd");
-        let worker = Worker::new(
-            Memory::new(8, 8),
-            inbox,
-            board.clone(),
-            Flows::default(),
-            Pace { batch: 8, poll: Poll::Adaptive },
-        );
+        let worker = Worker::new(io(), inbox, board.clone(), Flows::default(), Pace { batch: 8, poll: Poll::Adaptive });
         threads.push(std::thread::spawn(move || worker.run().map(drop)));
         workers.push(WorkerFacts { queue: Some(queue), core: None, zero_copy: false, board });
     }

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::document::Tree;
+use crate::document::{Collector, Node as DocumentNode, Tree};
 use crate::model::EndpointSet;
 use crate::publish::Publisher;
 use crate::snapshot::NextHop;
@@ -192,7 +192,7 @@ impl Node {
             Method::Apply => self.apply(params),
             Method::Patch => self.patch(params),
             Method::Get => serde_json::to_value(&self.set).map_err(|error| Fault::internal(error.to_string())),
-            Method::Status => Ok(self.status()),
+            Method::Status => self.status(&params),
             Method::Lookup => {
                 let query = Query::read(&params).map_err(Fault::invalid_params)?;
                 let publisher = &mut self.publisher;
@@ -200,7 +200,7 @@ impl Node {
                 Ok(json!(explain(&query, &self.builder.snapshot(), find_tracked)))
             }
             Method::Endpoints => self.endpoints(&params),
-            Method::Stats => Ok(json!(self.counters.report())),
+            Method::Stats => self.stats(&params),
             Method::Subscribe => Ok(json!({ "revision": self.set.revision, "generation": self.builder.generation() })),
             Method::Capture => self.start_capture(&params),
             Method::Drain => self.drain(),
@@ -223,8 +223,22 @@ impl Node {
         }))
     }
 
+    fn stats(&self, params: &Tree<'_>) -> Result<Value, Fault> {
+        let report =
+            if wants(params, "endpoints")? { self.counters.report() } else { self.counters.report_of_services() };
+        Ok(json!(report))
+    }
+
     /// Asks every worker to end.
     pub fn stop(&self) {
         self.publisher.stop();
     }
+}
+
+/// Whether a part of an answer is wanted; it is unless this parameter says `false`.
+fn wants(params: &Tree<'_>, part: &str) -> Result<bool, Fault> {
+    let collector = Collector::default();
+    let table = DocumentNode::root(params, &collector).table(&[part]);
+    let wanted = table.and_then(|table| table.get(part).map_or(Some(true), |node| node.boolean()));
+    collector.finish(wanted).map_err(Fault::invalid_params)
 }

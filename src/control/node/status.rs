@@ -4,14 +4,25 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{Node, Ways};
+use super::{Node, Ways, wants};
+use crate::control::protocol::Fault;
+use crate::document::Tree;
 use crate::handover::Memories;
 use crate::model::{State, VipText};
 use crate::snapshot::{EndpointEntry, ServiceEntry};
 
 impl Node {
-    /// How the node is.
-    pub(super) fn status(&self) -> Value {
+    /// How the node is, and its services unless they are not wanted.
+    pub(super) fn status(&self, params: &Tree<'_>) -> Result<Value, Fault> {
+        let mut status = self.own_status();
+        if wants(params, "services")? {
+            let services = self.builder.services().iter().map(|entry| self.service_status(entry));
+            status["services"] = services.collect();
+        }
+        Ok(status)
+    }
+
+    fn own_status(&self) -> Value {
         let workers = self.workers.iter().enumerate().map(|(number, worker)| {
             json!({ "worker": number, "queue": worker.queue, "core": worker.core, "zero_copy": worker.zero_copy })
         });
@@ -34,7 +45,6 @@ impl Node {
             "underlay_mtu": self.builder.settings().underlay_mtu,
             "store_problem": self.store_problem,
             "reload_problem": self.reload_problem,
-            "services": self.builder.services().iter().map(|entry| self.service_status(entry)).collect::<Vec<_>>(),
         })
     }
 
