@@ -77,8 +77,8 @@ impl App {
             }
             Err(reason) => self.now.miss(time, reason),
         }
-        // Rates come and go: a service that nobody chose is not to lose its place to another because of them.
-        if self.view.service.is_none() {
+        // Rates come and go: the service that is the busiest when they are first known stays chosen until somebody chooses.
+        if self.view.service.is_none() && self.now.picture.totals.received.packets.is_some() {
             self.view.service = self.wanted();
         }
     }
@@ -121,7 +121,7 @@ mod tests {
     fn while_it_stands_still_nothing_of_what_comes_is_lost() {
         let (begun, mut app) = (Instant::now(), App::new(Duration::from_secs(1)));
         take(&mut app, answer(begun, 0), "12:00:00");
-        assert_eq!(app.view.service.as_deref(), Some("web"), "the first, until somebody chooses");
+        assert_eq!((app.wanted().as_deref(), &app.view.service), (Some("web"), &None), "no rate is known");
         take(&mut app, press('p'), "");
         take(&mut app, answer(begun, 1_000), "12:00:01");
         let (time, kind, text) = ("12:00:01".to_owned(), "drain".to_owned(), String::new());
@@ -131,6 +131,7 @@ mod tests {
         take(&mut app, press('p'), "");
         assert_eq!((app.shown().time.as_str(), app.shown().events.len()), ("12:00:01", 1));
         assert_eq!(app.shown().picture.totals.received.packets, Some(1_000.0));
+        assert_eq!(app.view.service.as_deref(), Some("web"), "it stays chosen");
         assert_eq!(app.shown().away.as_ref().map(|away| away.since.as_str()), Some("12:00:02"));
     }
 
