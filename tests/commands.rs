@@ -397,8 +397,9 @@ fn commands() -> BTreeSet<String> {
 #[test]
 fn every_command_has_help_and_bad_usage_has_its_code() {
     let commands = commands();
-    for command in ["run", "apply", "get", "status", "services", "endpoints", "stats", "watch", "drain", "completions"]
-    {
+    let known =
+        ["run", "apply", "get", "status", "services", "endpoints", "stats", "top", "watch", "drain", "completions"];
+    for command in known {
         assert!(commands.contains(command), "{command} is not in {commands:?}");
     }
     for command in &commands {

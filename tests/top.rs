@@ -2,7 +2,7 @@
 
 mod node;
 
-use std::io;
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -373,6 +373,35 @@ fn a_daemon_that_goes_is_waited_for_and_events_are_told() {
     daemon.end();
 }
 
+/// A daemon that has stopped, but is still there, is away as well.
+#[test]
+fn a_daemon_that_does_not_answer_is_away() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let socket = dir.path().join("control.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("free");
+    let answers = [json!({ "node": "still", "services": [] }), json!({ "pointsman_generation": 1 })];
+    let daemon = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a client");
+        let mut lines = BufReader::new(&stream).lines();
+        for (i, answer) in answers.iter().enumerate() {
+            lines.next().expect("a question").expect("text");
+            let line = json!({ "jsonrpc": "2.0", "id": i + 1, "result": answer });
+            (&stream).write_all(format!("{line}\n").as_bytes()).expect("it reads");
+        }
+        // From now on it reads only, until the client goes.
+        lines.map_while(Result::ok).count()
+    });
+    let line = format!("{POINTSMAN} top --interval 0.2 --socket {}", socket.display());
+    let terminal = Terminal::new(80, 24, &line);
+    terminal.shows("how it is", |screen| screen.contains("still, forwarding"));
+    terminal.shows("that it is silent", |screen| {
+        screen.contains("The daemon is away since ") && screen.contains(": no answer for ")
+    });
+    terminal.keys(&["q"]);
+    terminal.shows("the end", |screen| screen.contains("ended with 0"));
+    assert_eq!(daemon.join().expect("no panic"), 1, "it is not asked again before it has answered");
+}
+
 #[test]
 fn without_a_terminal_or_a_daemon_it_says_so_and_ends() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -421,13 +450,13 @@ fn ten_thousand_services_are_found_one_by_one() {
     let dir = tempfile::tempdir().expect("a directory");
     let daemon = Daemon::start(dir.path());
     let name = |i| format!("namespace/service-{i}");
-    let services: Vec<_> = (0..10_000).map(|i| service(&name(i), &format!("2001:db8:1::{i:x}"), 10)).collect();
+    let services: Vec<_> = (0..10_000).map(|i| service(&name(i), &format!("2001:db8:1::{i:x}"), 2)).collect();
     daemon.ask("apply", set(&services)).expect("valid");
     let terminal = Terminal::top(&daemon, "", 80, 24);
-    terminal.shows("all of them", |screen| screen.contains("10000 services, 100000 active"));
+    terminal.shows("all of them", |screen| screen.contains("10000 services, 20000 active"));
     terminal.keys(&["/", "-", "9", "9", "9", "9", "Enter"]);
     terminal.shows("endpoints of one", |screen| {
-        screen.contains("endpoints of namespace/service-9999 at 2001:db8:1::270f (10)")
+        screen.contains("endpoints of namespace/service-9999 at 2001:db8:1::270f (2)")
             && cell(screen, "ENDPOINT", "namespace/service-9999-0", "SHARE").is_some()
     });
     let patch = json!({ "base": "r1", "revision": "r2", "remove": [name(9_999)] });

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{Event, KeyEventKind};
 
 use super::order::Rows;
+use super::picture::Service;
 use super::reading::Reading;
 use super::sample::Sampler;
 use super::shown::{Happened, Shown};
@@ -17,6 +18,8 @@ pub enum Message {
     Terminal(Event),
     /// What the daemon has answered, or why it has not.
     Answer(Box<Result<Reading, String>>),
+    /// The daemon has not answered for so long.
+    Silence(Duration),
     /// Something happened at the daemon.
     Event(Happened),
     /// A signal asks for the end.
@@ -62,6 +65,9 @@ impl App {
             }
             Message::Terminal(_) => {}
             Message::Answer(answer) => self.answered(*answer, time()),
+            Message::Silence(elapsed) => {
+                self.now.miss(time(), format!("no answer for {} s", elapsed.as_secs()));
+            }
             Message::Event(event) => self.now.hear(event),
             Message::Stop => return Ok(Outcome::Quit),
             Message::Lost(error) => return Err(error),
@@ -77,8 +83,9 @@ impl App {
             }
             Err(reason) => self.now.miss(time, reason),
         }
-        // Rates come and go: the service that is the busiest when they are first known stays chosen until somebody chooses.
-        if self.view.service.is_none() && self.now.picture.totals.received.packets.is_some() {
+        // Rates come and go: the first service that is seen to be the busiest stays chosen until somebody chooses.
+        let is_busy = |service: &Service| service.packets.is_some_and(|rate| rate > 0.0);
+        if self.view.service.is_none() && self.now.picture.services.iter().any(is_busy) {
             self.view.service = self.wanted();
         }
     }
@@ -113,7 +120,10 @@ mod tests {
     }
 
     fn answer(begun: Instant, after: u64) -> Message {
-        let stats = json!({ "pointsman_received_packets_total": { "0": after } });
+        let stats = json!({
+            "pointsman_received_packets_total": { "0": after },
+            "pointsman_service_packets_total": { "web": after },
+        });
         Message::Answer(Box::new(Ok(reading(begun, after, 1, stats))))
     }
 
@@ -121,7 +131,7 @@ mod tests {
     fn while_it_stands_still_nothing_of_what_comes_is_lost() {
         let (begun, mut app) = (Instant::now(), App::new(Duration::from_secs(1)));
         take(&mut app, answer(begun, 0), "12:00:00");
-        assert_eq!((app.wanted().as_deref(), &app.view.service), (Some("web"), &None), "no rate is known");
+        assert_eq!((app.wanted().as_deref(), &app.view.service), (Some("web"), &None), "nothing is known to be busy");
         take(&mut app, press('p'), "");
         take(&mut app, answer(begun, 1_000), "12:00:01");
         let (time, kind, text) = ("12:00:01".to_owned(), "drain".to_owned(), String::new());
@@ -133,6 +143,18 @@ mod tests {
         assert_eq!(app.shown().picture.totals.received.packets, Some(1_000.0));
         assert_eq!(app.view.service.as_deref(), Some("web"), "it stays chosen");
         assert_eq!(app.shown().away.as_ref().map(|away| away.since.as_str()), Some("12:00:02"));
+    }
+
+    #[test]
+    fn a_daemon_that_is_silent_is_away_until_it_answers() {
+        let (begun, mut app) = (Instant::now(), App::new(Duration::from_secs(1)));
+        for (seconds, time) in [(3, "12:00:03"), (4, "12:00:04")] {
+            take(&mut app, Message::Silence(Duration::from_secs(seconds)), time);
+        }
+        let away = app.shown().away.clone().expect("it is");
+        assert_eq!((away.since.as_str(), away.reason.as_str()), ("12:00:03", "no answer for 4 s"));
+        take(&mut app, answer(begun, 0), "12:00:05");
+        assert_eq!(app.shown().away, None);
     }
 
     #[test]

@@ -28,6 +28,9 @@ use screen::Screen;
 use threads::time_of_day;
 use view::Outcome;
 
+/// A daemon that has not answered for so long is said to be away.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// `pointsman top`
 #[derive(Debug, clap::Args)]
 pub struct Top {
@@ -68,7 +71,7 @@ fn run(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, mut que
         screen.draw(|frame| draw::draw(frame, app.shown(), &app.view))?;
         let mut next = match messages.recv_timeout(questions.pause()) {
             Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Timeout) => questions.silence().map(Message::Silence),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         // All that came is taken in before anything is drawn: a thousand events are one picture.
@@ -87,13 +90,15 @@ struct Questions {
     to: Sender<Option<String>>,
     interval: Duration,
     due: Instant,
+    asked: Instant,
     is_open: bool,
     service: Option<String>,
 }
 
 impl Questions {
     fn new(to: Sender<Option<String>>, interval: Duration) -> Self {
-        Self { to, interval, due: Instant::now(), is_open: false, service: None }
+        let now = Instant::now();
+        Self { to, interval, due: now, asked: now, is_open: false, service: None }
     }
 
     fn ask_if_due(&mut self, service: Option<String>) {
@@ -106,11 +111,17 @@ impl Questions {
         }
         // Where nobody answers any more the channel of messages says so, too.
         self.is_open = self.to.send(service.clone()).is_ok();
-        self.service = service;
+        (self.service, self.asked) = (service, now);
+    }
+
+    /// How long an answer has been waited for, if that is longer than a busy daemon takes.
+    fn silence(&self) -> Option<Duration> {
+        let elapsed = self.asked.elapsed();
+        (self.is_open && elapsed > PATIENCE).then_some(elapsed)
     }
 
     /// How long there is nothing to do.
     fn pause(&self) -> Duration {
-        if self.is_open { self.interval } else { self.due.saturating_duration_since(Instant::now()) }
+        if self.is_open { self.interval.min(PATIENCE) } else { self.due.saturating_duration_since(Instant::now()) }
     }
 }

@@ -18,7 +18,7 @@ const HELP: &[&str] = &[
     "           asks for, SHARE the part that its slots get.",
     "workers    BUSY: of the last minute, with frames in hand. P50, P99 and MAX: how",
     "           long packets took in the last minute.",
-    "drops      by reason; docs/metrics.md says what each means.",
+    "drops      by reason; docs/drop-reasons.md says what each means, and what to do.",
     "",
     "Any key goes back.",
 ];
