@@ -1,20 +1,25 @@
 //! A client's bytes, in pieces: every line gets its answer, and every answer is one line of JSON-RPC.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use pointsman::control::lookup::{Query, explain};
+use pointsman::control::proposal::{Patch, Proposal};
 use pointsman::control::protocol::{Call, Fault, LONGEST_LINE, Lines, Method, Request, read, write};
 use pointsman::endpoint_set;
+use pointsman::model::EndpointSet;
 use pointsman::snapshot::Snapshot;
 use serde_json::{Map, Value, json};
 
 use super::set::build;
 
-/// A node's set; what is looked up is looked up here.
-static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
-    let set = include_str!("../../conf/set.json");
-    build(&endpoint_set::parse(set).expect("valid")).snapshot()
+/// A node's set, in the order of names.
+static SET: LazyLock<EndpointSet> = LazyLock::new(|| {
+    let set = endpoint_set::parse(include_str!("../../conf/set.json")).expect("valid");
+    Proposal::whole(set).set
 });
+/// What is looked up is looked up here.
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| build(&SET).snapshot());
 
 /// The first byte says how long the pieces are in which the rest comes; 0: all at once.
 pub fn run(input: &[u8]) {
@@ -66,7 +71,22 @@ fn answer(call: Call) -> Result<Value, Fault> {
             let set = endpoint_set::read(&call.params).map_err(Fault::invalid_set)?;
             Ok(json!(set))
         }
+        Method::Patch => {
+            let patch = Patch::read(&call.params).map_err(Fault::invalid_set)?;
+            let names: BTreeSet<String> = patch.names().cloned().collect();
+            let set = patch.of(&SET).map_err(Fault::invalid_set)?.set;
+            check_patched(&set, &names);
+            Ok(json!(set))
+        }
         _ => Ok(call.params.to_value()),
+    }
+}
+
+/// What a patch does not name is as it was, and all is in order.
+fn check_patched(set: &EndpointSet, named: &BTreeSet<String>) {
+    assert!(set.services.windows(2).all(|pair| pair[0].name < pair[1].name), "in the order of names, each once");
+    for service in SET.services.iter().filter(|service| !named.contains(&service.name)) {
+        assert!(set.services.contains(service), "{} is not as it was", service.name);
     }
 }
 
