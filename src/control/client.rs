@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::event::Event;
 use super::node::Node;
 use super::protocol::{self, Call, Fault, LONGEST_LINE, Lines, Method, Request};
+use crate::upgrade::Client as ClientState;
 
 /// How much of one client is read before the others get their turn, in bytes.
 const TURN: usize = 1 << 20;
@@ -31,6 +32,8 @@ pub struct Client {
     subscribed: bool,
     /// Events that it was too slow for.
     missed: usize,
+    /// What it has asked and only an upgrade answers; until then nothing more is asked of it.
+    upgrade: Option<Request>,
     /// When it last asked something.
     heard: Instant,
     /// When it began the line that is not finished.
@@ -50,6 +53,7 @@ impl Client {
             closing: false,
             subscribed: false,
             missed: 0,
+            upgrade: None,
             heard: Instant::now(),
             line_begun: None,
             stuck: None,
@@ -89,7 +93,7 @@ impl Client {
         let mut budget = TURN;
         loop {
             self.write()?;
-            if self.unread.len() > MOST_UNREAD {
+            if self.unread.len() > MOST_UNREAD || self.upgrade.is_some() {
                 return Ok(false);
             }
             if let Some(line) = self.lines.next_line().filter(|_| !self.closing) {
@@ -138,6 +142,10 @@ impl Client {
             Ok(line) => protocol::read(&line),
             Err(fault) => return self.refuse(&fault),
         };
+        if self.may_write && request.call.as_ref().is_ok_and(|call| call.method == Method::Upgrade) {
+            self.upgrade = Some(request);
+            return;
+        }
         let Request { id, call } = request;
         let result = call.and_then(|call| self.ask(call, node));
         let Some(id) = id else { return };
@@ -152,6 +160,43 @@ impl Client {
         let result = node.answer(method, params)?;
         self.subscribed |= method == Method::Subscribe;
         Ok(result)
+    }
+
+    /// The parameters of its question for an upgrade, if it has asked for one and was not answered yet.
+    pub fn upgrade(&self) -> Option<&Value> {
+        self.upgrade.as_ref()?.call.as_ref().ok().map(|call| &call.params)
+    }
+
+    /// Answers its question for an upgrade, if it has asked; says whether it has.
+    pub fn answer_upgrade(&mut self, result: &Result<Value, Fault>) -> bool {
+        let Some(Request { id, .. }) = self.upgrade.take() else { return false };
+        if let Some(id) = id {
+            self.unread.extend(protocol::write(&id, result).as_bytes());
+        }
+        true
+    }
+
+    /// All that another process needs to go on with it, and the bytes that it has not read, and then those of it that have
+    /// not been answered.
+    pub fn state(&self) -> (ClientState, Vec<u8>) {
+        let asked = self.upgrade.as_ref().and_then(|request| request.id.as_ref()).map(Value::to_string);
+        let &Self { subscribed, closing, missed, .. } = self;
+        let state = ClientState { subscribed, closing, missed, unread: self.unread.len(), asked };
+        let (front, back) = self.unread.as_slices();
+        (state, [front, back, self.lines.unanswered()].concat())
+    }
+
+    /// A client of another process; none where its bytes are not what is said of them.
+    pub fn adopt(stream: UnixStream, may_write: bool, state: ClientState, bytes: &[u8]) -> Option<Self> {
+        let ClientState { subscribed, closing, missed, unread, asked } = state;
+        let (unread, unanswered) = bytes.split_at_checked(unread)?;
+        let asked = asked.and_then(|id| serde_json::from_str(&id).ok());
+        let call = || Ok(Call { method: Method::Upgrade, params: Value::Null });
+        let upgrade = asked.map(|id| Request { id: Some(id), call: call() });
+        let mut client = Self { subscribed, closing, missed, upgrade, ..Self::new(stream, may_write) };
+        client.unread.extend(unread);
+        client.lines.push(unanswered);
+        Some(client)
     }
 
     /// Tells it an event, which is this line. One that does not read is told later how many it has missed.

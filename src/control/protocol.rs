@@ -39,11 +39,13 @@ pub enum Method {
     Drain,
     /// Draw traffic again.
     Resume,
+    /// Hand everything over to a new process.
+    Upgrade,
 }
 
 impl Method {
     /// Every method with its name.
-    pub const ALL: [(&'static str, Self); 11] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("hello", Self::Hello),
         ("apply", Self::Apply),
         ("patch", Self::Patch),
@@ -55,11 +57,12 @@ impl Method {
         ("subscribe", Self::Subscribe),
         ("drain", Self::Drain),
         ("resume", Self::Resume),
+        ("upgrade", Self::Upgrade),
     ];
 
     /// Whether it changes something, so that only those who may write can ask it.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Apply | Self::Patch | Self::Drain | Self::Resume)
+        matches!(self, Self::Apply | Self::Patch | Self::Drain | Self::Resume | Self::Upgrade)
     }
 
     /// Its name.
@@ -116,6 +119,11 @@ impl Fault {
     /// Something failed on this side.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(-32603, message)
+    }
+
+    /// Whoever serves this socket has nothing to hand over.
+    pub fn cannot_upgrade() -> Self {
+        Self::internal("this node cannot be upgraded while it runs: it is not the daemon of `pointsman run`")
     }
 
     /// A patch is meant for another revision than the current one.
@@ -238,6 +246,11 @@ impl Lines {
         self.buffer.len()
     }
 
+    /// All that has come and has not been taken as a line.
+    pub fn unanswered(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Adds what has come.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
@@ -294,7 +307,7 @@ mod tests {
     #[test]
     fn only_some_methods_write() {
         let writing: Vec<&str> = Method::ALL.iter().filter(|(_, it)| it.writes()).map(|(name, _)| *name).collect();
-        assert_eq!(writing, ["apply", "patch", "drain", "resume"]);
+        assert_eq!(writing, ["apply", "patch", "drain", "resume", "upgrade"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod announce;
 mod apply;
 mod endpoints;
 mod follow;
+mod inherit;
 mod interface;
 mod keep;
 mod reload;
@@ -27,6 +28,8 @@ use crate::underlay::announce::VipRoutes;
 use crate::underlay::path_mtu::IcmpSocket;
 
 use announce::Announcement;
+
+pub use inherit::{Counted, NodeState};
 
 use super::event::Events;
 use super::leaving::Leaving;
@@ -196,6 +199,8 @@ impl Node {
             Method::Endpoints => self.endpoints(&params),
             Method::Stats => Ok(json!(self.counters.report())),
             Method::Subscribe => Ok(json!({ "revision": self.set.revision, "generation": self.builder.generation() })),
+            // Only who has the sockets can do that; see `server`.
+            Method::Upgrade => Err(Fault::cannot_upgrade()),
             Method::Drain => self.drain(),
             Method::Resume => self.resume(),
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pnet::datalink::{self, Channel, DataLinkSender, NetworkInterface};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::net::{AddressFamily, SendFlags, SocketType, send, socket};
 use rustix::time::Timespec;
 
 use self::receive::{Received, receive};
@@ -39,7 +39,8 @@ const NOT_WRITABLE: [i32; 4] = [libc::EAGAIN, libc::ENOBUFS, libc::EINTR, libc::
 
 /// One AF_PACKET socket on one interface.
 pub struct PacketSocket {
-    sender: Box<dyn DataLinkSender>,
+    /// None for an inherited socket: pnet would bind it again, which one that shares packets with others cannot be.
+    sender: Option<Box<dyn DataLinkSender>>,
     /// A second descriptor of the same socket: pnet keeps its own to itself.
     socket: OwnedFd,
     chunks: Vec<Box<[u8]>>,
@@ -71,14 +72,35 @@ impl PacketSocket {
         if let Some(group) = group {
             join(&second, group)?;
         }
-        Ok(Self {
-            sender,
-            socket: second,
+        Ok(Self { sender: Some(sender), ..Self::inherit(second, frames) })
+    }
+
+    /// The socket of another process, which has told what else it knew of it. What has come meanwhile waits in the kernel.
+    pub fn inherit(socket: OwnedFd, frames: u32) -> Self {
+        Self {
+            sender: None,
+            socket,
             chunks: (0..frames).map(|_| vec![0; RECEIVED_AT + LONGEST].into_boxed_slice()).collect(),
             free: (0..u64::from(frames)).collect(),
             queued: VecDeque::with_capacity(frames as usize),
             statistics: KernelStatistics::default(),
-        })
+        }
+    }
+
+    /// What the kernel has counted since this was last asked: another process counts on from here.
+    pub fn take_statistics(&mut self) -> KernelStatistics {
+        _ = self.statistics();
+        std::mem::take(&mut self.statistics)
+    }
+
+    /// How many frames it has memory for.
+    pub fn frames(&self) -> u32 {
+        self.chunks.len() as u32
+    }
+
+    /// How many frames wait for the kernel to have room for them: they are not the kernel's yet.
+    pub fn unsent(&self) -> usize {
+        self.queued.len()
     }
 
     /// Sends what is queued until the kernel takes no more.
@@ -86,7 +108,11 @@ impl PacketSocket {
         while let Some(held) = self.queued.pop_front() {
             let Span { start, len } = held.span;
             let bytes = &self.chunks[held.chunk as usize][start..start + len];
-            match self.sender.send_to(bytes, None) {
+            let sent = match &mut self.sender {
+                Some(sender) => sender.send_to(bytes, None),
+                None => Some(send(&self.socket, bytes, SendFlags::DONTWAIT).map(drop).map_err(io::Error::from)),
+            };
+            match sent {
                 Some(Err(error)) if is_full(&error) => {
                     self.queued.push_front(held);
                     return;
@@ -168,6 +194,12 @@ fn packet_statistics(socket: &OwnedFd) -> (u64, u64) {
         )
     };
     if result == 0 { (counts[0].into(), counts[1].into()) } else { (0, 0) }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl PacketIo for PacketSocket {
