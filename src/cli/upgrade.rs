@@ -23,7 +23,8 @@ pub struct Upgrade {
 pub fn upgrade(args: &Upgrade) -> Result<()> {
     let binary = args.binary.as_ref().map(std::path::absolute).transpose()?;
     args.connection.show("upgrade", &json!({ "binary": binary }), |answer| {
-        let [version, from, process, workers] = ["version", "from", "process", "workers"].map(|key| plain(&answer[key]));
+        let [version, from, process, workers] =
+            ["version", "from", "process", "workers"].map(|key| plain(&answer[key]));
         say!("pointsman {version} has taken over from {from} as process {process}");
         let pause = answer["longest_pause"].as_f64().unwrap_or_default() * 1e3;
         say!("its workers: {workers}; none of them stood still for longer than {pause:.2} ms");

@@ -2,8 +2,8 @@
 
 use crate::config::{Config, Driver};
 use crate::io::packet_socket::PacketSocket;
-use crate::io::{KernelStatistics, PacketIo};
 use crate::io::xsk::{XskError, XskIo, XskOptions, chunk_size};
+use crate::io::{KernelStatistics, PacketIo};
 use crate::moment::Moment;
 use crate::steer::{Gate, Guard, Mode, SteerError, Steering, rx_queues};
 use crate::underlay::Link;

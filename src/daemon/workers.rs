@@ -201,7 +201,10 @@ impl Workers {
         self.gather(|_| true).map(drop)
     }
 
-    fn gather(&mut self, is_due: impl Fn(&JoinHandle<Option<Left>>) -> bool) -> Result<Option<DaemonError>, DaemonError> {
+    fn gather(
+        &mut self,
+        is_due: impl Fn(&JoinHandle<Option<Left>>) -> bool,
+    ) -> Result<Option<DaemonError>, DaemonError> {
         let (mut lost, mut panicked) = (None, None);
         let all = std::mem::take(&mut self.0).into_iter().enumerate();
         for (number, (place, board)) in all {

@@ -88,7 +88,8 @@ struct StoredTouched {
 impl Serialize for Touched {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let packed = |slots: &[bool]| pack(slots.iter().map(|touched| u32::from(*touched)), 1);
-        serializer.collect_seq(self.layers.iter().map(|(size, slots)| StoredTouched { size: *size, slots: packed(slots) }))
+        serializer
+            .collect_seq(self.layers.iter().map(|(size, slots)| StoredTouched { size: *size, slots: packed(slots) }))
     }
 }
 

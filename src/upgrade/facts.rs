@@ -38,7 +38,9 @@ mod tests {
     #[test]
     fn what_differs_is_named_once() {
         let least = config::parse("[interface]\nname = \"eth0\"\n").expect("valid");
-        let more = config::parse("[interface]\nname = \"eth0\"\nframes = 512\nbatch = 32\n[hash]\nseed = \"00112233445566778899aabbccddeeff\"\n");
+        let more = config::parse(
+            "[interface]\nname = \"eth0\"\nframes = 512\nbatch = 32\n[hash]\nseed = \"00112233445566778899aabbccddeeff\"\n",
+        );
         let (least, more) = (facts(&least), facts(&more.expect("valid")));
         assert_eq!(differences(&least, &least), [""; 0]);
         assert_eq!(differences(&least, &more), ["hash.seed", "interface.frames"]);

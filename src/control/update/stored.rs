@@ -155,7 +155,8 @@ mod tests {
             let remembered = |entry: &crate::snapshot::ServiceEntry| entry.remembered_slots();
             assert_eq!(remembered(is), remembered(was));
             assert!(is.handover.is_some());
-            let cells = |entry: &crate::snapshot::ServiceEntry| entry.endpoints.iter().map(|e| e.cell).collect::<Vec<_>>();
+            let cells =
+                |entry: &crate::snapshot::ServiceEntry| entry.endpoints.iter().map(|e| e.cell).collect::<Vec<_>>();
             assert_eq!(cells(is), cells(was));
         }
         let report = |builder: &Builder| {
@@ -169,7 +170,8 @@ mod tests {
     #[test]
     fn what_contradicts_itself_is_refused() {
         let mut stored = builder().store(Moment(0));
-        let twice = json!({ "in_use": [[{ "service": "a" }, 1], [{ "service": "b" }, 1]], "resting": [], "leaving": [] });
+        let twice =
+            json!({ "in_use": [[{ "service": "a" }, 1], [{ "service": "b" }, 1]], "resting": [], "leaving": [] });
         stored.numbers = serde_json::from_value(twice).expect("numbers");
         assert!(builder().adopt(stored, &set(&["a"]), Moment(0)).is_err());
     }

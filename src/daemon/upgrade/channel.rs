@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_timeout, Timeout};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -81,7 +81,11 @@ impl Channel {
     }
 
     /// Hears the next message. `meanwhile` is called about twice a second.
-    pub fn receive(&self, limit: Duration, mut meanwhile: impl FnMut()) -> Result<(Message, Vec<OwnedFd>), ChannelError> {
+    pub fn receive(
+        &self,
+        limit: Duration,
+        mut meanwhile: impl FnMut(),
+    ) -> Result<(Message, Vec<OwnedFd>), ChannelError> {
         let end = Instant::now() + limit;
         loop {
             let left = end.saturating_duration_since(Instant::now());

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::channel::{Channel, ChannelError, file_of};
+use super::queue::Share;
 use super::{PREPARE_LIMIT, STEP_LIMIT};
 use crate::daemon::workers::Left;
-use super::queue::Share;
 use crate::daemon::{Daemon, notify, privileges};
 use crate::stats::StoredTiming;
 use crate::upgrade::{Begin, FORMAT, Message, VARIABLE, Worker, facts};
@@ -117,7 +117,8 @@ impl Successor {
             let file = file_of(&bytes).map_err(|error| error.to_string())?;
             self.send(&Message::Client(state), &[stream, file.as_fd()])?;
         }
-        let timing = |passed: &Passed| -> StoredTiming { daemon.node.timing(passed.number, passed.left.kit.recorder()) };
+        let timing =
+            |passed: &Passed| -> StoredTiming { daemon.node.timing(passed.number, passed.left.kit.recorder()) };
         let counted = daemon.node.counted(passed.iter().map(timing).collect());
         let counted = serde_json::to_vec(&counted).map_err(|error| error.to_string())?;
         let counted = file_of(&counted).map_err(|error| error.to_string())?;
@@ -134,7 +135,8 @@ impl Successor {
         let mut left = daemon.keeper.workers().take(number).map_err(|error| error.to_string())?;
         let counted = left.queue.settle();
         left.kit.leave_queue(counted);
-        let (worker, lists) = Worker::new(number, left.moment.0, &left.kit.carry(left.moment), left.queue.free_frames());
+        let (worker, lists) =
+            Worker::new(number, left.moment.0, &left.kit.carry(left.moment), left.queue.free_frames());
         passed.push(Passed { number, left, was_used: false });
         let lists = file_of(&lists).map_err(|error| error.to_string())?;
         passed.iter_mut().for_each(|passed| passed.was_used = true);

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use rustix::net::sockopt::socket_type;
 use rustix::net::SocketType;
+use rustix::net::sockopt::socket_type;
 use serde_json::json;
 
 use super::channel::{Channel, ChannelError, read_file};
@@ -150,7 +150,8 @@ fn opened(begin: &Begin, config: &Config, link: &Link, queues: Vec<(u32, QueueIo
     let (name, interface) = (&link.name, &config.interface);
     let shape = begin.shape.map(|(queues, chunk)| Shape { queues, chunk });
     Ok(if begin.driver == "af_xdp" {
-        let steering = Steering::inherit(name, interface.xdp_mode, &interface.pin).map_err(|error| error.to_string())?;
+        let steering =
+            Steering::inherit(name, interface.xdp_mode, &interface.pin).map_err(|error| error.to_string())?;
         let mode = Some(steering.mode());
         Opened { driver: "af_xdp", mode, gate: Gate::Xdp(steering), queues, shape }
     } else {
@@ -229,4 +230,3 @@ fn words(error: ChannelError) -> String {
 fn say(channel: &Channel, message: &Message) -> Result<(), String> {
     channel.send(message, &[]).map_err(words)
 }
-

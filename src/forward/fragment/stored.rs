@@ -10,8 +10,7 @@ use crate::wire::l4::Ports;
 const RECORD: usize = 53;
 
 /// In the order of the numbers that stand for them, from 1; 0 is none.
-const KINDS: [Kind; 5] =
-    [Kind::EchoRequest, Kind::Error, Kind::OtherError, Kind::NeighbourDiscovery, Kind::Other];
+const KINDS: [Kind; 5] = [Kind::EchoRequest, Kind::Error, Kind::OtherError, Kind::NeighbourDiscovery, Kind::Other];
 
 impl Fragments {
     /// Appends every entry that is younger than its lifetime at `now`.
@@ -26,7 +25,9 @@ impl Fragments {
                 into.extend([whole.protocol, shown.protocol]);
                 into.extend(shown.ports.source.to_le_bytes());
                 into.extend(shown.ports.destination.to_le_bytes());
-                into.push(shown.icmp.and_then(|kind| KINDS.iter().position(|k| *k == kind)).map_or(0, |at| at as u8 + 1));
+                into.push(
+                    shown.icmp.and_then(|kind| KINDS.iter().position(|k| *k == kind)).map_or(0, |at| at as u8 + 1),
+                );
                 into.extend(seen.0.to_le_bytes());
             }
         }
@@ -78,7 +79,8 @@ mod tests {
             let ports = Ports { source: number as u16, destination: 53 };
             let icmp = KINDS.get(number as usize % 6).copied();
             let shown = Shown { protocol: 17, ports, icmp };
-            fragments.buckets[number as usize * 5][0] = Entry { whole, shown, seen: Moment(u64::from(number) * SECOND) };
+            fragments.buckets[number as usize * 5][0] =
+                Entry { whole, shown, seen: Moment(u64::from(number) * SECOND) };
         }
         let (mut bytes, mut again) = (Vec::new(), Fragments::default());
         fragments.store(&mut bytes, Moment(99 * SECOND));
@@ -86,7 +88,10 @@ mod tests {
         again.restore(&bytes);
         for number in 90..100 {
             let (was, is) = (fragments.buckets[number * 5][0], again.buckets[number * 5][0]);
-            assert_eq!((is.whole, is.seen, is.shown.ports, is.shown.icmp), (was.whole, was.seen, was.shown.ports, was.shown.icmp));
+            assert_eq!(
+                (is.whole, is.seen, is.shown.ports, is.shown.icmp),
+                (was.whole, was.seen, was.shown.ports, was.shown.icmp)
+            );
         }
         again.restore(&[0xff; 4 * RECORD - 1]);
     }
