@@ -23,6 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("metrics", &["stats"]),
     ("publish", &["flow", "forward", "model", "snapshot", "stats"]),
     ("worker", &["config", "forward", "io", "moment", "publish", "snapshot", "stats"]),
+    ("upgrade", &["config", "forward", "io", "stats", "worker"]),
     ("steer", &["config"]),
     ("underlay", &["forward", "moment", "snapshot", "wire"]),
     ("endpoint", &["steer", "underlay"]),
@@ -43,6 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "snapshot",
             "stats",
             "underlay",
+            "upgrade",
             "vip_map",
             "wire",
         ],
@@ -50,8 +52,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "config", "control", "forward", "io", "metrics", "publish", "snapshot", "stats", "steer", "underlay",
-            "worker",
+            "config", "control", "forward", "io", "metrics", "moment", "publish", "snapshot", "stats", "steer",
+            "underlay", "upgrade", "worker",
         ],
     ),
 ];

@@ -227,11 +227,9 @@ impl<K: Eq + Hash + Clone> Numbers<K> {
     /// All that another process needs to give the same numbers to the same keys.
     pub fn store(&self) -> StoredNumbers<K> {
         let resting = self.resting.iter().map(|(_, key, id)| (key.clone(), *id));
-        StoredNumbers {
-            in_use: self.iter().map(|(key, id)| (key.clone(), id)).collect(),
-            resting: resting.collect(),
-            leaving: self.leaving.clone(),
-        }
+        let mut in_use: Vec<(K, u32)> = self.iter().map(|(key, id)| (key.clone(), id)).collect();
+        in_use.sort_by_key(|(_, id)| *id);
+        StoredNumbers { in_use, resting: resting.collect(), leaving: self.leaving.clone() }
     }
 
     /// Begins with what another process has stored, before anything was acquired. What rests there rests here until all

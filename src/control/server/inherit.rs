@@ -109,8 +109,8 @@ impl Server {
         self.forsaken = false;
     }
 
-    /// Whether a signal has asked to end that nobody has looked at yet.
-    pub fn is_end_pending(&mut self) -> bool {
-        self.take_signals().end
+    /// The signals that nobody has looked at yet, by number.
+    pub fn pending_signals(&mut self) -> Vec<i32> {
+        self.signals.pending().collect()
     }
 }

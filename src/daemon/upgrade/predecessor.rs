@@ -9,10 +9,12 @@ use std::time::Duration;
 use super::channel::{Channel, ChannelError, file_of};
 use super::queue::Share;
 use super::{PREPARE_LIMIT, STEP_LIMIT};
+use crate::config;
 use crate::daemon::workers::Left;
 use crate::daemon::{Daemon, notify, privileges};
 use crate::stats::StoredTiming;
 use crate::upgrade::{Begin, FORMAT, Message, VARIABLE, Worker, facts};
+use rustix::process::{Pid, Signal, kill_process};
 use sd_notify::NotifyState;
 
 /// A worker that has been passed on.
@@ -32,6 +34,9 @@ struct Successor {
 /// Starts a program, and hands everything over to it. After `Ok` that process is the daemon; after an error this one is,
 /// as before.
 pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<(), String> {
+    if let Err(problems) = config::load(&daemon.config_file) {
+        return Err(format!("{}: {problems}", daemon.config_file.display()).replace('\n', "; "));
+    }
     let mut successor = Successor::start(binary, daemon)?;
     tracing::info!(binary = %binary.display(), process = successor.child.id(), "an upgrade begins");
     if let Err(reason) = successor.prepare(daemon) {
@@ -47,9 +52,7 @@ pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<(), String> {
     }
     notify(&[NotifyState::MainPid(successor.child.id())]);
     daemon.server.forsake();
-    if daemon.server.is_end_pending() {
-        successor.ask_to_end();
-    }
+    successor.pass_signals(daemon.server.pending_signals());
     Ok(())
 }
 
@@ -176,9 +179,10 @@ impl Successor {
     }
 
     /// Passes on what this process was asked meanwhile.
-    fn ask_to_end(&self) {
-        let child = rustix::process::Pid::from_child(&self.child);
-        _ = rustix::process::kill_process(child, rustix::process::Signal::TERM);
+    fn pass_signals(&self, signals: Vec<i32>) {
+        for signal in signals.into_iter().filter_map(Signal::from_named_raw) {
+            _ = kill_process(Pid::from_child(&self.child), signal);
+        }
     }
 }
 

@@ -78,10 +78,11 @@ fn take_over(channel: &Channel, config: (Config, PathBuf), opener: Opener) -> Re
             return Err(reason);
         }
     };
-    begin_to_be(&mut daemon, from, workers, longest_pause);
+    // From here on nothing can fail; one that is not heard any more has gone without being told.
     if let Err(reason) = say(channel, &Message::Done) {
         tracing::warn!("the process before this one cannot be told that it may go: {reason}");
     }
+    begin_to_be(&mut daemon, from, workers, longest_pause);
     Ok(daemon)
 }
 
