@@ -94,6 +94,9 @@ fn the_units_user_and_capabilities_are_enough() {
         edge.kill();
         edge.run();
         assert_forwards(&topology, driver);
+        edge.upgrade();
+        assert_forwards(&topology, driver);
+        assert_threads_have_no_more_than_they_need(edge.pid());
         topology.recreate_edge_link(1);
         assert!(wait_until(SOON, || forwards(&topology)), "{driver:?}: {}", edge.json("status"));
         assert_threads_have_no_more_than_they_need(edge.pid());

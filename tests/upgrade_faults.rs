@@ -81,7 +81,7 @@ fn what_is_no_daemon_changes_nothing() {
     let said = edge.upgrade_to(Some("/nowhere/pointsman".as_ref())).expect_err("there is none");
     assert!(said.contains("binary: there is no file /nowhere/pointsman"), "{said}");
     let said = edge.upgrade_to(Some("/etc/hostname".as_ref())).expect_err("it is no program");
-    assert!(said.contains("/etc/hostname cannot be started: Permission denied"), "{said}");
+    assert!(said.contains("/etc/hostname cannot be started: "), "{said}");
     // What cannot be handed over, and a config that is none.
     edge.edit_config("xdp_mode = \"native\"", "xdp_mode = \"native\"\nframes = 512");
     let said = edge.upgrade_to(None).expect_err("rings are of one size");
@@ -145,6 +145,6 @@ impl Scene {
 
     fn stream(&self) -> Stream {
         let endpoints: Vec<_> = self.0.endpoints.iter().map(|endpoint| &endpoint.namespace).collect();
-        Stream::start(&self.0.client, VIP, &endpoints, 16, Duration::from_millis(4))
+        Stream::start(&self.0.client, VIP, &endpoints, 16, Duration::from_millis(10))
     }
 }

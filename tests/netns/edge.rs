@@ -289,6 +289,18 @@ impl<'a> Edge<'a> {
         Ok(answer)
     }
 
+    /// Has the daemon hand over by SIGUSR2, and answers the new process's number.
+    pub fn upgrade_by_signal(&mut self) -> i32 {
+        let before = self.process_id();
+        set_child_subreaper(Some(rustix::process::getpid())).expect("a process may");
+        self.signal(Signal::USR2);
+        let is_over = wait_until(SOON, || ended(before).is_some());
+        assert!(is_over && ended(before).is_some_and(|status| status.success()), "{}", self.log());
+        let number = self.json("status")["process"].as_i64().expect("a number") as i32;
+        self.successor = Pid::from_raw(number);
+        number
+    }
+
     fn process_id(&self) -> Pid {
         self.successor.unwrap_or_else(|| self.process.as_ref().expect("the daemon runs").pid())
     }
@@ -304,6 +316,13 @@ impl<'a> Edge<'a> {
         fs::write(&path, format!("#!/bin/sh\n{words}\n")).expect("the directory is the test's own");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the directory is the test's own");
         path
+    }
+
+    /// Adds to the configuration on disk.
+    pub fn append_config(&self, sections: &str) {
+        let path = self.path("pointsman.toml");
+        let config = fs::read_to_string(&path).expect("it is there");
+        fs::write(&path, config + sections).expect("the directory is the test's own");
     }
 
     /// Changes the configuration on disk.

@@ -4,7 +4,8 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::channel::{Channel, ChannelError, file_of};
 use super::queue::Share;
@@ -169,7 +170,15 @@ impl Successor {
     /// Ends it, whatever it does, so that nobody else touches what this process goes on with. Answers the reason, with how
     /// it ended where it did so by itself.
     fn end(&mut self, reason: String) -> String {
-        let by_itself = self.child.try_wait().ok().flatten();
+        // One whose end of the socket is closed is about to end.
+        let limit = if reason == ChannelError::Gone.to_string() { Duration::from_secs(1) } else { Duration::ZERO };
+        let end = Instant::now() + limit;
+        let by_itself = loop {
+            match self.child.try_wait() {
+                Ok(None) if Instant::now() < end => sleep(Duration::from_millis(5)),
+                ended => break ended.ok().flatten(),
+            }
+        };
         _ = self.child.kill();
         _ = self.child.wait();
         match by_itself {

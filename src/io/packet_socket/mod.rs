@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use pnet::datalink::{self, Channel, DataLinkSender, NetworkInterface};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::net::{AddressFamily, SendFlags, SocketType, send, socket};
 use rustix::time::Timespec;
 
@@ -26,6 +27,9 @@ const LONGEST: usize = 65_536 + HEADER_LEN + TAG_LEN;
 const RECEIVED_AT: usize = HEADROOM + TAG_LEN;
 /// Length of the two addresses that a tag comes behind.
 const ADDRESSES_LEN: usize = 12;
+
+/// Bytes of receive buffer for each frame of memory: the kernel counts a small packet with all that belongs to it.
+const BYTES_WAITING: usize = 2_048;
 
 /// From linux/if_packet.h.
 const PACKET_STATISTICS: libc::c_int = 6;
@@ -58,6 +62,8 @@ impl PacketSocket {
         // Without a protocol nothing comes in before pnet has bound it to the interface.
         let socket = socket(AddressFamily::PACKET, SocketType::RAW, None)?;
         ignore_outgoing(&socket)?;
+        // What comes while nobody looks, as in an upgrade, has to wait somewhere. Where the limit may not be passed, it stays.
+        _ = set_socket_recv_buffer_size_force(&socket, frames as usize * BYTES_WAITING);
         receive::ask_for_tags(&socket)?;
         let second = socket.try_clone()?;
         let config = datalink::Config {
