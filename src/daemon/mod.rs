@@ -88,7 +88,7 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
     privileges::close_off()?;
     if let Some(succession) = upgrade::inherited()? {
         let daemon = upgrade::succeed(succession, (config, config_file), opener).map_err(DaemonError::NotTakenOver)?;
-        return withdrawn_on_failure(daemon.node.config().announce.routes, || daemon.attend());
+        return withdrawn_on_failure(|| daemon.attend());
     }
     let link = underlay::link(&config.interface.name)?;
     let settings = settings(&config, Some(&link));
@@ -97,16 +97,14 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
     }
     // The socket first: a second daemon must fail before it touches the first one's steering.
     let server = Server::bind(&config.control)?;
-    withdrawn_on_failure(config.announce.routes, || {
-        Daemon::start((config, config_file), &link, settings, server, opener)?.attend()
-    })
+    withdrawn_on_failure(|| Daemon::start((config, config_file), &link, settings, server, opener)?.attend())
 }
 
 /// Where work ends badly, nobody forwards any more, so nobody must be drawn here, were it by a route that an earlier run
-/// left.
-fn withdrawn_on_failure(announces: bool, work: impl FnOnce() -> Result<(), DaemonError>) -> Result<(), DaemonError> {
+/// left, or that the config has come to ask for since.
+fn withdrawn_on_failure(work: impl FnOnce() -> Result<(), DaemonError>) -> Result<(), DaemonError> {
     let result = work();
-    if announces && result.is_err() {
+    if result.is_err() {
         withdraw_all().unwrap_or_else(|error| tracing::error!("{error}"));
     }
     result

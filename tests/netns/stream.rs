@@ -64,7 +64,7 @@ impl Stream {
         let (stop, deaf) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (sent, heard) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(Heard::default())));
         let listen = |namespace: &&Namespace| {
-            let socket = namespace.inside(|| UdpSocket::bind((vip, PORT))).expect("the namespace has the VIP");
+            let socket = bind(namespace, vip);
             // What the listener is too slow for is not lost on the way.
             set_socket_recv_buffer_size_force(&socket, 64 << 20).expect("root may");
             socket.set_read_timeout(Some(Duration::from_millis(50))).expect("the timeout is not zero");
@@ -125,6 +125,16 @@ impl Stream {
         thread::sleep(Duration::from_millis(100));
         (sent, self.heard())
     }
+}
+
+/// A child that another test has just started may still have the socket of an earlier stream.
+fn bind(namespace: &Namespace, vip: IpAddr) -> UdpSocket {
+    let mut bound = None;
+    wait_until(SOON, || {
+        bound = Some(namespace.inside(|| UdpSocket::bind((vip, PORT))));
+        bound.as_ref().is_some_and(Result::is_ok)
+    });
+    bound.expect("it was tried").expect("the namespace has the VIP")
 }
 
 impl Drop for Stream {
