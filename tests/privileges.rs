@@ -124,6 +124,8 @@ fn the_units_system_calls_are_enough() {
         edge.run();
         edge.apply(json!([{ "name": "web", "vip": VIP, "endpoints": [topology.endpoints[0].over_ipv6()] }]));
         assert_forwards(&topology, driver);
+        edge.upgrade();
+        assert_forwards(&topology, driver);
         topology.recreate_edge_link(1);
         assert!(wait_until(SOON, || forwards(&topology)), "{driver:?}: {}", edge.json("status"));
         assert!(edge.stop().success());

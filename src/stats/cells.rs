@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn another_process_gives_the_same_numbers() {
         let mut ids = Numbers::default();
-        ["a", "b", "c", "d", "e"].map(|key| ids.acquire(key));
+        assert_eq!(["a", "b", "c", "d", "e"].map(|key| ids.acquire(key)), [0, 1, 2, 3, 4]);
         ids.release(&"b", 5);
         ids.release(&"d", 7);
         assert_eq!(ids.reclaim(6, |_| ()), [("b", 1)]);
