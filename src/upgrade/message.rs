@@ -165,6 +165,25 @@ mod tests {
         }
     }
 
+    /// What the first release says. A later one that reads form 1 reads this.
+    #[test]
+    fn the_words_of_form_1_are_read() {
+        let shown = include_str!("../../tests/data/upgrade-form-1.jsonl");
+        let read: Vec<Message> = shown
+            .lines()
+            .map(|line| Message::read(line.as_bytes()).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect();
+        let steps: Vec<_> = read.iter().map(std::mem::discriminant).collect();
+        assert_eq!(steps, messages().iter().map(std::mem::discriminant).collect::<Vec<_>>());
+        assert_eq!(read[0], Message::Begin(begin()));
+        let Message::Worker(worker) = &read[4] else { panic!("{:?}", read[4]) };
+        let (carried, free) = worker.read(&[0; 16]).expect("two frames");
+        assert_eq!((carried.tally.received.packets, free.len()), (3, 2));
+        assert!(carried.tally.is_balanced());
+        let Message::Client(client) = &read[6] else { panic!("{:?}", read[6]) };
+        assert_eq!((client.subscribed, client.asked.as_deref()), (true, Some("7")));
+    }
+
     #[test]
     fn another_form_is_named_and_not_read() {
         let text = r#"{"step":"begin","format":9,"version":"3.0.0","quite":"another"}"#;

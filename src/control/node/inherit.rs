@@ -127,3 +127,19 @@ fn read_set(value: &Value) -> Result<EndpointSet, String> {
     set.revision = Revision(value["revision"].as_str().unwrap_or_default().to_owned());
     Ok(set)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the first release hands over. A later one that reads form 1 reads this.
+    #[test]
+    fn a_node_of_form_1_is_read() {
+        let shown = include_str!("../../../tests/data/upgrade-form-1-node.json");
+        let state: NodeState = serde_json::from_str(shown).expect("form 1");
+        let set = read_set(&state.in_force).expect("a set");
+        assert_eq!((set.revision.0.as_str(), set.services.len(), state.draining), ("41", 1, true));
+        let written: Value = serde_json::to_value(&state).expect("plain data");
+        assert_eq!(written, serde_json::from_str::<Value>(shown).expect("JSON"), "nothing of it is passed over");
+    }
+}
