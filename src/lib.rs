@@ -21,6 +21,7 @@ pub mod snapshot;
 pub mod stats;
 pub mod steer;
 pub mod underlay;
+pub mod upgrade;
 pub mod vip_map;
 pub mod wire;
 pub mod worker;

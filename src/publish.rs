@@ -193,7 +193,12 @@ impl Publisher {
 
     /// Asks every worker to end.
     pub fn stop(&self) {
-        for mailbox in &self.mailboxes {
+        (0..self.mailboxes.len()).for_each(|number| self.stop_one(number));
+    }
+
+    /// Asks one worker to end, by its place in the order in which they subscribed.
+    pub fn stop_one(&self, number: usize) {
+        if let Some(mailbox) = self.mailboxes.get(number) {
             mailbox.stop.store(true, Ordering::Release);
             signal(&mailbox.wake);
         }

@@ -218,6 +218,13 @@ impl ServiceEntry {
     /// The same with what a change of endpoints has left, if anything; `before`: what earlier ones have.
     #[must_use]
     pub fn with_handover(&self, memories: Option<&Memories>, before: Option<&Handover>) -> Self {
+        let touched = before.map(|before| before.touched.clone()).unwrap_or_default();
+        self.with_touched(memories, touched)
+    }
+
+    /// The same; `touched`: the slots that have remembered anything before.
+    #[must_use]
+    pub fn with_touched(&self, memories: Option<&Memories>, mut touched: Touched) -> Self {
         let handover = memories.map(|memories| {
             let keeps = |endpoint: &Endpoint| endpoint.effective_state() != State::Down;
             let endpoints = || self.service.endpoints.iter().zip(0..).filter(|(endpoint, _)| keeps(endpoint));
@@ -226,7 +233,6 @@ impl ServiceEntry {
             let cell = |(_, index): (_, maglev::Index)| (self.endpoints[usize::from(index)].cell, index);
             let cells: Vec<(Cell, maglev::Index)> = endpoints().map(cell).collect();
             let remembered = memories.resolve(|name| by_name.get(name).copied());
-            let mut touched = before.map(|before| before.touched.clone()).unwrap_or_default();
             touched.add(&remembered);
             Box::new(Handover { remembered, touched, by_cell: by_cell(&cells) })
         });

@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("capture", &["flow", "forward", "moment", "snapshot"]),
     ("publish", &["capture", "flow", "forward", "model", "snapshot", "stats"]),
     ("worker", &["capture", "config", "forward", "io", "moment", "publish", "snapshot", "stats"]),
+    ("upgrade", &["config", "forward", "io", "stats", "worker"]),
     ("steer", &["config"]),
     ("underlay", &["forward", "moment", "snapshot", "wire"]),
     ("endpoint", &["steer", "underlay"]),
@@ -45,6 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "snapshot",
             "stats",
             "underlay",
+            "upgrade",
             "vip_map",
             "wire",
         ],
@@ -52,8 +54,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "config", "control", "forward", "io", "metrics", "publish", "snapshot", "stats", "steer", "underlay",
-            "worker",
+            "config", "control", "forward", "io", "metrics", "moment", "publish", "snapshot", "stats", "steer",
+            "underlay", "upgrade", "worker",
         ],
     ),
 ];

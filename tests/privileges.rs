@@ -94,6 +94,9 @@ fn the_units_user_and_capabilities_are_enough() {
         edge.kill();
         edge.run();
         assert_forwards(&topology, driver);
+        edge.upgrade();
+        assert_forwards(&topology, driver);
+        assert_threads_have_no_more_than_they_need(edge.pid());
         topology.recreate_edge_link(1);
         assert!(wait_until(SOON, || forwards(&topology)), "{driver:?}: {}", edge.json("status"));
         assert_threads_have_no_more_than_they_need(edge.pid());
@@ -120,6 +123,8 @@ fn the_units_system_calls_are_enough() {
         let mut edge = Unit { by: &strace, ..Unit::of(USERS + 5) }.edge(&topology, driver);
         edge.run();
         edge.apply(json!([{ "name": "web", "vip": VIP, "endpoints": [topology.endpoints[0].over_ipv6()] }]));
+        assert_forwards(&topology, driver);
+        edge.upgrade();
         assert_forwards(&topology, driver);
         topology.recreate_edge_link(1);
         assert!(wait_until(SOON, || forwards(&topology)), "{driver:?}: {}", edge.json("status"));

@@ -51,6 +51,11 @@ pub fn sentence(event: &Value) -> (String, Tone) {
             let is = if event["draining"] == true { "draining" } else { "not draining" };
             (format!("{is}, {vips} announced"), Tone::Notice)
         }
+        "upgrade" => {
+            let pause = event["longest_pause"].as_f64().unwrap_or_default() * 1e3;
+            let [version, from] = ["version", "from"].map(said);
+            (format!("pointsman {version} has taken over from {from}; {pause:.2} ms was the longest pause"), Tone::Good)
+        }
         "reloaded" => match event["changed"].as_array() {
             Some(keys) if !keys.is_empty() => (format!("the config: {} changed", list(keys)), Tone::Good),
             _ => ("the config: nothing changed".to_owned(), Tone::Plain),
@@ -114,6 +119,11 @@ mod tests {
                 json!({ "type": "reloaded", "changed": ["hash.seed", "[[service]]"] }),
                 Tone::Good,
                 "the config: hash.seed, [[service]] changed",
+            ),
+            (
+                json!({ "type": "upgrade", "version": "0.2.0", "from": "0.1.0", "longest_pause": 0.00123 }),
+                Tone::Good,
+                "pointsman 0.2.0 has taken over from 0.1.0; 1.23 ms was the longest pause",
             ),
             (json!({ "type": "error", "message": "no\u{1b}" }), Tone::Bad, "no\\u{1b}"),
             (

@@ -49,6 +49,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         )],
     ),
     ("drain", &[("Before maintenance:", "pointsman drain")]),
+    (
+        "upgrade",
+        &[
+            ("To the version that was just installed:", "pointsman upgrade"),
+            ("To try another:", "pointsman upgrade --binary ./target/release/pointsman"),
+        ],
+    ),
     ("resume", &[("After it:", "pointsman resume")]),
     (
         "replay",

@@ -24,6 +24,7 @@ mod stats;
 mod status;
 mod table;
 mod top;
+mod upgrade;
 mod watch;
 mod words;
 
@@ -103,6 +104,11 @@ enum Command {
     Drain(client::Connection),
     /// Undo drain
     Resume(client::Connection),
+    /// Have the daemon hand everything over to the program that now stands at its own path; no packet is lost
+    ///
+    /// Sockets, rings, packet memory, tracked flows, counters and clients go from one process to the other. If the new one
+    /// does not get ready, the old one goes on, and this command says why.
+    Upgrade(upgrade::Upgrade),
     /// Run the same forwarding over a capture, with no privileges and no network
     Replay(replay::Replay),
     /// The pod's side: make a namespace accept tunnelled packets for VIPs
@@ -140,6 +146,7 @@ pub fn run() -> ExitCode {
         Command::Lookup(args) => lookup::run(&args),
         Command::Drain(connection) => drain::drain(&connection),
         Command::Resume(connection) => drain::resume(&connection),
+        Command::Upgrade(args) => upgrade::upgrade(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Endpoint(args) => node::endpoint(&args),
         Command::Cleanup(args) => node::cleanup(&args),

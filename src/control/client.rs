@@ -11,6 +11,8 @@ use serde_json::Value;
 use super::event::Event;
 use super::node::Node;
 use super::protocol::{self, Call, Fault, LONGEST_LINE, Lines, Method, Request};
+use crate::document::Tree;
+use crate::upgrade::Client as ClientState;
 
 /// How much of one client is read before the others get their turn, in bytes.
 const TURN: usize = 1 << 20;
@@ -33,6 +35,8 @@ pub struct Client {
     capturing: bool,
     /// Events that it was too slow for.
     missed: usize,
+    /// What it has asked and only an upgrade answers; until then nothing more is asked of it.
+    upgrade: Option<Request<'static>>,
     /// When it last asked something.
     heard: Instant,
     /// When it began the line that is not finished.
@@ -53,6 +57,7 @@ impl Client {
             subscribed: false,
             capturing: false,
             missed: 0,
+            upgrade: None,
             heard: Instant::now(),
             line_begun: None,
             stuck: None,
@@ -107,7 +112,7 @@ impl Client {
         let mut budget = TURN;
         loop {
             self.write()?;
-            if !self.has_room() {
+            if !self.has_room() || self.upgrade.is_some() {
                 return Ok(false);
             }
             if let Some(line) = self.lines.next_line().filter(|_| !self.closing) {
@@ -157,6 +162,11 @@ impl Client {
             Err(fault) => return self.refuse(&fault),
         };
         let Request { id, call } = protocol::read(&line);
+        if let Some(call) = call.as_ref().ok().filter(|call| call.method == Method::Upgrade && self.may_write) {
+            let call = Call { method: call.method, params: call.params.to_value().into() };
+            self.upgrade = Some(Request { id, call: Ok(call) });
+            return;
+        }
         let result = call.and_then(|call| self.ask(call, node));
         let Some(id) = id else { return };
         self.unread.extend(protocol::write(&id, &result).as_bytes());
@@ -171,6 +181,43 @@ impl Client {
         self.subscribed |= method == Method::Subscribe;
         self.capturing |= method == Method::Capture;
         Ok(result)
+    }
+
+    /// The parameters of its question for an upgrade, if it has asked for one and was not answered yet.
+    pub fn upgrade(&self) -> Option<&Tree<'static>> {
+        self.upgrade.as_ref()?.call.as_ref().ok().map(|call| &call.params)
+    }
+
+    /// Answers its question for an upgrade, if it has asked; says whether it has.
+    pub fn answer_upgrade(&mut self, result: &Result<Value, Fault>) -> bool {
+        let Some(Request { id, .. }) = self.upgrade.take() else { return false };
+        if let Some(id) = id {
+            self.unread.extend(protocol::write(&id, result).as_bytes());
+        }
+        true
+    }
+
+    /// All that another process needs to go on with it, and the bytes that it has not read, and then those of it that have
+    /// not been answered.
+    pub fn state(&self) -> (ClientState, Vec<u8>) {
+        let asked = self.upgrade.as_ref().and_then(|request| request.id.as_ref()).map(Value::to_string);
+        let &Self { subscribed, closing, missed, .. } = self;
+        let state = ClientState { subscribed, closing, missed, unread: self.unread.len(), asked };
+        let (front, back) = self.unread.as_slices();
+        (state, [front, back, self.lines.unanswered()].concat())
+    }
+
+    /// A client of another process; none where its bytes are not what is said of them.
+    pub fn adopt(stream: UnixStream, may_write: bool, state: ClientState, bytes: &[u8]) -> Option<Self> {
+        let ClientState { subscribed, closing, missed, unread, asked } = state;
+        let (unread, unanswered) = bytes.split_at_checked(unread)?;
+        let asked = asked.and_then(|id| serde_json::from_str(&id).ok());
+        let call = || Ok(Call { method: Method::Upgrade, params: Tree::Null });
+        let upgrade = asked.map(|id| Request { id: Some(id), call: call() });
+        let mut client = Self { subscribed, closing, missed, upgrade, ..Self::new(stream, may_write) };
+        client.unread.extend(unread);
+        client.lines.push(unanswered);
+        Some(client)
     }
 
     /// Tells it an event, which is this line. One that does not read is told later how many it has missed.

@@ -69,6 +69,19 @@ pub enum Event {
         /// How many VIPs are announced.
         announced: usize,
     },
+    /// Another process is the daemon now, and has gone on with everything.
+    Upgrade {
+        /// Its version.
+        version: String,
+        /// The version of the process before it.
+        from: String,
+        /// Its number.
+        process: u32,
+        /// How many workers have been handed over.
+        workers: usize,
+        /// The longest time, in seconds, for which one of them stood still.
+        longest_pause: f64,
+    },
     /// The config was read again.
     Reloaded {
         /// The keys that have changed.

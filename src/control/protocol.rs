@@ -41,11 +41,13 @@ pub enum Method {
     Drain,
     /// Draw traffic again.
     Resume,
+    /// Hand everything over to a new process.
+    Upgrade,
 }
 
 impl Method {
     /// Every method with its name.
-    pub const ALL: [(&'static str, Self); 12] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("hello", Self::Hello),
         ("apply", Self::Apply),
         ("patch", Self::Patch),
@@ -58,11 +60,12 @@ impl Method {
         ("capture", Self::Capture),
         ("drain", Self::Drain),
         ("resume", Self::Resume),
+        ("upgrade", Self::Upgrade),
     ];
 
     /// Whether only those who may write can ask it: it changes something, or shows what others say to each other.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Apply | Self::Patch | Self::Capture | Self::Drain | Self::Resume)
+        matches!(self, Self::Apply | Self::Patch | Self::Capture | Self::Drain | Self::Resume | Self::Upgrade)
     }
 
     /// Its name.
@@ -119,6 +122,11 @@ impl Fault {
     /// Something failed on this side.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(-32603, message)
+    }
+
+    /// Whoever serves this socket has nothing to hand over.
+    pub fn cannot_upgrade() -> Self {
+        Self::internal("this node cannot be upgraded while it runs: it is not the daemon of `pointsman run`")
     }
 
     /// A patch is meant for another revision than the current one.
@@ -246,6 +254,11 @@ impl Lines {
         self.buffer.len()
     }
 
+    /// All that has come and has not been taken as a line.
+    pub fn unanswered(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Adds what has come.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
@@ -302,7 +315,7 @@ mod tests {
     #[test]
     fn only_some_methods_write() {
         let writing: Vec<&str> = Method::ALL.iter().filter(|(_, it)| it.writes()).map(|(name, _)| *name).collect();
-        assert_eq!(writing, ["apply", "patch", "capture", "drain", "resume"]);
+        assert_eq!(writing, ["apply", "patch", "capture", "drain", "resume", "upgrade"]);
     }
 
     #[test]

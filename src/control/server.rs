@@ -8,14 +8,16 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mio::net::UnixListener;
+use mio::net::{UnixListener, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::Value;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::config::ControlConfig;
+
+mod inherit;
 
 use super::accounts;
 use super::client::Client;
@@ -73,6 +75,7 @@ fn at(place: impl Into<String>) -> impl FnOnce(io::Error) -> ServerError {
 #[derive(Default)]
 struct Asked {
     reload: bool,
+    upgrade: bool,
     end: bool,
 }
 
@@ -85,6 +88,8 @@ pub enum End {
     Failed,
     /// The time was over.
     TimeOver,
+    /// A client, or SIGUSR2, asks that another process take over; see [`Server::wanted_binary`].
+    Upgrade,
 }
 
 /// How long clients are waited for.
@@ -114,28 +119,39 @@ pub struct Server {
     next: usize,
     writers: HashSet<u32>,
     limits: Limits,
+    /// Whether there is anything to hand over to another process.
+    can_upgrade: bool,
+    /// The path is another process's now.
+    forsaken: bool,
+    watched: bool,
 }
 
 impl Server {
     /// Opens the socket as the config says.
     pub fn bind(config: &ControlConfig) -> Result<Self, ServerError> {
-        let path = config.socket.clone();
-        let mut listener = listen(&path)?;
-        restrict(&path, config)?;
+        let listener = listen(&config.socket)?;
+        restrict(&config.socket, config)?;
+        Self::serving(listener, config)
+    }
+
+    fn serving(mut listener: UnixListener, config: &ControlConfig) -> Result<Self, ServerError> {
         let poll = Poll::new().map_err(at("epoll"))?;
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(at("signals"))?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]).map_err(at("signals"))?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).map_err(at("epoll"))?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(at("epoll"))?;
         Ok(Self {
             poll,
             listener,
-            path,
+            path: config.socket.clone(),
             signals,
             clients: HashMap::new(),
             unfinished: HashSet::new(),
             next: FIRST_CLIENT,
             writers: writers(config),
             limits: Limits::default(),
+            can_upgrade: false,
+            forsaken: false,
+            watched: false,
         })
     }
 
@@ -147,7 +163,9 @@ impl Server {
     /// Serves until a signal asks to end or `is_well`, which is called about once a second and after all news of the
     /// underlay, says no.
     pub fn run(&mut self, node: &mut Node, is_well: impl FnMut(&mut Node) -> bool) -> Result<End, ServerError> {
-        self.watch(node)?;
+        if !std::mem::replace(&mut self.watched, true) {
+            self.watch(node)?;
+        }
         self.serve(node, None, is_well)
     }
 
@@ -212,11 +230,15 @@ impl Server {
             if signals.reload {
                 self.reload(node);
             }
+            let upgrade = self.is_upgrade_wanted() || signals.upgrade && self.can_upgrade;
             self.tell(node);
             self.show_packets(node);
             // Not before: an event that is not looked at does not come again.
             if signals.end {
                 return Ok(End::Asked);
+            }
+            if upgrade {
+                return Ok(End::Upgrade);
             }
             if until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(End::TimeOver);
@@ -236,10 +258,10 @@ impl Server {
     fn take_signals(&mut self) -> Asked {
         let mut asked = Asked::default();
         for signal in self.signals.pending() {
-            if signal == SIGHUP {
-                asked.reload = true;
-            } else {
-                asked.end = true;
+            match signal {
+                SIGHUP => asked.reload = true,
+                SIGUSR2 => asked.upgrade = true,
+                _ => asked.end = true,
             }
         }
         asked
@@ -259,22 +281,32 @@ impl Server {
     }
 
     fn accept(&mut self, node: &mut Node) {
-        while let Ok((mut stream, _)) = self.listener.accept() {
-            let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
-            let may_write = peer.is_some_and(|peer| self.writers.contains(&peer.uid.as_raw()));
+        while let Ok((stream, _)) = self.listener.accept() {
+            let may_write = self.may_write(&stream);
             if let Err(fault) = self.make_room(may_write) {
                 // It has no answer to wait for, so one that cannot be written at once is lost.
-                _ = stream.write(protocol::write(&Value::Null, &Err(fault)).as_bytes());
+                _ = (&stream).write(protocol::write(&Value::Null, &Err(fault)).as_bytes());
                 continue;
             }
-            let token = Token(self.next);
-            self.next += 1;
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            match self.poll.registry().register(&mut stream, token, interest) {
-                Ok(()) => _ = self.clients.insert(token, Client::new(stream, may_write)),
-                Err(error) => node.fail(format!("a client cannot be served: {error}")),
+            if let Err(error) = self.admit(Client::new(stream, may_write)) {
+                node.fail(format!("a client cannot be served: {error}"));
             }
         }
+    }
+
+    fn may_write(&self, stream: &UnixStream) -> bool {
+        let peer = rustix::net::sockopt::socket_peercred(stream).ok();
+        peer.is_some_and(|peer| self.writers.contains(&peer.uid.as_raw()))
+    }
+
+    /// From now on a client is served.
+    fn admit(&mut self, mut client: Client) -> io::Result<Token> {
+        let token = Token(self.next);
+        self.next += 1;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut client.stream, token, interest)?;
+        self.clients.insert(token, client);
+        Ok(token)
     }
 
     /// Sees to it that one client more can be there, at the cost of the one that has been silent for longest.
@@ -364,7 +396,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        _ = std::fs::remove_file(&self.path);
+        if !self.forsaken {
+            _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::handover::{Memories, NamedTable, Second, Version};
+use crate::handover::{Memories, NamedTable, Second, Touched, Version};
 use crate::model::Service;
 use crate::snapshot::ServiceEntry;
 
@@ -36,6 +36,19 @@ impl SlotMemories {
     /// From now on, until this is said again, these services are taken to be as they were on disk.
     pub fn set_restored(&mut self, services: HashSet<String>) {
         self.restored = services;
+    }
+
+    /// The services that are taken to be as they were on disk.
+    pub fn restored(&self) -> &HashSet<String> {
+        &self.restored
+    }
+
+    /// A service's entry as it was in another process, which has handed over what its slots remember (see
+    /// [`restore`](Self::restore)), and which of them have since its handover began.
+    pub fn adopt(&self, entry: ServiceEntry, touched: Option<Touched>) -> ServiceEntry {
+        let Some(touched) = touched else { return entry };
+        let none = Memories::default();
+        entry.with_touched(Some(self.of(&entry.service.name).unwrap_or(&none)), touched)
     }
 
     /// What is remembered, by service.

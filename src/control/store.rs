@@ -112,6 +112,11 @@ impl Store {
         change.is_ok_and(|change| self.journal.add(written, &change).unwrap_or(false))
     }
 
+    /// What another process could not write is to be tried again after a while.
+    pub fn try_soon(&mut self) {
+        self.failed = Some(Instant::now());
+    }
+
     /// Whether something could not be written, long enough ago to try again.
     pub fn is_due(&self) -> bool {
         self.failed.is_some_and(|failed| failed.elapsed() >= RETRY)

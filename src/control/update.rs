@@ -1,5 +1,7 @@
 //! Endpoint set → snapshot. Only what has changed is built anew; `replay` and the daemon both come this way.
 
+mod stored;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use crate::stats::{Cells, Count, Counted, Gone, Numbers, Report, Scene, Traffic}
 use crate::underlay::path_mtu::{Lowered, PathMtus};
 use crate::vip_map::VipMap;
 use crate::wire::Family;
+
+pub use stored::StoredBuilder;
 
 /// Builds snapshots, and remembers what of the last one can be used again.
 pub struct Builder {
@@ -36,6 +40,8 @@ pub struct Builder {
     cell_ids: Numbers<Counted>,
     /// By worker.
     cells: Vec<Cells>,
+    /// What the process before this one has counted.
+    past: Cells,
     gone: Arc<Gone>,
     resting: Arc<[(Counted, Cell)]>,
 }
@@ -58,6 +64,7 @@ impl Builder {
             touched: BTreeSet::new(),
             cell_ids: Numbers::default(),
             cells: vec![Cells::default(); workers],
+            past: Cells::default(),
             gone: Arc::default(),
             resting: Arc::new([]),
         }
@@ -112,10 +119,7 @@ impl Builder {
         }
         self.resting = self.cell_ids.resting().map(|(counted, cell)| (counted.clone(), cell)).collect();
         if claims_changed {
-            let claims = services.iter().zip(0..);
-            let claims =
-                claims.flat_map(|(entry, index)| claims_of(&entry.service).into_iter().map(move |c| (c, index)));
-            self.vips = Arc::new(VipMap::build(claims));
+            self.vips = Arc::new(vip_map(&services));
         }
         if changed > 0 {
             self.gue_ports = gue_ports(&services).into();
@@ -124,22 +128,26 @@ impl Builder {
         if changed > 0 {
             self.cells_in_use = self.find_cells_in_use();
         }
-        self.cells.iter_mut().for_each(|cells| cells.grow(self.cell_ids.count()));
+        self.grow_cells();
         changed
+    }
+
+    fn grow_cells(&mut self) {
+        self.cells.iter_mut().chain([&mut self.past]).for_each(|cells| cells.grow(self.cell_ids.count()));
     }
 
     /// Adds up what was counted in cells that no worker counts in any more. They are given out again when the scene that this
     /// update makes has been shown, so that nobody reads them under their old names.
     fn keep_counts_of_gone(&mut self, forgotten: u64) {
-        let cells = &self.cells;
-        let left = self.cell_ids.reclaim(forgotten, |cell| cells.iter().for_each(|cells| cells.clear(cell)));
+        let all: Vec<&Cells> = self.cells.iter().chain([&self.past]).collect();
+        let left = self.cell_ids.reclaim(forgotten, |cell| all.iter().for_each(|cells| cells.clear(cell)));
         if left.is_empty() {
             return;
         }
         let (gone, services) = (Arc::make_mut(&mut self.gone), &self.services);
         let is_there = |name: &str| services.binary_search_by(|entry| entry.service.name.as_str().cmp(name)).is_ok();
         for (counted, cell) in left {
-            gone.add(&counted, Count::of(cell, cells), is_there);
+            gone.add(&counted, Count::of(cell, all.iter().copied()), is_there);
         }
     }
 
@@ -337,7 +345,7 @@ impl Builder {
 
     /// What was sent to a service or an endpoint, by all workers together.
     pub fn traffic(&self, cell: Cell) -> Traffic {
-        Count::of(cell, &self.cells).traffic
+        Count::of(cell, self.cells.iter().chain([&self.past])).traffic
     }
 
     /// The number of the newest snapshot.
@@ -360,7 +368,7 @@ impl Builder {
         Scene {
             generation: self.generation.0,
             services: self.services.clone(),
-            cells: self.cells.clone(),
+            cells: self.cells.iter().chain([&self.past]).cloned().collect(),
             resting: self.resting.clone(),
             gone: self.gone.clone(),
         }
@@ -371,6 +379,11 @@ impl Builder {
         let scene = self.scene();
         scene.report(&scene.counts(), report);
     }
+}
+
+fn vip_map(services: &[Arc<ServiceEntry>]) -> VipMap {
+    let claims = services.iter().zip(0..);
+    VipMap::build(claims.flat_map(|(entry, index)| claims_of(&entry.service).into_iter().map(move |c| (c, index))))
 }
 
 /// The UDP ports of all services' tunnels.

@@ -3,6 +3,8 @@
 use crate::config::{Config, Driver};
 use crate::io::packet_socket::PacketSocket;
 use crate::io::xsk::{XskError, XskIo, XskOptions, chunk_size};
+use crate::io::{KernelStatistics, PacketIo};
+use crate::moment::Moment;
 use crate::steer::{Gate, Guard, Mode, SteerError, Steering, rx_queues};
 use crate::underlay::Link;
 use std::os::fd::AsFd;
@@ -24,6 +26,9 @@ pub enum DriverError {
         /// Why.
         error: std::io::Error,
     },
+    /// Another process has handed over less than a queue.
+    #[error("queue {0} has come without its socket")]
+    NothingPassedOn(u32),
     /// The config asks for a queue that is not there.
     #[error("{interface} has no queue {queue}: its receive queues are 0..{last}; see interface.queues")]
     NoQueue {
@@ -51,6 +56,26 @@ impl QueueIo {
     /// Whether packet memory is shared with the device.
     pub fn zero_copy(&self) -> bool {
         matches!(self, Self::Xsk(io) if io.zero_copy())
+    }
+
+    /// The moment.
+    pub fn now(&mut self) -> Moment {
+        match self {
+            Self::Xsk(io) => io.now(),
+            Self::Packet(io) => io.now(),
+            #[cfg(test)]
+            Self::Test(io) => io.now(),
+        }
+    }
+
+    /// What the kernel has counted.
+    pub fn statistics(&mut self) -> KernelStatistics {
+        match self {
+            Self::Xsk(io) => io.statistics(),
+            Self::Packet(io) => io.statistics(),
+            #[cfg(test)]
+            Self::Test(io) => io.statistics(),
+        }
     }
 }
 
@@ -119,7 +144,7 @@ fn is_for_good(error: &DriverError) -> bool {
     match error {
         DriverError::Steer(error) => matches!(error, SteerError::NoNative { .. } | SteerError::Failed { .. }),
         DriverError::Xsk(error) => matches!(error, XskError::NotSupported | XskError::Mtu { .. }),
-        DriverError::PacketSocket { .. } | DriverError::NoQueue { .. } => false,
+        DriverError::PacketSocket { .. } | DriverError::NoQueue { .. } | DriverError::NothingPassedOn(_) => false,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -11,7 +12,7 @@ use ipnet::IpNet;
 use super::DaemonError;
 use super::driver::{self, DriverError, Opened, Shape};
 use super::privileges;
-use super::workers::Workers;
+use super::workers::{Arrival, Left, Workers};
 use crate::config::Config;
 use crate::control::node::{Gate, Node};
 use crate::steer;
@@ -88,6 +89,63 @@ impl Keeper {
         node.set_interface(driver, mode.map(|mode| mode.to_string()), facts);
         self.scene = Some(Scene { index: link.index, shape, since: Instant::now() });
         Ok(())
+    }
+
+    /// Takes an interface from another process, as it was opened there; workers wait for what those of that process have.
+    /// Answers where each one's arrival is to be told.
+    pub fn inherit(
+        &mut self,
+        index: u32,
+        opened: Opened,
+        node: &mut Node,
+    ) -> Result<Vec<mpsc::Sender<Arrival>>, DaemonError> {
+        let Opened { driver, mode, gate, queues, shape } = opened;
+        let cores = choose_cores(&self.config, queues.len())?;
+        *self.gate.0.borrow_mut() = Some(gate);
+        let (facts, arrivals) = self.workers.await_arrivals(queues, cores, &self.config, node)?;
+        node.set_interface(driver, mode.map(|mode| mode.to_string()), facts);
+        self.scene = Some(Scene { index, shape, since: Instant::now() });
+        Ok(arrivals)
+    }
+
+    /// Puts this version's program in the place of another's, on the interface. One that cannot be is no harm.
+    pub fn renew_gate(&mut self) {
+        if let Some(gate) = self.gate.0.borrow_mut().as_mut()
+            && let Err(error) = gate.renew()
+        {
+            tracing::warn!("the program of the version before goes on at the interface: {error}");
+        }
+    }
+
+    /// The interface's number and shape, where it is open and every worker is at its queue.
+    pub fn whole(&self) -> Option<(u32, Option<Shape>)> {
+        let scene = self.scene.as_ref().filter(|_| self.workers.are_all_at_work());
+        scene.map(|scene| (scene.index, scene.shape))
+    }
+
+    /// The workers.
+    pub fn workers(&mut self) -> &mut Workers {
+        &mut self.workers
+    }
+
+    /// Has one worker go on with what it had when it was taken away; where its queue cannot be used any more, the
+    /// interface is opened anew the next time that it is looked after.
+    pub fn put_back(&mut self, number: usize, mut left: Left, was_used: bool) -> Result<(), DaemonError> {
+        if was_used && !left.queue.recover() {
+            tracing::error!("the frames of worker {number} cannot be told apart; its queue is opened anew");
+            self.workers.put_to_rest(number, left);
+            self.scene = None;
+            return Ok(());
+        }
+        Ok(self.workers.put_back(number, left, &self.config)?)
+    }
+
+    /// Ends the workers of a hand-over that has failed, each at the end of its batch.
+    pub fn abandon(&mut self, node: &Node) {
+        node.stop();
+        if let Err(error) = self.workers.gather_all() {
+            tracing::error!("{error}");
+        }
     }
 
     /// Opens the interface anew where that is needed, as soon as it can be. To be called about once a second, and when the

@@ -10,10 +10,12 @@ mod privileges;
 mod seccomp;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod workers;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +65,8 @@ pub enum DaemonError {
     Alive(PathBuf),
     #[error("{}", .0.message)]
     Restore(Fault),
+    #[error("it does not take over from the running daemon: {0}")]
+    NotTakenOver(String),
     #[error("worker {0} has panicked, which is a defect: its last words are above")]
     WorkerPanicked(usize),
     #[error("worker {0} has lost its queue: {1}")]
@@ -82,6 +86,10 @@ pub fn run(config: Config, config_file: PathBuf) -> Result<(), DaemonError> {
 fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), DaemonError> {
     privileges::check()?;
     privileges::close_off()?;
+    if let Some(succession) = upgrade::inherited()? {
+        let daemon = upgrade::succeed(succession, (config, config_file), opener).map_err(DaemonError::NotTakenOver)?;
+        return withdrawn_on_failure(|| daemon.attend());
+    }
     let link = underlay::link(&config.interface.name)?;
     let settings = settings(&config, Some(&link));
     if settings.underlay_mtu < SMALLEST_MTU {
@@ -89,48 +97,141 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
     }
     // The socket first: a second daemon must fail before it touches the first one's steering.
     let server = Server::bind(&config.control)?;
-    let result = run_bound((config, config_file), &link, settings, server, opener);
+    withdrawn_on_failure(|| Daemon::start((config, config_file), &link, settings, server, opener)?.attend())
+}
+
+/// Where work ends badly, nobody forwards any more, so nobody must be drawn here, were it by a route that an earlier run
+/// left, or that the config has come to ask for since.
+fn withdrawn_on_failure(work: impl FnOnce() -> Result<(), DaemonError>) -> Result<(), DaemonError> {
+    let result = work();
     if result.is_err() {
-        // Nobody forwards any more, so nobody must be drawn here, were it by a route that an earlier run left, or that the
-        // config has come to ask for since.
         withdraw_all().unwrap_or_else(|error| tracing::error!("{error}"));
     }
     result
 }
 
-fn run_bound(
-    config: (Config, PathBuf),
-    link: &Link,
-    settings: Settings,
-    mut server: Server,
-    opener: Opener,
-) -> Result<(), DaemonError> {
-    let metrics_listener = metrics::listen(config.0.metrics_listen)?;
-    let mut keeper = Keeper::new(config.0.clone(), opener);
-    let mut node = node(config, link, settings, &keeper)?;
-    keeper.open(link, &mut node)?;
-    node.restore().map_err(DaemonError::Restore)?;
-    let _metrics = metrics::Server::start(metrics_listener, node.counters().clone(), || {
-        if let Err(error) = privileges::give_up_all() {
-            tracing::warn!("the metrics' thread has capabilities that it does not need: {error}");
-        }
-    })?;
-    privileges::give_up_surplus()?;
-    notify(&[NotifyState::Ready]);
-    let Facts { driver, mode, .. } = node.facts();
-    tracing::info!(interface = link.name, driver, mode = mode.as_deref(), workers = keeper.at_work(), "ready");
+/// All parts of a running daemon.
+struct Daemon {
+    server: Server,
+    node: Node,
+    keeper: Keeper,
+    metrics_listener: TcpListener,
+    /// None while nobody is told.
+    metrics: Option<metrics::Server>,
+    config_file: PathBuf,
+    /// Where this program stood when it was started.
+    binary: PathBuf,
+}
 
-    let mut trouble = Ok(());
-    serve(&mut server, &mut node, |node| {
-        notify(&[NotifyState::Watchdog]);
-        trouble = keeper.look_after(node);
-        trouble.is_ok()
-    })?;
-    node.stop();
-    trouble?;
-    keeper.finish()?;
-    tracing::info!("stopped");
-    Ok(())
+impl Daemon {
+    fn start(
+        config: (Config, PathBuf),
+        link: &Link,
+        settings: Settings,
+        server: Server,
+        opener: Opener,
+    ) -> Result<Self, DaemonError> {
+        let binary = upgrade::own_binary()?;
+        let metrics_listener = metrics::listen(config.0.metrics_listen)?;
+        let mut keeper = Keeper::new(config.0.clone(), opener);
+        let config_file = config.1.clone();
+        let mut node = node(config, link, settings, &keeper)?;
+        keeper.open(link, &mut node)?;
+        node.restore().map_err(DaemonError::Restore)?;
+        let mut daemon = Self { server, node, keeper, metrics_listener, metrics: None, config_file, binary };
+        daemon.start_metrics();
+        Ok(daemon)
+    }
+
+    /// Serves until it is asked to end, and leaves everything as it was; or until another process has taken over, and
+    /// leaves everything as it is.
+    fn attend(mut self) -> Result<(), DaemonError> {
+        privileges::give_up_surplus()?;
+        self.server.allow_upgrade();
+        notify(&[NotifyState::Ready]);
+        let Facts { driver, mode, .. } = self.node.facts();
+        let (interface, workers) = (&self.node.config().interface.name, self.keeper.at_work());
+        tracing::info!(interface, driver, mode = mode.as_deref(), workers, "ready");
+        let mut trouble = Ok(());
+        if self.serve(&mut trouble)? == End::Upgrade {
+            tracing::info!("another process forwards now");
+            return Ok(());
+        }
+        self.node.stop();
+        trouble?;
+        self.keeper.finish()?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Serves until it is asked to stop; then withdraws the VIP routes, and goes on for as long as routers and clients may
+    /// need to take another way. A second signal ends that.
+    fn serve(&mut self, trouble: &mut Result<(), DaemonError>) -> Result<End, DaemonError> {
+        let end = self.serve_upgraded(trouble)?;
+        if end == End::Upgrade {
+            return Ok(end);
+        }
+        if end == End::Asked {
+            notify(&[NotifyState::Stopping]);
+        }
+        let (announced, drain_time) = (self.node.withdraw(), self.node.config().announce.drain_time);
+        if end == End::Asked && announced && !drain_time.is_zero() {
+            tracing::info!(?drain_time, "the VIP routes are withdrawn; forwarding goes on for a while");
+            self.server.refuse_upgrade();
+            let extend = || notify(&[NotifyState::ExtendTimeoutUsec(STOP_EXTENSION.as_micros() as u32)]);
+            extend();
+            let Self { server, node, keeper, .. } = self;
+            server.linger(node, drain_time, |node| {
+                extend();
+                is_well(keeper, node, trouble)
+            })?;
+        }
+        Ok(end)
+    }
+
+    /// Serves, and hands over where that is asked; where it cannot be, goes on.
+    fn serve_upgraded(&mut self, trouble: &mut Result<(), DaemonError>) -> Result<End, DaemonError> {
+        loop {
+            let Self { server, node, keeper, .. } = self;
+            let end = server.run(node, |node| is_well(keeper, node, trouble))?;
+            if end != End::Upgrade {
+                return Ok(end);
+            }
+            let binary = self.server.wanted_binary().ok().flatten().unwrap_or_else(|| self.binary.clone());
+            let Err(reason) = upgrade::hand_over(self, &binary) else { return Ok(End::Upgrade) };
+            let reason = format!("there was no upgrade, and this process goes on: {reason}");
+            self.server.answer_upgrade(&Err(Fault::internal(reason.clone())));
+            self.node.fail(reason);
+        }
+    }
+
+    /// From now on the counters are told to whoever asks.
+    fn start_metrics(&mut self) {
+        let first = || {
+            if let Err(error) = privileges::give_up_all() {
+                tracing::warn!("the metrics' thread has capabilities that it does not need: {error}");
+            }
+        };
+        let listener = self.metrics_listener.try_clone();
+        let metrics =
+            listener.and_then(|listener| metrics::Server::start(listener, self.node.counters().clone(), first));
+        match metrics {
+            Ok(metrics) => self.metrics = Some(metrics),
+            Err(error) => self.node.fail(format!("metrics are not served: {error}")),
+        }
+    }
+
+    /// Lets whoever asks wait.
+    fn stop_metrics(&mut self) {
+        self.metrics = None;
+    }
+}
+
+/// To be called about once a second.
+fn is_well(keeper: &mut Keeper, node: &mut Node, trouble: &mut Result<(), DaemonError>) -> bool {
+    notify(&[NotifyState::Watchdog]);
+    *trouble = keeper.look_after(node);
+    trouble.is_ok()
 }
 
 /// A node without workers, and with an empty set.
@@ -152,26 +253,6 @@ fn node(
         config_file: Some(config_file),
         config,
     }))
-}
-
-/// Serves until it is asked to stop; then withdraws the VIP routes, and goes on for as long as routers and clients may
-/// need to take another way. A second signal ends that.
-fn serve(server: &mut Server, node: &mut Node, mut is_well: impl FnMut(&mut Node) -> bool) -> Result<(), DaemonError> {
-    let end = server.run(node, &mut is_well)?;
-    if end == End::Asked {
-        notify(&[NotifyState::Stopping]);
-    }
-    let (announced, drain_time) = (node.withdraw(), node.config().announce.drain_time);
-    if end == End::Asked && announced && !drain_time.is_zero() {
-        tracing::info!(?drain_time, "the VIP routes are withdrawn; forwarding goes on for a while");
-        let extend = || notify(&[NotifyState::ExtendTimeoutUsec(STOP_EXTENSION.as_micros() as u32)]);
-        extend();
-        server.linger(node, drain_time, |node| {
-            extend();
-            is_well(node)
-        })?;
-    }
-    Ok(())
 }
 
 /// Removes every VIP route.

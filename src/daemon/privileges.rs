@@ -7,8 +7,8 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
-    set_no_new_privs,
+    CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
 /// What the daemon cannot do without, by name, and what each is needed for.
@@ -90,6 +90,20 @@ pub fn raised<T>(work: impl FnOnce() -> T) -> io::Result<T> {
     let sets = capabilities(None)?;
     set_capabilities(None, CapabilitySets { effective: sets.permitted, ..sets })?;
     let result = work();
+    set_capabilities(None, sets)?;
+    Ok(result)
+}
+
+/// Starts another program with all that was kept: one of a user who is not root has by itself only what is ambient.
+pub fn handed_on<T>(start: impl FnOnce() -> T) -> io::Result<T> {
+    let sets = capabilities(None)?;
+    let all = CapabilitySets { effective: sets.permitted, inheritable: sets.permitted & needed(), ..sets };
+    set_capabilities(None, all)?;
+    for (capability, ..) in NEEDED {
+        // Where it cannot be had, the other program says what it misses.
+        _ = configure_capability_in_ambient_set(capability, true);
+    }
+    let result = start();
     set_capabilities(None, sets)?;
     Ok(result)
 }

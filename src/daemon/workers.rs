@@ -2,37 +2,59 @@
 //! the next.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use super::DaemonError;
 use super::driver::QueueIo;
+use super::upgrade::queue::Share;
 use super::{privileges, seccomp};
 use crate::config::Config;
 use crate::control::node::{Node, WorkerFacts};
 use crate::forward::Flows;
 use crate::io::PacketIo;
+use crate::moment::Moment;
 use crate::publish::Inbox;
 use crate::stats::Board;
-use crate::worker::{Kit, Pace, Worker};
+use crate::worker::{Carried, Kit, Pace, Worker};
 
-type MakeKit = Box<dyn FnOnce() -> Kit + Send>;
+/// Readies the queue, and makes what the worker has beside it; none: it does not begin at all.
+type MakeKit = Box<dyn FnOnce(&mut QueueIo) -> Option<Kit> + Send>;
 
 /// Where a worker is.
 enum Place {
     /// It has not begun yet.
     New(Inbox),
-    /// At its queue.
-    AtWork(JoinHandle<Left>),
+    /// At its queue, which could be shared with another process.
+    AtWork(JoinHandle<Option<Left>>, Share),
     /// It has no queue. Boxed, as kits are large.
     Resting(Box<Kit>),
+    /// Its queue is on the way to another process.
+    Away,
 }
 
 /// A worker that has left its queue.
-struct Left {
-    kit: Box<Kit>,
+pub struct Left {
+    /// The queue.
+    pub queue: QueueIo,
+    /// What the worker had beside it.
+    pub kit: Box<Kit>,
+    /// When.
+    pub moment: Moment,
+    core: usize,
+    number: u32,
     /// Whether it was asked to, or has lost it.
     result: io::Result<()>,
+}
+
+/// What a worker of another process had, on its way to the one that goes on with it.
+pub struct Arrival {
+    /// Counters and flows.
+    pub carried: Carried,
+    /// The frames that are in no ring.
+    pub free: Vec<u64>,
+    /// Where it is told that the worker has begun, and when.
+    pub begun: mpsc::Sender<io::Result<Moment>>,
 }
 
 /// All workers there ever were, by their numbers.
@@ -42,7 +64,7 @@ pub struct Workers(Vec<(Place, Arc<Board>)>);
 impl Workers {
     /// How many have a queue.
     pub fn at_work(&self) -> usize {
-        self.0.iter().filter(|(place, _)| matches!(place, Place::AtWork(_))).count()
+        self.0.iter().filter(|(place, _)| matches!(place, Place::AtWork(..))).count()
     }
 
     /// Has the first of them, none of which is at work, work at these queues, each on its core; makes more where there are
@@ -55,15 +77,15 @@ impl Workers {
         node: &mut Node,
     ) -> io::Result<Vec<WorkerFacts>> {
         let (mut resting, mut facts) = (std::mem::take(&mut self.0).into_iter(), Vec::new());
-        for (number, ((queue, io), core)) in queues.into_iter().zip(cores).enumerate() {
+        for (number, ((at, io), core)) in queues.into_iter().zip(cores).enumerate() {
             let (place, board) = match resting.next() {
                 Some(known) => known,
                 None => (Place::New(node.add_worker()?), Arc::default()),
             };
-            let (queue, zero_copy) = (Some(queue), io.zero_copy());
+            let (queue, zero_copy) = (Some(at), io.zero_copy());
             facts.push(WorkerFacts { queue, core: Some(core), zero_copy, board: board.clone() });
             let place = match make_kit(place, &board, config) {
-                Ok(make_kit) => Place::AtWork(spawn(number, core, io, make_kit, config)?),
+                Ok(make_kit) => spawn((number, core), (at, io), make_kit, config)?,
                 Err(working) => working,
             };
             self.0.push((place, board));
@@ -73,6 +95,94 @@ impl Workers {
             self.0.push((place, board));
         }
         Ok(facts)
+    }
+
+    /// Has workers wait for what those of another process have, to go on with it at these queues, each on its core. All
+    /// that takes time is done before. Answers what there is to say of each, and where its arrival is to be told; one
+    /// that is never told ends.
+    pub fn await_arrivals(
+        &mut self,
+        queues: Vec<(u32, QueueIo)>,
+        cores: Vec<usize>,
+        config: &Config,
+        node: &mut Node,
+    ) -> io::Result<(Vec<WorkerFacts>, Vec<mpsc::Sender<Arrival>>)> {
+        let (mut facts, mut senders) = (Vec::new(), Vec::new());
+        for (number, ((queue, io), core)) in queues.into_iter().zip(cores).enumerate() {
+            let (inbox, board): (_, Arc<Board>) = (node.add_worker()?, Arc::default());
+            // Nobody need wait for one that does not forward yet.
+            inbox.leave();
+            facts.push(WorkerFacts {
+                queue: Some(queue),
+                core: Some(core),
+                zero_copy: io.zero_copy(),
+                board: board.clone(),
+            });
+            let (sender, receiver) = mpsc::channel();
+            senders.push(sender);
+            let (shown, handover) = (board.clone(), config.handover.clone());
+            let make_kit = move |queue: &mut QueueIo| {
+                let flows = Flows::new(handover.tracked_flows as usize, handover.window_seconds());
+                let mut kit = Kit::new(inbox, shown, flows);
+                let Arrival { carried, free, begun } = receiver.recv().ok()?;
+                let ready = queue.take_over(free);
+                let is_ready = ready.is_ok();
+                if is_ready {
+                    kit.inbox.come_back();
+                    kit.take_over(&carried);
+                }
+                _ = begun.send(ready.map(|()| queue.now()));
+                is_ready.then_some(kit)
+            };
+            self.0.push((spawn((number, core), (queue, io), Box::new(make_kit), config)?, board));
+        }
+        Ok((facts, senders))
+    }
+
+    /// Whether every worker is at its queue.
+    pub fn are_all_at_work(&self) -> bool {
+        self.0.iter().all(|(place, _)| matches!(place, Place::AtWork(thread, _) if !thread.is_finished()))
+    }
+
+    /// What another process needs of the queues that are at work.
+    pub fn shares(&self) -> impl Iterator<Item = &Share> {
+        self.0.iter().filter_map(|(place, _)| match place {
+            Place::AtWork(_, share) => Some(share),
+            _ => None,
+        })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Waits for one that has been asked to stop, and answers what it had; it is gone then.
+    ///
+    /// # Errors
+    /// It has panicked, or lost its queue.
+    pub fn take(&mut self, number: usize) -> Result<Left, DaemonError> {
+        let place = self.0.get_mut(number).map(|(place, _)| std::mem::replace(place, Place::Away));
+        let Some(Place::AtWork(thread, _)) = place else { return Err(DaemonError::WorkerPanicked(number)) };
+        let left = thread.join().ok().flatten().ok_or(DaemonError::WorkerPanicked(number))?;
+        if let Err(error) = left.result {
+            self.0[number].0 = Place::Resting(leave_queue(left.queue, left.kit));
+            return Err(DaemonError::QueueLost(number, error));
+        }
+        Ok(left)
+    }
+
+    /// Has one go on with what it had when it was [taken](Self::take).
+    pub fn put_back(&mut self, number: usize, left: Left, config: &Config) -> io::Result<()> {
+        let Left { queue, mut kit, core, number: at, .. } = left;
+        kit.inbox.come_back();
+        self.0[number].0 = spawn((number, core), (at, queue), Box::new(move |_| Some(*kit)), config)?;
+        Ok(())
+    }
+
+    /// The same without its queue, which is given up.
+    pub fn put_to_rest(&mut self, number: usize, left: Left) {
+        self.0[number].0 = Place::Resting(leave_queue(left.queue, left.kit));
     }
 
     /// Looks for workers that have ended, and answers for what reason one has lost its queue, if any has.
@@ -91,16 +201,20 @@ impl Workers {
         self.gather(|_| true).map(drop)
     }
 
-    fn gather(&mut self, is_due: impl Fn(&JoinHandle<Left>) -> bool) -> Result<Option<DaemonError>, DaemonError> {
+    fn gather(
+        &mut self,
+        is_due: impl Fn(&JoinHandle<Option<Left>>) -> bool,
+    ) -> Result<Option<DaemonError>, DaemonError> {
         let (mut lost, mut panicked) = (None, None);
         let all = std::mem::take(&mut self.0).into_iter().enumerate();
         for (number, (place, board)) in all {
             let place = match place {
-                Place::AtWork(thread) if is_due(&thread) => match thread.join() {
-                    Ok(Left { kit, result }) => {
+                Place::AtWork(thread, _) if is_due(&thread) => match thread.join() {
+                    Ok(Some(Left { queue, kit, result, .. })) => {
                         lost = lost.or(result.err().map(|error| DaemonError::QueueLost(number, error)));
-                        Place::Resting(kit)
+                        Place::Resting(leave_queue(queue, kit))
                     }
+                    Ok(None) => Place::Away,
                     Err(_) => {
                         panicked = Some(DaemonError::WorkerPanicked(number));
                         continue;
@@ -120,18 +234,31 @@ fn make_kit(place: Place, board: &Arc<Board>, config: &Config) -> Result<MakeKit
     let (tracked_flows, window) = (handover.tracked_flows as usize, handover.window_seconds());
     match place {
         // A worker's own memory is made by itself, on its own core's side.
-        Place::New(inbox) => Ok(Box::new(move || Kit::new(inbox, board, Flows::new(tracked_flows, window)))),
+        Place::New(inbox) => Ok(Box::new(move |_| Some(Kit::new(inbox, board, Flows::new(tracked_flows, window))))),
         Place::Resting(mut kit) => {
             kit.inbox.come_back();
-            Ok(Box::new(move || *kit))
+            Ok(Box::new(move |_| Some(*kit)))
         }
-        Place::AtWork(_) => Err(place),
+        Place::AtWork(..) | Place::Away => Err(place),
     }
 }
 
-fn spawn(number: usize, core: usize, io: QueueIo, make_kit: MakeKit, config: &Config) -> io::Result<JoinHandle<Left>> {
+/// Gives a queue up, with its counts kept.
+fn leave_queue(mut queue: QueueIo, mut kit: Box<Kit>) -> Box<Kit> {
+    kit.leave_queue(queue.statistics());
+    kit
+}
+
+/// Starts a worker, by its number and core, at a queue.
+fn spawn(
+    (number, core): (usize, usize),
+    (queue, mut io): (u32, QueueIo),
+    make_kit: MakeKit,
+    config: &Config,
+) -> io::Result<Place> {
     let pace = Pace { batch: config.interface.batch, poll: config.interface.poll };
-    std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+    let share = io.share(queue)?;
+    let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
             tracing::warn!("worker {number} could not be pinned to core {core}");
         }
@@ -141,19 +268,29 @@ fn spawn(number: usize, core: usize, io: QueueIo, make_kit: MakeKit, config: &Co
         if let Err(error) = seccomp::confine() {
             tracing::warn!("worker {number} may make system calls that it does not need: {error}");
         }
-        match io {
-            QueueIo::Xsk(io) => work(*io, make_kit(), pace),
-            QueueIo::Packet(io) => work(*io, make_kit(), pace),
+        let kit = make_kit(&mut io)?;
+        let (mut io, kit, result) = match io {
+            QueueIo::Xsk(io) => work(*io, kit, pace, |io| QueueIo::Xsk(Box::new(io))),
+            QueueIo::Packet(io) => work(*io, kit, pace, |io| QueueIo::Packet(Box::new(io))),
             #[cfg(test)]
-            QueueIo::Test(io) => work(io, make_kit(), pace),
-        }
-    })
+            QueueIo::Test(io) => work(io, kit, pace, QueueIo::Test),
+        };
+        kit.inbox.leave();
+        let moment = io.now();
+        Some(Left { queue: io, kit: Box::new(kit), moment, core, number: queue, result })
+    })?;
+    Ok(Place::AtWork(thread, share))
 }
 
-fn work<Io: PacketIo>(io: Io, kit: Kit, pace: Pace) -> Left {
+/// Works until the end, and answers with what is left of it.
+fn work<Io: PacketIo>(
+    io: Io,
+    kit: Kit,
+    pace: Pace,
+    queue: impl FnOnce(Io) -> QueueIo,
+) -> (QueueIo, Kit, io::Result<()>) {
     let mut worker = Worker::with(io, kit, pace);
     let result = worker.work();
-    let kit = worker.into_kit();
-    kit.inbox.leave();
-    Left { kit: Box::new(kit), result }
+    let (io, kit) = worker.into_parts();
+    (queue(io), kit, result)
 }

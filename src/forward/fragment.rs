@@ -3,6 +3,8 @@
 //! A later fragment that comes before its first is dropped: fragments of one packet leave their sender in one burst, and
 //! a receive queue keeps the order of what one network path delivers (docs/decisions/0005-fragments.md has the measure).
 
+mod stored;
+
 use super::parse::Packet;
 use crate::flow::{Affinity, FlowKey, Seed};
 use crate::moment::{Moment, SECOND};

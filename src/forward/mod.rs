@@ -19,7 +19,7 @@ use crate::flow::{FlowHash, address_of};
 use crate::frame::Frame;
 use crate::maglev;
 use crate::moment::Moment;
-use crate::snapshot::{EndpointEntry, ServiceEntry, Settings, Snapshot};
+use crate::snapshot::{Cell, EndpointEntry, ServiceEntry, Settings, Snapshot};
 use crate::vip_map::ServiceIndex;
 use crate::wire::Family;
 use crate::wire::icmp::Kind;
@@ -62,6 +62,20 @@ impl Flows {
             tracked: Tracked::new(tracked_flows, window),
             opened: false,
         }
+    }
+
+    /// What another process on this machine can go on with, at `now`: tracked flows, then first fragments.
+    pub fn store(&self, now: Moment) -> [Vec<u8>; 2] {
+        let mut stored = [Vec::new(), Vec::new()];
+        self.tracked.store(&mut stored[0]);
+        self.fragments.store(&mut stored[1], now);
+        stored
+    }
+
+    /// Takes in what [`store`](Self::store) has written, and says of each tracked flow whose it is.
+    pub fn restore(&mut self, [tracked, fragments]: &[Vec<u8>; 2], begun: impl FnMut(Cell)) {
+        self.tracked.restore(tracked, begun);
+        self.fragments.restore(fragments);
     }
 
     /// The flows that keep their endpoint through a handover.

@@ -10,7 +10,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::packed::{pack, unpack, width};
-use super::{Index, Layer, Memories, NONE, Second};
+use super::{Index, Layer, Memories, NONE, Second, Touched};
 use crate::maglev;
 
 #[derive(Serialize, Deserialize)]
@@ -78,6 +78,34 @@ impl<'de> Deserialize<'de> for Memories {
     }
 }
 
+/// The slots of one size that have remembered anything: one bit each. Packed.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredTouched {
+    size: u32,
+    slots: String,
+}
+
+impl Serialize for Touched {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let packed = |slots: &[bool]| pack(slots.iter().map(|touched| u32::from(*touched)), 1);
+        serializer
+            .collect_seq(self.layers.iter().map(|(size, slots)| StoredTouched { size: *size, slots: packed(slots) }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Touched {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored: Vec<StoredTouched> = Deserialize::deserialize(deserializer)?;
+        let layer = |StoredTouched { size, slots }| {
+            let slots = maglev::is_valid_size(u64::from(size)).then(|| unpack(&slots, 1, size as usize)).flatten()?;
+            Some((size, slots.into_iter().map(|touched| touched == 1).collect()))
+        };
+        let layers: Option<Vec<(u32, Box<[bool]>)>> = stored.into_iter().map(layer).collect();
+        Ok(Self { layers: layers.ok_or_else(|| Error::custom("the touched slots are not those of a table"))? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Version;
@@ -104,6 +132,18 @@ mod tests {
                 let text = serde_json::to_string(&memories).expect("plain data");
                 assert_eq!(serde_json::from_str::<Memories>(&text).expect("its own form"), memories, "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn touched_slots_read_back() {
+        let mut touched = Touched::default();
+        touched.add(&memories().resolve(|_| Some(0)));
+        let text = serde_json::to_string(&touched).expect("plain data");
+        assert_eq!(serde_json::from_str::<Touched>(&text).expect("its own form"), touched, "{text}");
+        for (from, to) in [(r#""size":13"#, r#""size":12"#), (r#""slots":""#, r#""slots":"A"#)] {
+            let broken = text.replacen(from, to, 1);
+            assert!(broken != text && serde_json::from_str::<Touched>(&broken).is_err(), "{broken}");
         }
     }
 

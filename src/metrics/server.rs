@@ -23,6 +23,8 @@ const FIRST_CLIENT: usize = 2;
 const MOST_CLIENTS: usize = 32;
 /// The longest that a client may take for question and answer. Prometheus itself waits ten seconds.
 const LONGEST: Duration = Duration::from_secs(10);
+/// How long those that are being answered keep the thread from ending.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How many wait in the kernel to be let in, and how many are let in before the others get their turn.
 const BACKLOG: i32 = 64;
 
@@ -64,7 +66,8 @@ fn try_listen(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// The thread; it ends when this is dropped.
+/// The thread; it ends when this is dropped, with the answers that it has begun. Whoever comes then waits at the listener,
+/// for whoever else has it.
 pub struct Server {
     stop: Waker,
     thread: Option<JoinHandle<()>>,
@@ -82,8 +85,15 @@ impl Server {
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let mut clients =
-            Clients { poll, listener, all: HashMap::new(), next: FIRST_CLIENT, more: false, page: Page::new(counters) };
+        let mut clients = Clients {
+            poll,
+            listener,
+            all: HashMap::new(),
+            next: FIRST_CLIENT,
+            more: false,
+            stop_at: None,
+            page: Page::new(counters),
+        };
         let (begun, has_begun) = mpsc::channel::<()>();
         let body = move || {
             first();
@@ -116,6 +126,8 @@ struct Clients {
     next: usize,
     /// Some may wait of whom the kernel will not tell again.
     more: bool,
+    /// When those that are here are let go; nobody else is let in before.
+    stop_at: Option<Instant>,
     page: Page,
 }
 
@@ -123,33 +135,40 @@ impl Clients {
     /// Serves until asked to stop.
     fn serve(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(2 * MOST_CLIENTS);
-        loop {
+        while !self.is_over() {
             match self.poll.poll(&mut events, self.time_left()) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             for event in &events {
                 match event.token() {
-                    STOP => return Ok(()),
+                    STOP => self.stop_at = Some(Instant::now() + LAST_WORDS),
                     LISTENER => self.more = true,
                     client => self.attend(client),
                 }
             }
-            if self.more {
+            if self.more && self.stop_at.is_none() {
                 self.more = self.accept();
             }
             let now = Instant::now();
             self.all.retain(|_, client| now.duration_since(client.since) < LONGEST);
         }
+        Ok(())
+    }
+
+    /// Whether it was asked to stop, and nobody waits for the rest of an answer, or has waited for long enough.
+    fn is_over(&self) -> bool {
+        self.stop_at.is_some_and(|end| self.all.is_empty() || Instant::now() >= end)
     }
 
     /// The time until the oldest client has had its time.
     fn time_left(&self) -> Option<Duration> {
-        if self.more {
+        if self.more && self.stop_at.is_none() {
             return Some(Duration::ZERO);
         }
-        let oldest = self.all.values().map(|client| client.since).min()?;
-        Some((oldest + LONGEST).saturating_duration_since(Instant::now()))
+        let oldest = self.all.values().map(|client| client.since + LONGEST).min();
+        let end = oldest.into_iter().chain(self.stop_at).min()?;
+        Some(end.saturating_duration_since(Instant::now()))
     }
 
     /// Lets some in that wait; answers whether there may be more.

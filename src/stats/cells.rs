@@ -1,11 +1,13 @@
 //! Counters of services and endpoints: cells with numbers, which snapshots name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::tally::Traffic;
+use serde::{Deserialize, Serialize};
+
 use crate::forward::track::Change;
 use crate::snapshot::Cell;
 
@@ -76,6 +78,14 @@ impl Cells {
         })
     }
 
+    /// Takes in what was counted before, by other cells that stood for the same.
+    pub fn put(&self, cell: Cell, count: Count) {
+        let Some(AtomicTraffic { packets, bytes, new_flows, .. }) = self.cell(cell) else { return };
+        packets.store(count.traffic.packets, Ordering::Relaxed);
+        bytes.store(count.traffic.bytes, Ordering::Relaxed);
+        new_flows.store(count.new_flows, Ordering::Relaxed);
+    }
+
     /// Makes a cell as good as new, when no worker counts in it.
     pub fn clear(&self, cell: Cell) {
         let Some(AtomicTraffic { packets, bytes, new_flows, tracked }) = self.cell(cell) else { return };
@@ -84,7 +94,7 @@ impl Cells {
 }
 
 /// What has been counted for a service or an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// What it was sent.
     pub traffic: Traffic,
@@ -100,13 +110,14 @@ impl Count {
     }
 
     /// What a cell holds at all workers together.
-    pub fn of(cell: Cell, workers: &[Cells]) -> Self {
-        workers.iter().fold(Self::default(), |sum, cells| sum.plus(cells.read(cell)))
+    pub fn of<'a>(cell: Cell, workers: impl IntoIterator<Item = &'a Cells>) -> Self {
+        workers.into_iter().fold(Self::default(), |sum, cells| sum.plus(cells.read(cell)))
     }
 }
 
 /// What a cell counts for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Counted {
     /// A service, by name.
     Service(String),
@@ -125,6 +136,32 @@ pub struct Numbers<K> {
     resting: Vec<(u64, K, u32)>,
     /// Nobody can name these any more, but they have not been free for a whole turn.
     leaving: Vec<u32>,
+}
+
+/// More keys than any node has: a set has at most 100,000 endpoints or so.
+const MOST_NUMBERS: u32 = 1 << 24;
+
+/// What was given which number, for another process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredNumbers<K> {
+    in_use: Vec<(K, u32)>,
+    resting: Vec<(K, u32)>,
+    leaving: Vec<u32>,
+}
+
+impl<K> StoredNumbers<K> {
+    /// Whether no two keys have one number, and all are of a sensible size.
+    pub fn is_sound(&self) -> bool {
+        let named = self.in_use.iter().chain(&self.resting).map(|(_, id)| *id);
+        let mut seen = HashSet::new();
+        named.chain(self.leaving.iter().copied()).all(|id| id < MOST_NUMBERS && seen.insert(id))
+    }
+}
+
+impl<K> Default for StoredNumbers<K> {
+    fn default() -> Self {
+        Self { in_use: Vec::new(), resting: Vec::new(), leaving: Vec::new() }
+    }
 }
 
 impl<K> Default for Numbers<K> {
@@ -187,6 +224,45 @@ impl<K: Eq + Hash + Clone> Numbers<K> {
         self.resting.iter().map(|(_, key, id)| (key, *id))
     }
 
+    /// All that another process needs to give the same numbers to the same keys.
+    pub fn store(&self) -> StoredNumbers<K> {
+        let resting = self.resting.iter().map(|(_, key, id)| (key.clone(), *id));
+        let mut in_use: Vec<(K, u32)> = self.iter().map(|(key, id)| (key.clone(), id)).collect();
+        in_use.sort_by_key(|(_, id)| *id);
+        StoredNumbers { in_use, resting: resting.collect(), leaving: self.leaving.clone() }
+    }
+
+    /// Begins with what another process has stored, before anything was acquired. What rests there rests here until all
+    /// have left the first edition behind. Those in use are to be acquired next; [`drop_unused`](Self::drop_unused) then.
+    pub fn restore(stored: StoredNumbers<K>) -> Self {
+        let ids = || {
+            let named = stored.in_use.iter().chain(&stored.resting).map(|(_, id)| *id);
+            named.chain(stored.leaving.iter().copied())
+        };
+        let next = ids().max().map_or(0, |highest| highest.saturating_add(1));
+        let taken: HashSet<u32> = ids().collect();
+        // As many as there are is a matter of what the other process has had at once; a wrong number is not to take all memory.
+        let free = (0..next.min(MOST_NUMBERS)).filter(|id| !taken.contains(id)).collect();
+        Self {
+            by_key: stored.in_use.into_iter().map(|(key, id)| (key, (id, 0))).collect(),
+            next,
+            free,
+            resting: stored.resting.into_iter().map(|(key, id)| (0, key, id)).collect(),
+            leaving: stored.leaving,
+        }
+    }
+
+    /// Lets the restored numbers rest that nobody has acquired.
+    pub fn drop_unused(&mut self) {
+        let resting = &mut self.resting;
+        self.by_key.retain(|key, (id, users)| {
+            if *users == 0 {
+                resting.push((0, key.clone(), *id));
+            }
+            *users > 0
+        });
+    }
+
     /// All keys in use, with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (&K, u32)> {
         self.by_key.iter().map(|(key, (id, _))| (key, *id))
@@ -235,5 +311,26 @@ mod tests {
         let mut freed = Vec::new();
         assert_eq!(ids.reclaim(6, |id| freed.push(id)), []);
         assert_eq!((freed, ids.acquire("d")), (vec![0], 0));
+    }
+
+    #[test]
+    fn another_process_gives_the_same_numbers() {
+        let mut ids = Numbers::default();
+        assert_eq!(["a", "b", "c", "d", "e"].map(|key| ids.acquire(key)), [0, 1, 2, 3, 4]);
+        ids.release(&"b", 5);
+        ids.release(&"d", 7);
+        assert_eq!(ids.reclaim(6, |_| ()), [("b", 1)]);
+        let stored = ids.store();
+        assert!(stored.is_sound());
+        let mut again = Numbers::restore(stored);
+        assert_eq!(["e", "c", "a"].map(|key| again.acquire(key)), [4, 2, 0]);
+        again.drop_unused();
+        assert_eq!(again.acquire("f"), 5, "b's and d's may still be counted in");
+        assert_eq!(again.reclaim(0, |id| assert_eq!(id, 1)), []);
+        assert_eq!(again.reclaim(1, |_| ()), [("d", 3)]);
+        assert_eq!(again.acquire("g"), 1);
+        let twice = StoredNumbers { in_use: vec![("a", 1), ("b", 1)], ..StoredNumbers::default() };
+        let huge = StoredNumbers { in_use: vec![("a", u32::MAX)], ..StoredNumbers::default() };
+        assert!(!twice.is_sound() && !huge.is_sound());
     }
 }

@@ -12,9 +12,9 @@ mod tally;
 mod timing;
 
 pub use board::Board;
-pub use cells::{Cells, Count, Counted, Numbers};
+pub use cells::{Cells, Count, Counted, Numbers, StoredNumbers};
 pub use counters::Counters;
 pub use report::{By, Kind, METRICS, Metric, Report, Samples, Value};
 pub use scene::{GONE, Gone, Scene};
 pub use tally::{Tally, Traffic};
-pub use timing::{Measured, QUANTILES, Recorder, Summary, Timing};
+pub use timing::{Measured, QUANTILES, Recorder, StoredTiming, Summary, Timing};

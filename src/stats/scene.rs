@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::cells::{Cells, Count, Counted};
 use super::report::Report;
 use crate::snapshot::{Cell, ServiceEntry};
@@ -12,7 +14,7 @@ use crate::snapshot::{Cell, ServiceEntry};
 pub const GONE: &str = "(gone)";
 
 /// What has been counted for services and endpoints that have gone since.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gone {
     /// Of services that are still there, by their names.
     endpoints: BTreeMap<String, Count>,
@@ -47,7 +49,7 @@ pub struct Scene {
     pub generation: u64,
     /// The newest set's services.
     pub services: Arc<[Arc<ServiceEntry>]>,
-    /// By worker.
+    /// Of all that count, or have counted.
     pub cells: Vec<Cells>,
     /// What has gone, but may still be counted for.
     pub resting: Arc<[(Counted, Cell)]>,

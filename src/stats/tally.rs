@@ -1,9 +1,11 @@
 //! One worker's totals, as plain numbers.
 
+use serde::{Deserialize, Serialize};
+
 use crate::forward::verdict::{DropReason, Verdict};
 
 /// Packets, and their bytes as frames on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// How many packets.
     pub packets: u64,

@@ -4,12 +4,16 @@
 //! A worker fills one [`Timings`] at a time. Every fifth of a second it puts the full one into a queue and takes an empty
 //! one out of another; where none is empty, since nobody has read for a while, it goes on with the one it has.
 
+mod stored;
+
 use std::sync::{Mutex, PoisonError};
 
 use crossbeam::queue::ArrayQueue;
 use hdrhistogram::Histogram;
 
 use crate::moment::{Moment, SECOND};
+
+pub use stored::StoredTiming;
 
 /// The quantiles that are told.
 pub const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 1.0];
@@ -192,6 +196,11 @@ impl Timing {
     }
 
     fn collected<T>(&self, look: impl FnOnce(&Kept) -> T) -> T {
+        self.change(|kept| look(kept))
+    }
+
+    /// Takes in what the worker has handed over, then changes or looks at all that is kept.
+    fn change<T>(&self, change: impl FnOnce(&mut Kept) -> T) -> T {
         // Whoever panicked while holding it has left numbers that are good enough.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(mut timings) = self.full.pop() {
@@ -199,7 +208,7 @@ impl Timing {
             timings.clear();
             _ = self.empty.push(timings);
         }
-        look(&kept)
+        change(&mut kept)
     }
 }
 
@@ -220,8 +229,12 @@ impl Kept {
             self.parts[self.newest].clear();
         }
         self.parts[self.newest].add(timings);
+        Self::count(&mut self.totals, timings);
+    }
+
+    fn count(totals: &mut [(u64, u64); 3], timings: &Timings) {
         let values = [&timings.latency, &timings.gaps, &timings.batches];
-        for ((count, sum), values) in self.totals.iter_mut().zip(values) {
+        for ((count, sum), values) in totals.iter_mut().zip(values) {
             *count += values.histogram.len();
             *sum = sum.saturating_add(values.sum);
         }

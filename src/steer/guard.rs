@@ -64,6 +64,21 @@ impl Guard {
         })
     }
 
+    /// Opens what another process has attached to this interface, and lets it be as it is.
+    ///
+    /// # Errors
+    /// Its maps are none that this version can use.
+    pub fn inherit(interface: &str, pin: &Path) -> Result<Self, SteerError> {
+        let pins = Pins::of_guard(pin, interface);
+        finish(load(&pins)?, interface, &pins)
+    }
+
+    /// Puts this version's program in the place of the one that runs, without a gap.
+    pub fn renew(&mut self) -> Result<(), SteerError> {
+        *self = take_over(&self.interface, &self.pins)?;
+        Ok(())
+    }
+
     /// From now on, frames for these VIPs and no others are kept from the kernel.
     ///
     /// # Errors

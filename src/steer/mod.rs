@@ -46,6 +46,14 @@ impl Gate {
         }
     }
 
+    /// Puts this version's program in the place of another's, without a gap.
+    pub fn renew(&mut self) -> Result<(), SteerError> {
+        match self {
+            Self::Xdp(steering) => steering.renew(),
+            Self::Tc(guard) => guard.renew(),
+        }
+    }
+
     /// Leaves the interface as if pointsman had never been there.
     pub fn detach(self) -> Result<(), SteerError> {
         match self {

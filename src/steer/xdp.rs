@@ -101,6 +101,25 @@ impl Steering {
         })
     }
 
+    /// Opens what another process has attached to this interface, and lets it be as it is.
+    ///
+    /// # Errors
+    /// It is not there, or its maps are none that this version can use.
+    pub fn inherit(interface: &str, asked: XdpMode, pin: &Path) -> Result<Self, SteerError> {
+        let pins = Pins::of(pin, interface);
+        let standing = standing(&pins, interface_index(interface)?, asked)?;
+        let (_, mode) = standing.ok_or(SteerError::Unexpected("the pinned steering program"))?;
+        finish(load(&pins)?, &pins, mode)
+    }
+
+    /// Puts this version's program in the place of the one that runs, without a gap.
+    pub fn renew(&mut self) -> Result<(), SteerError> {
+        let link = PinnedLink::from_pin(self.pins.path(LINK));
+        let link = link.map_err(SteerError::while_doing("open the pinned steering program"))?;
+        *self = take_over(&self.pins, link.into(), self.mode)?;
+        Ok(())
+    }
+
     /// Where the program runs.
     pub fn mode(&self) -> Mode {
         self.mode

@@ -94,6 +94,42 @@ impl Kit {
     }
 }
 
+/// What of a worker's kit another process can go on with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Carried {
+    /// All that the worker has done.
+    pub tally: Tally,
+    /// What the kernel has counted on its queues before the present one.
+    pub earlier: KernelStatistics,
+    /// Its tracked flows, then first fragments, as bytes.
+    pub flows: [Vec<u8>; 2],
+}
+
+impl Kit {
+    /// What another process can go on with, at `now`.
+    pub fn carry(&self, now: Moment) -> Carried {
+        Carried { tally: self.tally, earlier: self.earlier, flows: self.flows.store(now) }
+    }
+
+    /// Goes on with what another process has carried here. The inbox has to have taken what names these flows' endpoints.
+    pub fn take_over(&mut self, carried: &Carried) {
+        (self.tally, self.earlier) = (carried.tally, carried.earlier);
+        let cells = &self.inbox.current().cells;
+        self.flows.restore(&carried.flows, |cell| cells.track(Change::Begun(cell)));
+    }
+
+    /// Counts what the kernel has counted on a queue that is left for good.
+    pub fn leave_queue(&mut self, statistics: KernelStatistics) {
+        self.earlier = self.earlier.plus(statistics);
+        self.board.show(&self.tally, &self.earlier);
+    }
+
+    /// What it has measured and not handed over yet.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+}
+
 /// One worker with its queue.
 pub struct Worker<Io> {
     io: Io,
@@ -144,12 +180,10 @@ impl<Io: PacketIo> Worker<Io> {
         Self { io, inbox, board, tally, recorder, flows, earlier, batch, plain, parts, pace, sweeping }
     }
 
-    /// What it has beside its queue, to be used at another.
-    pub fn into_kit(mut self) -> Kit {
-        let earlier = self.kernel_statistics();
-        let Self { inbox, board, tally, recorder, flows, .. } = self;
-        board.show(&tally, &earlier);
-        Kit { inbox, board, tally, recorder, flows, earlier }
+    /// Its queue, and what it has beside that.
+    pub fn into_parts(self) -> (Io, Kit) {
+        let Self { io, inbox, board, tally, recorder, flows, earlier, .. } = self;
+        (io, Kit { inbox, board, tally, recorder, flows, earlier })
     }
 
     /// [Works](Self::work), and answers itself.
@@ -160,6 +194,9 @@ impl<Io: PacketIo> Worker<Io> {
     /// Works until asked to stop. An interface that goes down is waited for; by any other error the queue is lost.
     pub fn work(&mut self) -> io::Result<()> {
         let (mut idle, mut batches) = (0, 0);
+        // Another worker, or another process, may have done some of it.
+        let kernel = self.kernel_statistics();
+        self.board.show(&self.tally, &kernel);
         while !self.inbox.is_stopped() {
             match self.turn(&mut idle, &mut batches) {
                 Err(error) if is_down(&error) => self.pause()?,

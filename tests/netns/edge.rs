@@ -3,15 +3,15 @@
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process, set_child_subreaper};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::notify::{Heard, Notify};
-use super::process::output_of;
+use super::process::{ended, output_of};
 use super::{EDGE_V4, EDGE_V6, Metrics, Namespace, Process, SOON, wait_until};
 
 /// How the daemon gets at its packets.
@@ -69,6 +69,8 @@ const AS_ROOT: &str = "group = \"root\"";
 pub struct Edge<'a> {
     namespace: &'a Namespace,
     process: Option<Process>,
+    /// The process that has taken over from that one by an upgrade.
+    successor: Option<Pid>,
     heard: Heard,
     bpffs: PathBuf,
     directory: TempDir,
@@ -171,7 +173,7 @@ impl<'a> Edge<'a> {
         output_of(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpffs));
         let wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
         let binary = env!("CARGO_BIN_EXE_pointsman").into();
-        Self { namespace, process: None, heard: Heard::default(), bpffs, directory, wrapper, binary }
+        Self { namespace, process: None, successor: None, heard: Heard::default(), bpffs, directory, wrapper, binary }
     }
 
     /// As a disk that is replaced, while the daemon does not run.
@@ -250,7 +252,85 @@ impl<'a> Edge<'a> {
 
     /// Any signal.
     pub fn signal(&self, signal: Signal) {
-        self.process.as_ref().expect("the daemon runs").signal(signal);
+        kill_process(self.process_id(), signal).expect("the daemon runs");
+    }
+
+    /// Has the daemon hand over to its own program, and answers what the new process says.
+    pub fn upgrade(&mut self) -> Value {
+        self.upgrade_to(None).unwrap_or_else(|reason| panic!("no upgrade: {reason}\n{}", self.log()))
+    }
+
+    /// The same to another program, which may fail; the error is what the command says.
+    pub fn upgrade_to(&mut self, binary: Option<&Path>) -> Result<Value, String> {
+        let before = self.process_id();
+        // Whose parent has ended is this process's child, so that it can be waited for.
+        set_child_subreaper(Some(rustix::process::getpid())).expect("a process may");
+        let mut command = self.control("upgrade");
+        if let Some(binary) = binary {
+            command.arg("--binary").arg(binary);
+        }
+        let output = command.arg("--json").output().expect("it runs");
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let process = answer["process"].as_i64().and_then(|number| Pid::from_raw(number as i32));
+        self.successor = process;
+        let mut status = None;
+        let is_over = wait_until(SOON, || {
+            status = ended(before);
+            status.is_some()
+        });
+        assert!(
+            is_over && status.is_some_and(|status| status.success()),
+            "the old process: {status:?}\n{}",
+            self.log()
+        );
+        Ok(answer)
+    }
+
+    /// Has the daemon hand over by SIGUSR2, and answers the new process's number.
+    pub fn upgrade_by_signal(&mut self) -> i32 {
+        let before = self.process_id();
+        set_child_subreaper(Some(rustix::process::getpid())).expect("a process may");
+        self.signal(Signal::USR2);
+        let is_over = wait_until(SOON, || ended(before).is_some());
+        assert!(is_over && ended(before).is_some_and(|status| status.success()), "{}", self.log());
+        let number = self.json("status")["process"].as_i64().expect("a number") as i32;
+        self.successor = Pid::from_raw(number);
+        number
+    }
+
+    fn process_id(&self) -> Pid {
+        self.successor.unwrap_or_else(|| self.process.as_ref().expect("the daemon runs").pid())
+    }
+
+    /// A program that is the daemon's own, but fails by an upgrade as these words say.
+    pub fn failing_binary(&self, fault: &str) -> PathBuf {
+        self.script(&format!("POINTSMAN_UPGRADE_FAULT={fault} exec {} \"$@\"", self.binary.display()))
+    }
+
+    /// A program of these words for a shell.
+    pub fn script(&self, words: &str) -> PathBuf {
+        let path = self.path("program");
+        fs::write(&path, format!("#!/bin/sh\n{words}\n")).expect("the directory is the test's own");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the directory is the test's own");
+        path
+    }
+
+    /// Adds to the configuration on disk.
+    pub fn append_config(&self, sections: &str) {
+        let path = self.path("pointsman.toml");
+        let config = fs::read_to_string(&path).expect("it is there");
+        fs::write(&path, config + sections).expect("the directory is the test's own");
+    }
+
+    /// Changes the configuration on disk.
+    pub fn edit_config(&self, from: &str, to: &str) {
+        let path = self.path("pointsman.toml");
+        let config = fs::read_to_string(&path).expect("it is there");
+        assert!(config.contains(from), "{from} is not in {config}");
+        fs::write(&path, config.replace(from, to)).expect("the directory is the test's own");
     }
 
     /// All that the daemon has printed.
@@ -268,7 +348,7 @@ impl<'a> Edge<'a> {
 
     /// Whether the daemon runs.
     pub fn lives(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| process.ended().is_none())
+        self.process.is_some() && ended(self.process_id()).is_none()
     }
 
     /// Waits for its end, and answers how it ended.
@@ -293,13 +373,20 @@ impl<'a> Edge<'a> {
 
     /// Its process.
     pub fn pid(&self) -> i32 {
-        self.process.as_ref().expect("the daemon runs").pid().as_raw_nonzero().get()
+        self.process_id().as_raw_nonzero().get()
     }
 
     fn end(&mut self, signal: Signal) -> ExitStatus {
-        let process = self.process.take().expect("the daemon runs");
-        process.signal(signal);
-        process.wait(SOON)
+        self.signal(signal);
+        let (number, process) = (self.process_id(), self.process.take());
+        self.successor = None;
+        let mut status = None;
+        wait_until(SOON, || {
+            status = ended(number);
+            status.is_some()
+        });
+        let log = process.map(|process| process.log()).unwrap_or_default();
+        status.unwrap_or_else(|| panic!("the daemon did not end:\n{log}"))
     }
 
     fn control(&self, command: &str) -> Command {

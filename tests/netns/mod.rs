@@ -23,6 +23,7 @@ mod narrow_way;
 mod notify;
 mod process;
 mod sessions;
+mod stream;
 mod tap;
 mod topology;
 pub mod udp;
@@ -40,6 +41,7 @@ pub use metrics::Metrics;
 pub use namespace::{Namespace, veth};
 pub use process::{Process, output_of};
 pub use sessions::{Asked, Sessions};
+pub use stream::{Heard as StreamHeard, Stream};
 pub use tap::Tap;
 pub use topology::{CLIENT_V4, CLIENT_V6, EDGE_V4, EDGE_V6, Topology};
 

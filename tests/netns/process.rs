@@ -59,11 +59,7 @@ impl Process {
 
     /// How it ended, where it has.
     pub fn ended(&self) -> Option<ExitStatus> {
-        // Left to be waited for by `drop`: until then nobody else gets its number, nor that of its group.
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let status = waitid(WaitId::Pid(self.pid()), look).expect("it is our own child")?;
-        let (code, signal) = (status.exit_status().unwrap_or(0), status.terminating_signal().unwrap_or(0));
-        Some(ExitStatus::from_raw(code << 8 | signal))
+        ended(self.pid())
     }
 
     /// Waits for its end; panics where it does not come within `limit`.
@@ -90,6 +86,15 @@ impl Drop for Process {
             eprintln!("--- {}\n{}---", self.shown, self.log());
         }
     }
+}
+
+/// How a child of this process ended, where it has. It is left to be waited for: until then nobody else gets its number,
+/// nor that of its group.
+pub fn ended(child: Pid) -> Option<ExitStatus> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let status = waitid(WaitId::Pid(child), look).expect("it is our own child")?;
+    let (code, signal) = (status.exit_status().unwrap_or(0), status.terminating_signal().unwrap_or(0));
+    Some(ExitStatus::from_raw(code << 8 | signal))
 }
 
 /// Runs a command to its end; panics with its words where it fails.

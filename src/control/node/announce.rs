@@ -53,6 +53,11 @@ impl Announcement {
         self.draining || self.stopping
     }
 
+    /// Says whether it drains, before any VIP is announced.
+    pub(super) fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
     /// The VIPs that are announced, as a syncer writes them.
     pub(super) fn vips(&self) -> Vec<String> {
         self.announced.iter().map(|vip| VipText(vip).to_string()).collect()

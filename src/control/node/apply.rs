@@ -219,6 +219,13 @@ impl Node {
     /// Builds a set, and posts it to every worker. Answers how many services that changes.
     fn publish_set(&mut self, joined: &EndpointSet) -> usize {
         let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.forgotten()), wall_clock());
+        self.follow_ways();
+        self.publish();
+        changed
+    }
+
+    /// Finds the ways to endpoints that have come, and lets those be that have gone.
+    pub(super) fn follow_ways(&mut self) {
         let (come, gone) = self.builder.take_moves();
         if let Ways::Kernel(underlay) = &mut self.ways
             && let Err(error) = underlay.change_targets(&come, &gone)
@@ -226,8 +233,6 @@ impl Node {
             self.events.fail(format!("next hops are not followed: {error}"));
         }
         self.resolve_new(&come);
-        self.publish();
-        changed
     }
 
     fn warnings(&self) -> Vec<String> {

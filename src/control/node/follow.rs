@@ -84,7 +84,7 @@ impl Node {
         }
     }
 
-    fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         Moment(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 

@@ -5,6 +5,7 @@ mod apply;
 mod capture;
 mod endpoints;
 mod follow;
+mod inherit;
 mod interface;
 mod keep;
 mod reload;
@@ -30,6 +31,8 @@ use crate::underlay::path_mtu::IcmpSocket;
 
 use announce::Announcement;
 use capture::Capture;
+
+pub use inherit::{Counted, NodeState};
 
 use super::event::Events;
 use super::leaving::Leaving;
@@ -203,6 +206,8 @@ impl Node {
             Method::Stats => self.stats(&params),
             Method::Subscribe => Ok(json!({ "revision": self.set.revision, "generation": self.builder.generation() })),
             Method::Capture => self.start_capture(&params),
+            // Only who has the sockets can do that; see `server`.
+            Method::Upgrade => Err(Fault::cannot_upgrade()),
             Method::Drain => self.drain(),
             Method::Resume => self.resume(),
         }

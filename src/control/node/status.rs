@@ -29,6 +29,7 @@ impl Node {
         json!({
             "node": self.facts.name,
             "version": env!("CARGO_PKG_VERSION"),
+            "process": std::process::id(),
             "uptime": self.started.elapsed().as_secs(),
             "revision": self.set.revision,
             "generation": self.builder.generation(),

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use pnet::datalink::{self, Channel, DataLinkSender, NetworkInterface};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use rustix::net::{AddressFamily, SendFlags, SocketType, send, socket};
 use rustix::time::Timespec;
 
 use self::receive::{Received, receive};
@@ -27,6 +28,9 @@ const RECEIVED_AT: usize = HEADROOM + TAG_LEN;
 /// Length of the two addresses that a tag comes behind.
 const ADDRESSES_LEN: usize = 12;
 
+/// Bytes of receive buffer for each frame of memory: the kernel counts a small packet with all that belongs to it.
+const BYTES_WAITING: usize = 2_048;
+
 /// From linux/if_packet.h.
 const PACKET_STATISTICS: libc::c_int = 6;
 const PACKET_FANOUT: libc::c_int = 18;
@@ -39,7 +43,8 @@ const NOT_WRITABLE: [i32; 4] = [libc::EAGAIN, libc::ENOBUFS, libc::EINTR, libc::
 
 /// One AF_PACKET socket on one interface.
 pub struct PacketSocket {
-    sender: Box<dyn DataLinkSender>,
+    /// None for an inherited socket: pnet would bind it again, which one that shares packets with others cannot be.
+    sender: Option<Box<dyn DataLinkSender>>,
     /// A second descriptor of the same socket: pnet keeps its own to itself.
     socket: OwnedFd,
     chunks: Vec<Box<[u8]>>,
@@ -57,6 +62,8 @@ impl PacketSocket {
         // Without a protocol nothing comes in before pnet has bound it to the interface.
         let socket = socket(AddressFamily::PACKET, SocketType::RAW, None)?;
         ignore_outgoing(&socket)?;
+        // What comes while nobody looks, as in an upgrade, has to wait somewhere. Where the limit may not be passed, it stays.
+        _ = set_socket_recv_buffer_size_force(&socket, frames as usize * BYTES_WAITING);
         receive::ask_for_tags(&socket)?;
         let second = socket.try_clone()?;
         let config = datalink::Config {
@@ -71,14 +78,35 @@ impl PacketSocket {
         if let Some(group) = group {
             join(&second, group)?;
         }
-        Ok(Self {
-            sender,
-            socket: second,
+        Ok(Self { sender: Some(sender), ..Self::inherit(second, frames) })
+    }
+
+    /// The socket of another process, which has told what else it knew of it. What has come meanwhile waits in the kernel.
+    pub fn inherit(socket: OwnedFd, frames: u32) -> Self {
+        Self {
+            sender: None,
+            socket,
             chunks: (0..frames).map(|_| vec![0; RECEIVED_AT + LONGEST].into_boxed_slice()).collect(),
             free: (0..u64::from(frames)).collect(),
             queued: VecDeque::with_capacity(frames as usize),
             statistics: KernelStatistics::default(),
-        })
+        }
+    }
+
+    /// What the kernel has counted since this was last asked: another process counts on from here.
+    pub fn take_statistics(&mut self) -> KernelStatistics {
+        _ = self.statistics();
+        std::mem::take(&mut self.statistics)
+    }
+
+    /// How many frames it has memory for.
+    pub fn frames(&self) -> u32 {
+        self.chunks.len() as u32
+    }
+
+    /// How many frames wait for the kernel to have room for them: they are not the kernel's yet.
+    pub fn unsent(&self) -> usize {
+        self.queued.len()
     }
 
     /// Sends what is queued until the kernel takes no more.
@@ -86,7 +114,11 @@ impl PacketSocket {
         while let Some(held) = self.queued.pop_front() {
             let Span { start, len } = held.span;
             let bytes = &self.chunks[held.chunk as usize][start..start + len];
-            match self.sender.send_to(bytes, None) {
+            let sent = match &mut self.sender {
+                Some(sender) => sender.send_to(bytes, None),
+                None => Some(send(&self.socket, bytes, SendFlags::DONTWAIT).map(drop).map_err(io::Error::from)),
+            };
+            match sent {
                 Some(Err(error)) if is_full(&error) => {
                     self.queued.push_front(held);
                     return;
@@ -168,6 +200,12 @@ fn packet_statistics(socket: &OwnedFd) -> (u64, u64) {
         )
     };
     if result == 0 { (counts[0].into(), counts[1].into()) } else { (0, 0) }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl PacketIo for PacketSocket {

@@ -198,5 +198,6 @@ impl<M: Memory> Exchange<M> {
     }
 }
 
+mod inherited;
 #[cfg(test)]
 mod tests;

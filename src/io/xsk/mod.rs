@@ -24,6 +24,7 @@ use crate::frame::Frame;
 use crate::moment::Moment;
 
 mod exchange;
+mod inherited;
 #[cfg(test)]
 mod plain;
 mod ring;
@@ -31,6 +32,7 @@ mod socket;
 mod umem;
 
 pub use self::exchange::Audit;
+pub use self::inherited::Inherited;
 pub use self::umem::chunk_size;
 
 /// Frames that one system call sends where the kernel does not let us choose.
@@ -127,7 +129,7 @@ pub struct XskIo {
     zero_copy: bool,
     socket: OwnedFd,
     /// The packet memory's file. The mapping would do without; a successor of this process would not.
-    _file: OwnedFd,
+    file: OwnedFd,
 }
 
 impl XskIo {
@@ -147,7 +149,7 @@ impl XskIo {
         // A driver that finds the fill ring empty at bind sleeps until it is woken.
         exchange.recycle();
         let zero_copy = socket::bind_to(&socket, interface_index, queue, zero_copy)?;
-        Ok(Self { exchange, zero_copy, socket, _file: file })
+        Ok(Self { exchange, zero_copy, socket, file })
     }
 
     /// Whether packets are shared with the driver.

@@ -118,6 +118,21 @@ impl<T: Entry, M: Memory> Ring<T, M> {
         let producer = self.producer().load(Ordering::Acquire);
         producer.wrapping_sub(self.consumer().load(Ordering::Acquire))
     }
+
+    /// How far both sides have come: the producer's position, then the consumer's.
+    fn positions(&self) -> (u32, u32) {
+        (self.producer().load(Ordering::Acquire), self.consumer().load(Ordering::Acquire))
+    }
+
+    /// Looks at the entries published and not yet consumed, which stay.
+    fn look(&self, mut each: impl FnMut(T)) {
+        let (producer, consumer) = self.positions();
+        for step in 0..producer.wrapping_sub(consumer).min(self.size) {
+            // SAFETY: `slot` stays inside the memory, and every bit pattern is an entry. One that the other side consumes
+            // meanwhile is not written before this side publishes again.
+            each(unsafe { self.slot(consumer.wrapping_add(step)).read() });
+        }
+    }
 }
 
 /// Our side of a ring that the kernel reads: fill and TX.
@@ -168,6 +183,16 @@ impl<T: Entry, M: Memory> Producer<T, M> {
         self.unpublished = 0;
     }
 
+    /// How far the other side has come.
+    pub fn consumed(&self) -> u32 {
+        self.ring.positions().1
+    }
+
+    /// Looks at what the other side has not consumed, which stays.
+    pub fn look(&self, each: impl FnMut(T)) {
+        self.ring.look(each);
+    }
+
     /// Whether the kernel waits for a system call before it looks at this ring again.
     pub fn needs_wakeup(&self) -> bool {
         // The kernel raises the flag and looks once more; we publish and look at the flag. With full fences on both
@@ -196,6 +221,16 @@ impl<T: Entry, M: Memory> Consumer<T, M> {
     /// How many entries can be taken.
     pub fn len(&self) -> u32 {
         self.ring.filled()
+    }
+
+    /// How far the other side has come.
+    pub fn produced(&self) -> u32 {
+        self.ring.positions().0
+    }
+
+    /// Looks at what can be taken, which stays.
+    pub fn look(&self, each: impl FnMut(T)) {
+        self.ring.look(each);
     }
 
     /// Takes up to `most` entries, oldest first, and gives their slots back.

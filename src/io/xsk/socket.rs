@@ -139,7 +139,8 @@ fn try_bind(socket: &OwnedFd, interface_index: u32, queue: u32, zero_copy: ZeroC
     with(SocketAddrXdpFlags::XDP_COPY)
 }
 
-fn is_zero_copy(socket: &OwnedFd) -> Result<bool, XskError> {
+/// Whether packets are shared with the driver.
+pub fn is_zero_copy(socket: &OwnedFd) -> Result<bool, XskError> {
     let options = xdp_options(socket)
         .map_err(|error| XskError::Kernel { step: "ask whether packets are copied", error: error.into() })?;
     Ok(options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY))

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::ring::Memory;
@@ -91,6 +91,11 @@ impl<M: Memory> Umem<M> {
         (0..u64::from(self.frames)).map(move |index| index * size)
     }
 
+    /// How many chunks there are.
+    pub fn frames(&self) -> u32 {
+        self.frames
+    }
+
     /// The chunk that an address lies in.
     pub fn chunk_of(&self, address: u64) -> u64 {
         address & !u64::from(self.chunk_size - 1)
@@ -127,6 +132,15 @@ pub fn create_file(chunk_size: u32, frames: u32) -> io::Result<OwnedFd> {
 pub fn map_file(file: &OwnedFd, chunk_size: u32, frames: u32) -> io::Result<Umem<Mapping>> {
     let memory = Mapping::new(file, 0, bytes(chunk_size, frames))?;
     Ok(Umem::new(memory, chunk_size, frames))
+}
+
+/// The same of a file that has come from elsewhere: one that is too short would end the process that reads beyond it.
+pub fn map_inherited(file: &OwnedFd, chunk_size: u32, frames: u32) -> io::Result<Umem<Mapping>> {
+    let size = u64::try_from(fstat(file)?.st_size).unwrap_or(0);
+    if !chunk_size.is_power_of_two() || size < bytes(chunk_size, frames) as u64 {
+        return Err(io::Error::other(format!("it has {size} bytes, not {frames} frames of {chunk_size}")));
+    }
+    map_file(file, chunk_size, frames)
 }
 
 fn bytes(chunk_size: u32, frames: u32) -> usize {

@@ -52,6 +52,19 @@ impl PathMtus {
         self.0.len() < before
     }
 
+    /// The same, each with how many nanoseconds more it is believed at `now`.
+    pub fn iter_with_time_left(&self, now: Moment) -> impl Iterator<Item = (Lowered, u64)> {
+        self.0.iter().map(move |(&endpoint, known)| (Lowered { endpoint, mtu: known.mtu }, known.until.since(now)))
+    }
+
+    /// Takes in what another process has remembered, and believes it for that many nanoseconds more.
+    pub fn restore(&mut self, lowered: Lowered, now: Moment, left: u64) {
+        if self.0.len() < MOST_ENDPOINTS {
+            let until = now.plus(left.min(LIFETIME));
+            self.0.insert(lowered.endpoint, Remembered { mtu: lowered.mtu, until });
+        }
+    }
+
     /// All endpoints with a lowered MTU, in no order.
     pub fn iter(&self) -> impl Iterator<Item = Lowered> {
         self.0.iter().map(|(&endpoint, known)| Lowered { endpoint, mtu: known.mtu })

@@ -232,3 +232,72 @@ fn is_short_while_the_kernel_has_nothing_to_receive_into() {
     exchange.recycle();
     assert!(!exchange.is_short());
 }
+
+/// The same rings and packet memory, as another process maps them.
+fn successor(exchange: Exchange<Shared>) -> (Exchange<Shared>, Vec<u64>) {
+    let free = exchange.free().to_vec();
+    let Exchange { umem, rings, .. } = exchange;
+    (Exchange::new(umem, rings, Vec::new()), free)
+}
+
+#[test]
+fn a_successor_goes_on_with_every_frame_where_it_is() {
+    let (mut exchange, mut kernel) = exchange(64);
+    exchange.recycle();
+    assert_eq!(kernel.receive(9, 60), 9);
+    for held in receive(&mut exchange, 5) {
+        exchange.send(held);
+    }
+    exchange.publish();
+    kernel.take(2);
+    kernel.complete(1);
+    let before = exchange.audit();
+    let (mut next, free) = successor(exchange);
+    assert!(next.take_over(free));
+    assert_eq!(next.audit(), before);
+    assert_eq!(receive(&mut next, 64).len(), 4, "what came meanwhile is there");
+}
+
+#[test]
+fn a_list_of_free_frames_that_cannot_be_is_refused() {
+    let (mut exchange, mut kernel) = exchange(64);
+    exchange.recycle();
+    kernel.receive(3, 60);
+    let (mut next, free) = successor(exchange);
+    let in_fill = {
+        let mut first = None;
+        next.rings.fill.look(|chunk| first = first.or(Some(chunk)));
+        first.expect("frames are lent")
+    };
+    let chunk = u64::from(CHUNK);
+    for wrong in [vec![in_fill], vec![free[0], free[0]], vec![free[0] + 1], vec![64 * chunk], vec![u64::MAX]] {
+        assert!(!next.take_over(wrong.clone()), "{wrong:?}");
+    }
+    assert!(next.take_over(free));
+}
+
+#[test]
+fn after_a_death_the_frames_that_are_nowhere_are_free() {
+    let (mut exchange, mut kernel) = exchange(64);
+    exchange.recycle();
+    kernel.receive(10, 60);
+    let mut batch = receive(&mut exchange, 6);
+    // Two are queued, four are in hand: that process dies.
+    exchange.send(batch.pop().expect("six"));
+    exchange.send(batch.pop().expect("five"));
+    exchange.publish();
+    let (mut next, _) = successor(exchange);
+    let frames_in = |audit: Audit| (audit.rx, audit.tx, audit.fill + audit.free);
+    let Kernel { fill, rx, to_receive, .. } = &mut kernel;
+    fill.take(1, |chunk| to_receive.push_back(chunk));
+    assert!(!next.recover(), "the kernel has a frame in its own hands");
+    let addr = to_receive.pop_front().expect("it was lent") + START;
+    assert!(rx.push(XdpDesc { addr, len: 60, options: XdpDescOptions::empty() }));
+    rx.publish();
+    kernel.take(1);
+    assert!(!next.recover(), "one is being sent");
+    kernel.complete(1);
+    assert!(next.recover());
+    assert_eq!(next.audit().total(), 64);
+    assert_eq!(frames_in(next.audit()), (5, 1, 57));
+}

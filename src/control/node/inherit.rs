@@ -1,0 +1,145 @@
+//! What a node hands over to the process that succeeds this one, and how that one begins with it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Node;
+use crate::control::event::Event;
+use crate::control::proposal::Proposal;
+use crate::control::update::StoredBuilder;
+use crate::document::Problems;
+use crate::endpoint_set;
+use crate::model::{EndpointSet, Revision};
+use crate::stats::{Count, Recorder, StoredTiming};
+
+/// All that a node knows and its successor could not find out anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeState {
+    /// What the syncer pushed.
+    set: Value,
+    /// That, and the config's services.
+    in_force: Value,
+    builder: StoredBuilder,
+    draining: bool,
+    store_problem: Option<String>,
+}
+
+/// What has been counted and measured, when no worker does so any more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counted {
+    /// By cell.
+    counts: Vec<Count>,
+    /// By worker.
+    timings: Vec<StoredTiming>,
+}
+
+impl Node {
+    /// What its successor needs to forward as this one does.
+    pub fn state(&self) -> Result<NodeState, String> {
+        let value = |set: &EndpointSet| serde_json::to_value(set).map_err(|error| error.to_string());
+        Ok(NodeState {
+            set: value(&self.set)?,
+            in_force: value(&self.in_force)?,
+            builder: self.builder.store(self.now()),
+            draining: self.announcement.is_draining(),
+            store_problem: self.store_problem.clone(),
+        })
+    }
+
+    /// Begins with what another process has handed over: builds all of it, and posts it for the workers to come. Nothing
+    /// outside this process changes.
+    ///
+    /// # Errors
+    /// It cannot be read, or the config of today does not allow it.
+    pub fn adopt(&mut self, state: NodeState) -> Result<(), String> {
+        let set = read_set(&state.set)?;
+        let in_force = read_set(&state.in_force)?;
+        let now = self.now();
+        self.check_stored(&self.config, &Proposal::whole(set.clone())).map_err(|refusal| {
+            let problems = Problems::from(refusal).to_string().replace('\n', "; ");
+            format!("the config on disk does not go with the set in force: {problems}")
+        })?;
+        self.builder.adopt(state.builder, &in_force, now)?;
+        self.set = Proposal::whole(set).set;
+        self.in_force = Proposal::whole(in_force).set;
+        self.store_problem = state.store_problem;
+        self.announcement.set_draining(state.draining);
+        self.follow_ways();
+        self.publish();
+        Ok(())
+    }
+
+    /// What has been counted, and measured by each worker, of which none works any more; `timings`: by worker.
+    pub fn counted(&self, timings: Vec<StoredTiming>) -> Counted {
+        Counted { counts: self.builder.counts(), timings }
+    }
+
+    /// What one worker has measured, of which `last` was not handed over yet.
+    pub fn timing(&self, worker: usize, last: Option<&Recorder>) -> StoredTiming {
+        self.workers.get(worker).map(|worker| worker.board.timing().store(last)).unwrap_or_default()
+    }
+
+    /// Counts on where another process has stopped.
+    pub fn count_on(&mut self, counted: &Counted) {
+        self.builder.put_counts(&counted.counts);
+        for (worker, timing) in self.workers.iter().zip(&counted.timings) {
+            worker.board.timing().restore(timing);
+        }
+    }
+
+    /// From now on this process is the node: routes are looked after, and what the config on disk has changed since the
+    /// other process read it comes into force.
+    pub fn succeed(&mut self) {
+        self.gate_holds = true;
+        self.leaving.look(&self.builder, |_| ());
+        self.announcement.follow(&self.in_force);
+        let joined = self.check_stored(&self.config, &Proposal::whole(self.set.clone()));
+        match joined {
+            Ok(joined) if joined.services == self.in_force.services => {}
+            Ok(joined) => {
+                if let Err(fault) = self.put_in_force(joined) {
+                    self.events.fail(format!("the config's services are not as on disk: {}", fault.message));
+                }
+            }
+            Err(refusal) => self.events.fail(Problems::from(refusal).to_string()),
+        }
+        if self.store_problem.is_some() {
+            self.store.try_soon();
+        }
+    }
+
+    /// Tells subscribers, who are those of the process before.
+    pub fn tell_upgraded(&mut self, from: String, workers: usize, longest_pause: f64) {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.events.set_heard(true);
+        self.events.tell(Event::Upgrade { version, from, process: std::process::id(), workers, longest_pause });
+    }
+
+    /// Asks one worker to end.
+    pub fn stop_worker(&self, number: usize) {
+        self.publisher.stop_one(number);
+    }
+}
+
+fn read_set(value: &Value) -> Result<EndpointSet, String> {
+    let problems = |problems: Problems| format!("the set in force cannot be read: {problems}").replace('\n', "; ");
+    let mut set = endpoint_set::read(&value.clone().into()).map_err(problems)?;
+    set.revision = Revision(value["revision"].as_str().unwrap_or_default().to_owned());
+    Ok(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the first release hands over. A later one that reads form 1 reads this.
+    #[test]
+    fn a_node_of_form_1_is_read() {
+        let shown = include_str!("../../../tests/data/upgrade-form-1-node.json");
+        let state: NodeState = serde_json::from_str(shown).expect("form 1");
+        let set = read_set(&state.in_force).expect("a set");
+        assert_eq!((set.revision.0.as_str(), set.services.len(), state.draining), ("41", 1, true));
+        let written: Value = serde_json::to_value(&state).expect("plain data");
+        assert_eq!(written, serde_json::from_str::<Value>(shown).expect("JSON"), "nothing of it is passed over");
+    }
+}

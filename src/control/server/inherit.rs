@@ -1,0 +1,119 @@
+//! The control socket on its way from one process to another: clients notice nothing.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use mio::net::{UnixListener, UnixStream};
+use serde_json::Value;
+
+use super::{Server, ServerError, at};
+use crate::config::ControlConfig;
+use crate::control::client::Client;
+use crate::control::node::Node;
+use crate::control::protocol::Fault;
+use crate::document::Tree;
+use crate::upgrade::Client as ClientState;
+
+impl Server {
+    /// The same socket that another process has opened.
+    pub fn inherit(listener: OwnedFd, config: &ControlConfig) -> Result<Self, ServerError> {
+        let listener = std::os::unix::net::UnixListener::from(listener);
+        listener.set_nonblocking(true).map_err(at("the control socket"))?;
+        Self::serving(UnixListener::from_std(listener), config)
+    }
+
+    /// From now on clients, and SIGUSR2, may ask for an upgrade.
+    pub fn allow_upgrade(&mut self) {
+        self.can_upgrade = true;
+    }
+
+    /// From now on they may not.
+    pub fn refuse_upgrade(&mut self) {
+        self.can_upgrade = false;
+    }
+
+    /// Whether some client has asked for an upgrade. One that cannot be is refused at once.
+    pub(super) fn is_upgrade_wanted(&mut self) -> bool {
+        if !self.clients.values().any(|client| client.upgrade().is_some()) {
+            return false;
+        }
+        let refusal = if self.can_upgrade { self.wanted_binary().err() } else { Some(Fault::cannot_upgrade()) };
+        match refusal {
+            Some(fault) => {
+                self.answer_upgrade(&Err(fault));
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// The program that is to take over, where a client has named one.
+    ///
+    /// # Errors
+    /// It is no file with an absolute path.
+    pub fn wanted_binary(&self) -> Result<Option<PathBuf>, Fault> {
+        let mut wanted = self.clients.values().filter_map(Client::upgrade).filter_map(|params| params.get("binary"));
+        let Some(binary) = wanted.find(|binary| **binary != Tree::Null) else { return Ok(None) };
+        let path = binary.as_text().map(PathBuf::from).filter(|path| path.is_absolute());
+        let path =
+            path.ok_or_else(|| Fault::invalid_param("binary", format!("{} is no absolute path", binary.to_value())))?;
+        if !path.is_file() {
+            return Err(Fault::invalid_param("binary", format!("there is no file {}", path.display())));
+        }
+        Ok(Some(path))
+    }
+
+    /// Answers all who have asked for an upgrade.
+    pub fn answer_upgrade(&mut self, result: &Result<Value, Fault>) {
+        for (token, client) in &mut self.clients {
+            if client.answer_upgrade(result) {
+                self.unfinished.insert(*token);
+            }
+        }
+    }
+
+    /// The listening socket.
+    pub fn listener(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    /// All clients that go on: each with its socket, its state, and the bytes that belong to that. A capture does not: it ends
+    /// with the process that copies the packets.
+    pub fn clients(&self) -> impl Iterator<Item = (BorrowedFd<'_>, ClientState, Vec<u8>)> {
+        self.clients.values().filter(|client| !client.is_capturing()).map(|client| {
+            let (state, bytes) = client.state();
+            (client.stream.as_fd(), state, bytes)
+        })
+    }
+
+    /// Goes on with a client of another process. One that cannot be is said, and is no reason to stop.
+    pub fn adopt(&mut self, stream: OwnedFd, state: ClientState, bytes: &[u8], node: &mut Node) {
+        let stream = std::os::unix::net::UnixStream::from(stream);
+        let stream = stream.set_nonblocking(true).map(|()| UnixStream::from_std(stream));
+        let admitted = stream.and_then(|stream| {
+            let may_write = self.may_write(&stream);
+            let client = Client::adopt(stream, may_write, state, bytes).ok_or(std::io::ErrorKind::InvalidData)?;
+            self.admit(client)
+        });
+        match admitted {
+            Ok(token) => _ = self.unfinished.insert(token),
+            Err(error) => node.fail(format!("a client cannot be served any more: {error}")),
+        }
+        node.events.set_heard(self.clients.values().any(Client::is_subscribed));
+    }
+
+    /// Another process serves this socket now: it is left as it is.
+    pub fn forsake(&mut self) {
+        self.forsaken = true;
+    }
+
+    /// Undoes [`forsake`](Self::forsake).
+    pub fn reclaim(&mut self) {
+        self.forsaken = false;
+    }
+
+    /// The signals that nobody has looked at yet, by number.
+    pub fn pending_signals(&mut self) -> Vec<i32> {
+        self.signals.pending().collect()
+    }
+}

@@ -1,0 +1,24 @@
+//! Failures on demand, for tests: at a step that the environment names, in builds that are not released.
+
+/// Fails, dies or falls silent, where `POINTSMAN_UPGRADE_FAULT` is this step with `:fail`, `:die` or `:hang`.
+#[cfg(debug_assertions)]
+pub fn at(step: &str) -> Result<(), String> {
+    let wanted = std::env::var("POINTSMAN_UPGRADE_FAULT").unwrap_or_default();
+    match wanted.split_once(':') {
+        Some((at, "fail")) if at == step => Err(format!("it was asked to fail at {step}")),
+        Some((at, "die")) if at == step => {
+            _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            Ok(())
+        }
+        Some((at, "hang")) if at == step => loop {
+            std::thread::park();
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Does nothing.
+#[cfg(not(debug_assertions))]
+pub fn at(_: &str) -> Result<(), String> {
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! The side of the process that runs. It forwards until the other is ready, then passes worker after worker on; what it has
+//! passed on it keeps in reach, and takes back where the other fails.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::channel::{Channel, ChannelError, file_of};
+use super::queue::Share;
+use super::{PREPARE_LIMIT, STEP_LIMIT};
+use crate::config;
+use crate::daemon::workers::Left;
+use crate::daemon::{Daemon, notify, privileges};
+use crate::stats::StoredTiming;
+use crate::upgrade::{Begin, FORMAT, Message, VARIABLE, Worker, facts};
+use rustix::process::{Pid, Signal, kill_process};
+use sd_notify::NotifyState;
+
+/// A worker that has been passed on.
+struct Passed {
+    number: usize,
+    left: Left,
+    /// The other process may have used its rings.
+    was_used: bool,
+}
+
+/// The other process.
+struct Successor {
+    child: Child,
+    channel: Channel,
+}
+
+/// Starts a program, and hands everything over to it. After `Ok` that process is the daemon; after an error this one is,
+/// as before.
+pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<(), String> {
+    if let Err(problems) = config::load(&daemon.config_file) {
+        return Err(format!("{}: {problems}", daemon.config_file.display()).replace('\n', "; "));
+    }
+    let mut successor = Successor::start(binary, daemon)?;
+    tracing::info!(binary = %binary.display(), process = successor.child.id(), "an upgrade begins");
+    if let Err(reason) = successor.prepare(daemon) {
+        return Err(successor.end(reason));
+    }
+    // Counters that stand still are not to be told any more; whoever asks waits until the other process answers.
+    daemon.stop_metrics();
+    let mut passed = Vec::new();
+    if let Err(reason) = successor.pass_on(daemon, &mut passed) {
+        let reason = successor.end(reason);
+        take_back(daemon, passed);
+        return Err(reason);
+    }
+    notify(&[NotifyState::MainPid(successor.child.id())]);
+    daemon.server.forsake();
+    successor.pass_signals(daemon.server.pending_signals());
+    Ok(())
+}
+
+/// Has the workers go on here that have been passed on.
+fn take_back(daemon: &mut Daemon, passed: Vec<Passed>) {
+    let count = passed.len();
+    for Passed { number, left, was_used } in passed {
+        if let Err(error) = daemon.keeper.put_back(number, left, was_used) {
+            daemon.node.fail(error.to_string());
+        }
+    }
+    if count > 0 {
+        tracing::warn!("{count} workers have been taken back");
+    }
+    daemon.start_metrics();
+}
+
+impl Successor {
+    fn start(binary: &Path, daemon: &Daemon) -> Result<Self, String> {
+        let (channel, theirs) = Channel::pair().map_err(|error| format!("no socket can be made: {error}"))?;
+        let mut command = Command::new(binary);
+        command.arg("run").arg("--config").arg(&daemon.config_file);
+        command.env(VARIABLE, std::process::id().to_string()).stdin(Stdio::from(theirs));
+        let child = privileges::handed_on(|| command.spawn()).and_then(|child| child);
+        let child = child.map_err(|error| format!("{} cannot be started: {error}", binary.display()))?;
+        Ok(Self { child, channel })
+    }
+
+    /// Tells it all that it can know beforehand, and waits until it is ready.
+    fn prepare(&mut self, daemon: &mut Daemon) -> Result<(), String> {
+        let whole = daemon.keeper.whole();
+        let (interface, shape) = whole.ok_or("the interface is not open with all its queues; try again later")?;
+        let state = serde_json::to_vec(&daemon.node.state()?).map_err(|error| error.to_string())?;
+        let state = file_of(&state).map_err(|error| error.to_string())?;
+        let begin = Message::Begin(Begin {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            facts: facts(daemon.node.config()),
+            interface,
+            driver: daemon.node.facts().driver.to_owned(),
+            shape: shape.map(|shape| (shape.queues, shape.chunk)),
+            workers: daemon.keeper.workers().count(),
+        });
+        self.send(&begin, &[daemon.server.listener(), daemon.metrics_listener.as_fd(), state.as_fd()])?;
+        for Share { queue, descriptors } in daemon.keeper.workers().shares() {
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            self.send(&Message::Queue(queue.clone()), &descriptors)?;
+        }
+        match self.hear(PREPARE_LIMIT)? {
+            Message::Prepared { version } => {
+                tracing::info!(version, "the new process is ready to take over");
+                Ok(())
+            }
+            other => Err(refused(other)),
+        }
+    }
+
+    /// Passes everything on, worker by worker.
+    fn pass_on(&mut self, daemon: &mut Daemon, passed: &mut Vec<Passed>) -> Result<(), String> {
+        let mut longest_pause = 0;
+        for number in 0..daemon.keeper.workers().count() {
+            longest_pause = longest_pause.max(self.pass_worker(number, daemon, passed)?);
+        }
+        for (stream, state, bytes) in daemon.server.clients() {
+            let file = file_of(&bytes).map_err(|error| error.to_string())?;
+            self.send(&Message::Client(state), &[stream, file.as_fd()])?;
+        }
+        let timing =
+            |passed: &Passed| -> StoredTiming { daemon.node.timing(passed.number, passed.left.kit.recorder()) };
+        let counted = daemon.node.counted(passed.iter().map(timing).collect());
+        let counted = serde_json::to_vec(&counted).map_err(|error| error.to_string())?;
+        let counted = file_of(&counted).map_err(|error| error.to_string())?;
+        self.send(&Message::Finish { longest_pause }, &[counted.as_fd()])?;
+        match self.hear(STEP_LIMIT)? {
+            Message::Done => Ok(()),
+            other => Err(refused(other)),
+        }
+    }
+
+    /// Passes one worker on, and answers for how many nanoseconds it stood still.
+    fn pass_worker(&self, number: usize, daemon: &mut Daemon, passed: &mut Vec<Passed>) -> Result<u64, String> {
+        daemon.node.stop_worker(number);
+        let mut left = daemon.keeper.workers().take(number).map_err(|error| error.to_string())?;
+        let counted = left.queue.settle();
+        left.kit.leave_queue(counted);
+        let (worker, lists) =
+            Worker::new(number, left.moment.0, &left.kit.carry(left.moment), left.queue.free_frames());
+        passed.push(Passed { number, left, was_used: false });
+        let lists = file_of(&lists).map_err(|error| error.to_string())?;
+        passed.iter_mut().for_each(|passed| passed.was_used = true);
+        self.send(&Message::Worker(worker), &[lists.as_fd()])?;
+        match self.hear(STEP_LIMIT)? {
+            Message::Taken { pause } => Ok(pause),
+            other => Err(refused(other)),
+        }
+    }
+
+    fn send(&self, message: &Message, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), String> {
+        match self.channel.send(message, descriptors) {
+            // What it has said before it went is worth more.
+            Err(ChannelError::Gone) => match self.hear(Duration::ZERO)? {
+                Message::Failed { reason } => Err(reason),
+                _ => Err(ChannelError::Gone.to_string()),
+            },
+            other => other.map_err(|error| error.to_string()),
+        }
+    }
+
+    fn hear(&self, limit: Duration) -> Result<Message, String> {
+        let heard = self.channel.receive(limit, || notify(&[NotifyState::Watchdog]));
+        heard.map(|(message, _)| message).map_err(|error| error.to_string())
+    }
+
+    /// Ends it, whatever it does, so that nobody else touches what this process goes on with. Answers the reason, with how
+    /// it ended where it did so by itself.
+    fn end(&mut self, reason: String) -> String {
+        // One whose end of the socket is closed is about to end.
+        let limit = if reason == ChannelError::Gone.to_string() { Duration::from_secs(1) } else { Duration::ZERO };
+        let end = Instant::now() + limit;
+        let by_itself = loop {
+            match self.child.try_wait() {
+                Ok(None) if Instant::now() < end => sleep(Duration::from_millis(5)),
+                ended => break ended.ok().flatten(),
+            }
+        };
+        _ = self.child.kill();
+        _ = self.child.wait();
+        match by_itself {
+            Some(status) if !status.success() => format!("{reason} ({status})"),
+            _ => reason,
+        }
+    }
+
+    /// Passes on what this process was asked meanwhile.
+    fn pass_signals(&self, signals: Vec<i32>) {
+        for signal in signals.into_iter().filter_map(Signal::from_named_raw) {
+            _ = kill_process(Pid::from_child(&self.child), signal);
+        }
+    }
+}
+
+fn refused(message: Message) -> String {
+    match message {
+        Message::Failed { reason } => reason,
+        _ => ChannelError::Unexpected.to_string(),
+    }
+}

@@ -1,0 +1,100 @@
+//! A queue on its way from one process to the other.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::daemon::driver::{DriverError, QueueIo};
+use crate::io::packet_socket::PacketSocket;
+use crate::io::xsk::{Inherited, XskIo};
+use crate::io::{KernelStatistics, PacketIo};
+use crate::upgrade::Queue;
+
+/// How long the kernel may take for frames that it has in its hands.
+const IN_HAND: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// What another process needs to use a queue, too. It keeps the queue's socket open.
+pub struct Share {
+    /// What is to be said of it.
+    pub queue: Queue,
+    /// The socket, and the packet memory's file if it has one.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+impl QueueIo {
+    /// What another process needs to use it, too; `queue`: its number.
+    pub fn share(&self, queue: u32) -> io::Result<Share> {
+        let (queue, descriptors) = self.described(queue);
+        let descriptors = descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>()?;
+        Ok(Share { queue, descriptors })
+    }
+
+    fn described(&self, queue: u32) -> (Queue, Vec<BorrowedFd<'_>>) {
+        let (frames, chunk_size, descriptors) = match self {
+            Self::Xsk(io) => {
+                let (frames, chunk_size) = io.memory();
+                (frames, chunk_size, io.descriptors().to_vec())
+            }
+            Self::Packet(io) => (io.frames(), 0, vec![io.as_fd()]),
+            #[cfg(test)]
+            Self::Test(_) => (0, 0, Vec::new()),
+        };
+        (Queue { queue, frames, chunk_size }, descriptors)
+    }
+
+    /// Makes it of what another process has passed on; a socket alone is one of AF_PACKET.
+    pub fn inherit(queue: &Queue, descriptors: Vec<OwnedFd>) -> Result<Self, DriverError> {
+        let &Queue { frames, chunk_size, .. } = queue;
+        let mut descriptors = descriptors.into_iter();
+        Ok(match (descriptors.next(), descriptors.next()) {
+            (Some(socket), Some(file)) => {
+                Self::Xsk(Box::new(XskIo::inherit(Inherited { socket, file, frames, chunk_size })?))
+            }
+            (Some(socket), None) => Self::Packet(Box::new(PacketSocket::inherit(socket, frames))),
+            _ => return Err(DriverError::NothingPassedOn(queue.queue)),
+        })
+    }
+
+    /// The frames that are in no ring.
+    pub fn free_frames(&self) -> &[u64] {
+        match self {
+            Self::Xsk(io) => io.free_frames(),
+            _ => &[],
+        }
+    }
+
+    /// Begins where another process has stopped.
+    pub fn take_over(&mut self, free: Vec<u64>) -> io::Result<()> {
+        match self {
+            Self::Xsk(io) => io.take_over(free),
+            _ => Ok(()),
+        }
+    }
+
+    /// Readies it for another process: what the kernel had no room for is sent now. Answers what the kernel has counted
+    /// and will not tell the other process.
+    pub fn settle(&mut self) -> KernelStatistics {
+        let Self::Packet(io) = self else { return KernelStatistics::default() };
+        let end = Instant::now() + IN_HAND;
+        while io.unsent() > 0 && Instant::now() < end {
+            sleep(PAUSE);
+            _ = io.flush();
+        }
+        io.take_statistics()
+    }
+
+    /// Goes on after another process that used it has died. Answers whether that can be.
+    pub fn recover(&mut self) -> bool {
+        let Self::Xsk(io) = self else { return true };
+        let end = Instant::now() + IN_HAND;
+        while !io.recover() {
+            if Instant::now() >= end {
+                return false;
+            }
+            sleep(PAUSE);
+        }
+        true
+    }
+}

@@ -1,0 +1,233 @@
+//! The side of the process that takes over. All that can fail does so before the first worker has moved.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use rustix::net::SocketType;
+use rustix::net::sockopt::socket_type;
+use serde_json::json;
+
+use super::channel::{Channel, ChannelError, read_file};
+use super::{PREPARE_LIMIT, STEP_LIMIT, fault};
+use crate::config::{Config, SMALLEST_MTU};
+use crate::control::node::{Counted, NodeState};
+use crate::control::server::Server;
+use crate::control::settings::settings;
+use crate::daemon::driver::{Opened, QueueIo, Shape};
+use crate::daemon::keeper::{Keeper, Opener};
+use crate::daemon::workers::Arrival;
+use crate::daemon::{Daemon, node};
+use crate::steer::{Gate, Guard, Steering};
+use crate::underlay::{self, Link};
+use crate::upgrade::{Begin, Message, VARIABLE, Worker, differences, facts};
+
+/// A process that is to be succeeded by this one.
+pub struct Succession(Channel);
+
+/// What this process has of another.
+struct Inheritance {
+    begin: Begin,
+    listener: OwnedFd,
+    metrics: OwnedFd,
+    state: NodeState,
+    queues: Vec<(u32, QueueIo)>,
+}
+
+/// The process that has started this one to succeed it, if one has.
+pub fn inherited() -> std::io::Result<Option<Succession>> {
+    if std::env::var_os(VARIABLE).is_none() {
+        return Ok(None);
+    }
+    let stdin = rustix::stdio::stdin();
+    if socket_type(stdin).ok() != Some(SocketType::SEQPACKET) {
+        return Err(std::io::Error::other(format!("{VARIABLE} is set, but no running daemon has started this one")));
+    }
+    let channel = Channel::new(rustix::io::fcntl_dupfd_cloexec(stdin, 3)?)?;
+    // Nobody else is to hold that socket, nor to read from it.
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(Some(Succession(channel)))
+}
+
+/// Takes over from another process; answers when this one is the daemon. Where it cannot, that is told, and the other one
+/// goes on.
+pub fn succeed(succession: Succession, config: (Config, PathBuf), opener: Opener) -> Result<Daemon, String> {
+    let Succession(channel) = succession;
+    let result = take_over(&channel, config, opener);
+    if let Err(reason) = &result {
+        _ = channel.send(&Message::Failed { reason: reason.clone() }, &[]);
+    }
+    result
+}
+
+fn take_over(channel: &Channel, config: (Config, PathBuf), opener: Opener) -> Result<Daemon, String> {
+    fault::at("begin")?;
+    let inheritance = Inheritance::hear(channel, &config.0)?;
+    let from = inheritance.begin.version.clone();
+    let (mut daemon, arrivals) = prepare(inheritance, config, opener)?;
+    fault::at("prepare")?;
+    say(channel, &Message::Prepared { version: env!("CARGO_PKG_VERSION").to_owned() })?;
+    let workers = arrivals.len();
+    let longest_pause = match receive(channel, &mut daemon, &arrivals) {
+        Ok(longest_pause) => longest_pause,
+        Err(reason) => {
+            // At the end of a batch every frame is in a ring, or free: the other process finds them all.
+            drop(arrivals);
+            daemon.keeper.abandon(&daemon.node);
+            return Err(reason);
+        }
+    };
+    // From here on nothing can fail; one that is not heard any more has gone without being told.
+    if let Err(reason) = say(channel, &Message::Done) {
+        tracing::warn!("the process before this one cannot be told that it may go: {reason}");
+    }
+    begin_to_be(&mut daemon, from, workers, longest_pause);
+    Ok(daemon)
+}
+
+impl Inheritance {
+    fn hear(channel: &Channel, config: &Config) -> Result<Self, String> {
+        let (message, descriptors) = channel.receive(PREPARE_LIMIT, || ()).map_err(words)?;
+        let Message::Begin(begin) = message else { return Err(words(ChannelError::Unexpected)) };
+        let stuck = differences(&begin.facts, &facts(config));
+        if !stuck.is_empty() {
+            return Err(format!("{} cannot change by an upgrade: restart the daemon instead", stuck.join(", ")));
+        }
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or_else(|| words(ChannelError::Unexpected));
+        let (listener, metrics, state) = (next()?, next()?, next()?);
+        let state = read_file(state).map_err(|error| error.to_string())?;
+        let state = serde_json::from_slice(&state).map_err(|error| format!("the state cannot be read: {error}"))?;
+        let queues = (0..begin.workers).map(|_| queue(channel)).collect::<Result<_, _>>()?;
+        Ok(Self { begin, listener, metrics, state, queues })
+    }
+}
+
+fn queue(channel: &Channel) -> Result<(u32, QueueIo), String> {
+    let (message, descriptors) = channel.receive(STEP_LIMIT, || ()).map_err(words)?;
+    let Message::Queue(queue) = message else { return Err(words(ChannelError::Unexpected)) };
+    Ok((queue.queue, QueueIo::inherit(&queue, descriptors).map_err(|error| error.to_string())?))
+}
+
+/// Builds all that the daemon has, without anybody noticing.
+fn prepare(
+    inheritance: Inheritance,
+    config: (Config, PathBuf),
+    opener: Opener,
+) -> Result<(Daemon, Vec<mpsc::Sender<Arrival>>), String> {
+    let Inheritance { begin, listener, metrics, state, queues } = inheritance;
+    let link = underlay::link(&config.0.interface.name).map_err(|error| error.to_string())?;
+    if link.index != begin.interface {
+        return Err(format!("{} is another interface than the one that is open", link.name));
+    }
+    let settings = settings(&config.0, Some(&link));
+    if settings.underlay_mtu < SMALLEST_MTU {
+        return Err(super::super::DaemonError::SmallMtu(settings.underlay_mtu).to_string());
+    }
+    let mut server = Server::inherit(listener, &config.0.control).map_err(|error| error.to_string())?;
+    // Until this process is the daemon, the socket's path is none of its business.
+    server.forsake();
+    let mut keeper = Keeper::new(config.0.clone(), opener);
+    let opened = opened(&begin, &config.0, &link, queues)?;
+    let config_file = config.1.clone();
+    let mut node = node(config, &link, settings, &keeper).map_err(|error| error.to_string())?;
+    let arrivals = keeper.inherit(link.index, opened, &mut node).map_err(|error| error.to_string())?;
+    node.adopt(state)?;
+    let daemon = Daemon {
+        server,
+        node,
+        keeper,
+        metrics_listener: TcpListener::from(metrics),
+        metrics: None,
+        config_file,
+        binary: super::own_binary().map_err(|error| error.to_string())?,
+    };
+    Ok((daemon, arrivals))
+}
+
+/// The interface as another process has opened it.
+fn opened(begin: &Begin, config: &Config, link: &Link, queues: Vec<(u32, QueueIo)>) -> Result<Opened, String> {
+    let (name, interface) = (&link.name, &config.interface);
+    let shape = begin.shape.map(|(queues, chunk)| Shape { queues, chunk });
+    Ok(if begin.driver == "af_xdp" {
+        let steering =
+            Steering::inherit(name, interface.xdp_mode, &interface.pin).map_err(|error| error.to_string())?;
+        let mode = Some(steering.mode());
+        Opened { driver: "af_xdp", mode, gate: Gate::Xdp(steering), queues, shape }
+    } else {
+        let guard = Guard::inherit(name, &interface.pin).map_err(|error| error.to_string())?;
+        Opened { driver: "af_packet", mode: None, gate: Gate::Tc(guard), queues, shape }
+    })
+}
+
+/// Takes the workers, one by one, then the clients and the counters. Answers the longest pause, in nanoseconds.
+fn receive(channel: &Channel, daemon: &mut Daemon, arrivals: &[mpsc::Sender<Arrival>]) -> Result<u64, String> {
+    let mut clients = Vec::new();
+    loop {
+        let (message, mut descriptors) = channel.receive(PREPARE_LIMIT, || ()).map_err(words)?;
+        let file = descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected))?;
+        let file = read_file(file).map_err(|error| error.to_string())?;
+        match message {
+            Message::Worker(worker) => {
+                let step = format!("worker-{}", worker.number);
+                fault::at(&format!("before-{step}"))?;
+                let pause = take_worker(&worker, &file, arrivals)?;
+                fault::at(&step)?;
+                say(channel, &Message::Taken { pause })?;
+            }
+            Message::Client(state) => {
+                let stream = descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected))?;
+                clients.push((stream, state, file));
+            }
+            Message::Finish { longest_pause } => {
+                fault::at("finish")?;
+                let counted: Counted = serde_json::from_slice(&file).map_err(|error| error.to_string())?;
+                daemon.node.count_on(&counted);
+                for (stream, state, bytes) in clients {
+                    daemon.server.adopt(stream, state, &bytes, &mut daemon.node);
+                }
+                return Ok(longest_pause);
+            }
+            _ => return Err(words(ChannelError::Unexpected)),
+        }
+    }
+}
+
+/// Has a worker go on, and answers for how many nanoseconds it stood still.
+fn take_worker(worker: &Worker, file: &[u8], arrivals: &[mpsc::Sender<Arrival>]) -> Result<u64, String> {
+    let waiting = arrivals.get(worker.number).ok_or_else(|| words(ChannelError::Unexpected))?;
+    let (carried, free) = worker.read(file).ok_or_else(|| words(ChannelError::Unexpected))?;
+    let (begun, has_begun) = mpsc::channel();
+    let lost = |_| format!("worker {} does not begin", worker.number);
+    waiting.send(Arrival { carried, free, begun }).map_err(|_| lost(()))?;
+    let moment = has_begun.recv_timeout(STEP_LIMIT).map_err(|_| lost(()))?;
+    let moment = moment.map_err(|error| format!("worker {}: {error}", worker.number))?;
+    Ok(moment.0.saturating_sub(worker.left))
+}
+
+/// From now on this process is the daemon, whatever becomes of the other.
+fn begin_to_be(daemon: &mut Daemon, from: String, workers: usize, longest_pause: u64) {
+    daemon.server.reclaim();
+    daemon.keeper.renew_gate();
+    daemon.node.succeed();
+    daemon.start_metrics();
+    let longest_pause = longest_pause as f64 / 1e9;
+    daemon.server.answer_upgrade(&Ok(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "from": from,
+        "process": std::process::id(),
+        "workers": workers,
+        "longest_pause": longest_pause,
+    })));
+    tracing::info!(from, workers, longest_pause, "this process forwards now");
+    daemon.node.tell_upgraded(from, workers, longest_pause);
+}
+
+fn words(error: ChannelError) -> String {
+    error.to_string()
+}
+
+fn say(channel: &Channel, message: &Message) -> Result<(), String> {
+    channel.send(message, &[]).map_err(words)
+}

@@ -1,0 +1,68 @@
+//! A socket that another process has opened and used: its successor maps the same rings and the same packet memory, and
+//! goes on where it has stopped. Nothing is lost meanwhile: the kernel goes on filling the frames it was lent.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::exchange::{Exchange, Sizes};
+use super::{XskError, XskIo, socket, umem};
+
+/// What one process needs of another's socket. The free frames come apart, when the other has let go.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The socket, bound to its queue.
+    pub socket: OwnedFd,
+    /// The packet memory's file.
+    pub file: OwnedFd,
+    /// How many frames that has.
+    pub frames: u32,
+    /// How many bytes each.
+    pub chunk_size: u32,
+}
+
+impl XskIo {
+    /// The socket and the packet memory's file, to be passed to another process.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.socket.as_fd(), self.file.as_fd()]
+    }
+
+    /// How many frames there are, and how many bytes each has.
+    pub fn memory(&self) -> (u32, u32) {
+        self.exchange.memory()
+    }
+
+    /// Maps what another process uses. It is not to be used before [`take_over`](Self::take_over).
+    ///
+    /// # Errors
+    /// The descriptors are not what they should be.
+    pub fn inherit(inherited: Inherited) -> Result<Self, XskError> {
+        let Inherited { socket, file, frames, chunk_size } = inherited;
+        let sizes = Sizes::new(frames).ok_or(XskError::Frames { frames })?;
+        let in_memory = |error| XskError::Kernel { step: "map the packet memory", error };
+        let umem = umem::map_inherited(&file, chunk_size, frames).map_err(in_memory)?;
+        let exchange = Exchange::new(umem, socket::map_rings(&socket, sizes)?, Vec::new());
+        let zero_copy = socket::is_zero_copy(&socket)?;
+        Ok(Self { exchange, zero_copy, socket, file })
+    }
+
+    /// The frames that are in no ring, as the process that stops using this has to tell its successor.
+    pub fn free_frames(&self) -> &[u64] {
+        self.exchange.free()
+    }
+
+    /// Begins where the other process has stopped.
+    ///
+    /// # Errors
+    /// These cannot be the free frames.
+    pub fn take_over(&mut self, free: Vec<u64>) -> io::Result<()> {
+        let taken = self.exchange.take_over(free);
+        if taken { Ok(()) } else { Err(io::Error::other("the list of free frames contradicts the rings")) }
+    }
+
+    /// Goes on after a process that used this has died. Answers false, while that cannot be: where the kernel has frames in
+    /// its own hands.
+    #[must_use]
+    pub fn recover(&mut self) -> bool {
+        self.exchange.recover()
+    }
+}

@@ -1,0 +1,268 @@
+//! A daemon hands over to another process, many times in a row, under load: no packet is lost, none comes twice, and none out
+//! of its flow's order. Needs root.
+
+mod netns;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use netns::{Asked, Driver, Edge, Load, SOON, Sessions, Stream, Topology};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+/// Flows of the stream, over all queues.
+const FLOWS: u32 = 16;
+/// Between two datagrams of a flow.
+const PAUSE: Duration = Duration::from_millis(10);
+
+#[test]
+fn no_packet_is_lost_af_xdp_native() {
+    no_packet_is_lost(Driver::XdpNative, 50);
+}
+
+#[test]
+fn no_packet_is_lost_af_xdp_generic() {
+    no_packet_is_lost(Driver::XdpGeneric, 50);
+}
+
+#[test]
+fn no_packet_is_lost_af_packet() {
+    no_packet_is_lost(Driver::Packet, 10);
+}
+
+fn no_packet_is_lost(driver: Driver, upgrades: usize) {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(2, 2);
+    let mut edge = Edge::start(&topology.edge, driver);
+    edge.apply(set(&topology));
+    let stream = start(&topology);
+    stream.run(50);
+    let (mut pauses, mut received) = (Vec::new(), 0);
+    for _ in 0..upgrades {
+        let answer = edge.upgrade();
+        pauses.push(answer["longest_pause"].as_f64().expect("a number") * 1e3);
+        let metrics = edge.metrics();
+        metrics.assert_balanced();
+        let now = metrics.sum("pointsman_received_packets_total");
+        assert!(now >= received, "{now} packets were received after {received}");
+        received = now;
+        stream.run(4);
+    }
+    let (sent, heard) = stream.finish();
+    pauses.sort_by(f64::total_cmp);
+    println!(
+        "{driver:?}: {upgrades} upgrades, {sent} packets sent, {} came; the longest pause of each: median {:.2} ms, longest of all {:.2} ms; longest silence {:?}",
+        heard.count,
+        pauses[pauses.len() / 2],
+        pauses[pauses.len() - 1],
+        heard.silence
+    );
+    assert_eq!((heard.count, heard.lost, heard.late), (sent, 0, 0), "{}", edge.json("stats"));
+    let metrics = edge.metrics();
+    metrics.assert_balanced();
+    assert!(metrics.sum("pointsman_service_packets_total") >= sent, "counters go on");
+    assert!(edge.stop().success());
+}
+
+#[test]
+fn a_thousand_connections_go_on_af_xdp() {
+    connections_and_their_tracked_flows_go_on(Driver::XdpNative, 1_000);
+}
+
+#[test]
+fn connections_go_on_af_packet() {
+    connections_and_their_tracked_flows_go_on(Driver::Packet, 100);
+}
+
+/// Long connections in a handover, with a flow tracked for each, and HTTP requests over new ones.
+fn connections_and_their_tracked_flows_go_on(driver: Driver, connections: usize) {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(2, 4);
+    let _servers: Vec<Asked> = topology.endpoints.iter().map(|e| Asked::start(&e.namespace, &e.name)).collect();
+    let mut edge = Edge::start(&topology.edge, driver);
+    edge.apply(set_of(&topology, &["active", "active", "", ""]));
+    let sessions = Sessions::start(&topology.client, VIP, connections);
+    let load = Load::start(&topology.client, SocketAddr::new(VIP, 80));
+    edge.upgrade();
+    edge.apply(set_of(&topology, &["draining", "draining", "active", "active"]));
+    sessions.go_on("in a handover");
+    let tracked = |edge: &Edge<'_>| edge.metrics().sum("pointsman_tracked_flows");
+    let handover = |edge: &Edge<'_>| edge.json("status")["services"][0]["handover"]["slots"].as_u64();
+    let (before, slots) = (tracked(&edge), handover(&edge));
+    assert!(before >= connections as u64, "{before} flows are tracked");
+    assert!(slots.is_some_and(|slots| slots > 0), "{slots:?} slots remember");
+    // Only the other process knows of them: what is on disk is not read.
+    edge.lose_state();
+    (0..3).for_each(|_| _ = edge.upgrade());
+    sessions.go_on("after upgrades in the middle of a handover");
+    assert!(tracked(&edge) >= connections as u64, "the flows are tracked still");
+    assert_eq!(handover(&edge), slots);
+    edge.apply(set_of(&topology, &["draining", "draining", "active", ""]));
+    sessions.go_on("after another change");
+    load.run(20);
+    let failed: Vec<_> = load.finish().into_iter().filter_map(Result::err).collect();
+    assert!(failed.is_empty(), "of the requests failed: {failed:?}");
+    edge.metrics().assert_balanced();
+}
+
+/// A subscriber, one with half a question, and one with answers that it has not read.
+#[test]
+fn clients_of_the_control_socket_go_on() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(1, 1);
+    let mut edge = Edge::start(&topology.edge, Driver::XdpNative);
+    edge.apply(set(&topology));
+    let connect = || {
+        let stream = UnixStream::connect(edge.socket()).expect("it listens");
+        stream.set_read_timeout(Some(SOON)).expect("a socket");
+        BufReader::new(stream)
+    };
+    let (mut subscriber, mut half, mut slow) = (connect(), connect(), connect());
+    say(&subscriber, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"subscribe\"}\n");
+    let subscribed = line(&mut subscriber);
+    say(&half, "{\"jsonrpc\":\"2.0\",\"id\":\"half\",");
+    let stats = "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"stats\"}\n";
+    say(&slow, &stats.repeat(200));
+    // It has begun to answer, and cannot go on, as nobody reads.
+    assert!(netns::wait_until(SOON, || slow.fill_buf().is_ok_and(|read| !read.is_empty())));
+    let answer = edge.upgrade();
+    let event = line(&mut subscriber);
+    assert_eq!((&event["method"], &event["params"]["type"]), (&json!("event"), &json!("upgrade")));
+    assert_eq!((&event["params"]["process"], &event["params"]["workers"]), (&answer["process"], &json!(1)));
+    say(&half, "\"method\":\"hello\"}\n");
+    let hello = line(&mut half);
+    assert_eq!((&hello["id"], &hello["result"]["revision"]), (&json!("half"), &json!("test")));
+    assert_eq!(hello["result"]["generation"], subscribed["result"]["generation"], "the snapshot is the same");
+    for _ in 0..200 {
+        assert!(line(&mut slow)["result"]["pointsman_generation"].is_u64());
+    }
+    // The next event is the next change: there was but one.
+    edge.ask("drain");
+    assert_eq!(line(&mut subscriber)["params"]["type"], "drain");
+    edge.upgrade();
+    assert_eq!(line(&mut subscriber)["params"]["type"], "upgrade");
+    assert_eq!(edge.json("status")["draining"], true);
+    edge.ask("resume");
+    assert_eq!(line(&mut subscriber)["params"]["draining"], false);
+}
+
+/// By a signal, as an operator without the command would; the service manager learns which process is the main one.
+#[test]
+fn a_signal_asks_for_it_and_the_service_manager_is_told() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(1, 1);
+    let mut edge = Edge::start(&topology.edge, Driver::XdpNative);
+    edge.apply(set(&topology));
+    let process = edge.upgrade_by_signal();
+    let main = format!("MAINPID={process}");
+    assert!(netns::wait_until(SOON, || edge.notified().contains(&main)), "{:?}", edge.notified());
+    let is_told = |edge: &Edge<'_>, what: &str| edge.notified().iter().filter(|line| *line == what).count();
+    let before = is_told(&edge, "WATCHDOG=1");
+    assert!(
+        netns::wait_until(SOON, || is_told(&edge, "WATCHDOG=1") > before + 1),
+        "the watchdog is told by the new process"
+    );
+    assert_eq!(is_told(&edge, "STOPPING=1"), 0, "nothing has stopped");
+    edge.edit_config("name = \"edge\"", "name = \"edge-2\"");
+    edge.signal(Signal::HUP);
+    assert!(netns::wait_until(SOON, || edge.json("status")["node"] == "edge-2"), "SIGHUP is still a reload");
+    assert!(edge.stop().success());
+    assert_eq!(is_told(&edge, "STOPPING=1"), 1);
+    let link = topology.edge.run(&["ip", "link", "show", "eth0"]);
+    assert!(!link.contains("xdp"), "a clean stop removes the steering program: {link}");
+    assert!(!std::path::Path::new(&edge.socket()).exists(), "and the control socket");
+}
+
+/// What the config says of services, and of what can change, comes into force with the new process.
+#[test]
+fn what_has_changed_in_the_config_comes_into_force() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(1, 1);
+    let mut edge = Edge::start(&topology.edge, Driver::XdpNative);
+    edge.apply(set(&topology));
+    let address = topology.endpoints[0].addresses.1;
+    edge.append_config(&format!(
+        "[[service]]\nname = \"own\"\nvip = \"203.0.113.77\"\nendpoints = [{{ name = \"a\", address = \"{address}\" }}]\n"
+    ));
+    edge.upgrade();
+    let names = || -> Vec<String> {
+        let status = edge.json("status");
+        let services = status["services"].as_array().expect("a list").iter();
+        services.map(|service| service["name"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(names(), ["own", "web"]);
+    edge.metrics().assert_balanced();
+}
+
+/// From SIGTERM until packets come through again, with everything read from disk.
+#[test]
+fn a_cold_restart_is_short() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(2, 2);
+    let mut edge = Edge::start(&topology.edge, Driver::XdpNative);
+    edge.apply(set(&topology));
+    let mut silences = Vec::new();
+    for _ in 0..3 {
+        let stream = start(&topology);
+        stream.run(20);
+        edge.stop();
+        edge.run();
+        stream.run(20);
+        silences.push(stream.finish().1.silence);
+    }
+    println!("restarts: nothing came for {silences:?}");
+    let shortest = silences.iter().min().expect("three");
+    assert!(*shortest < Duration::from_secs(3), "{silences:?}");
+}
+
+fn say(to: &BufReader<UnixStream>, text: &str) {
+    to.get_ref().write_all(text.as_bytes()).expect("it reads");
+}
+
+fn line(from: &mut BufReader<UnixStream>) -> Value {
+    let mut line = String::new();
+    from.read_line(&mut line).expect("a line in time");
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+}
+
+fn start(topology: &Topology) -> Stream {
+    let endpoints: Vec<_> = topology.endpoints.iter().map(|endpoint| &endpoint.namespace).collect();
+    Stream::start(&topology.client, VIP, &endpoints, FLOWS, PAUSE)
+}
+
+fn endpoints(queues: u32, count: usize) -> Topology {
+    let mut topology = Topology::new(queues);
+    (0..count).for_each(|_| topology.add_endpoint(&[VIP]));
+    topology
+}
+
+/// The endpoints in these states; one without a state is not there.
+fn set_of(topology: &Topology, states: &[&str; 4]) -> Value {
+    let there = topology.endpoints.iter().zip(states).filter(|(_, state)| !state.is_empty());
+    let endpoints = there.map(|(endpoint, state)| {
+        let mut entry = endpoint.over_ipv6();
+        entry["state"] = (*state).into();
+        entry
+    });
+    json!([{ "name": "web", "vip": VIP, "endpoints": endpoints.collect::<Vec<_>>() }])
+}
+
+fn set(topology: &Topology) -> Value {
+    let endpoints: Vec<Value> = topology.endpoints.iter().map(|endpoint| endpoint.over_ipv6()).collect();
+    json!([{ "name": "web", "vip": VIP, "endpoints": endpoints }])
+}

@@ -1,0 +1,150 @@
+//! A successor that fails, dies or falls silent at any step, or is none at all: the daemon that runs goes on, and nothing is
+//! lost. Needs root.
+
+mod netns;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use netns::{Driver, Edge, Stream, Topology};
+use serde_json::{Value, json};
+
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+/// Datagrams that a successor which is killed can have in its hands: a batch a worker.
+const IN_HAND: u64 = 2 * 64;
+
+#[test]
+fn nothing_is_lost_by_a_successor_that_fails() {
+    if netns::skipped() {
+        return;
+    }
+    for driver in [Driver::XdpNative, Driver::Packet] {
+        let scene = Scene::new();
+        let mut edge = scene.edge(driver);
+        let stream = scene.stream();
+        for step in ["begin", "prepare", "before-worker-0", "worker-0", "before-worker-1", "worker-1", "finish"] {
+            let said = goes_on(&mut edge, &stream, |edge| edge.failing_binary(&format!("{step}:fail")));
+            assert!(said.contains(&format!("it was asked to fail at {step}")), "{driver:?} {step}: {said}");
+        }
+        // After all that, nothing stands in the way.
+        edge.upgrade();
+        stream.run(10);
+        let (sent, heard) = stream.finish();
+        assert_eq!((heard.count, heard.lost, heard.late), (sent, 0, 0), "{driver:?}: {}", edge.log());
+        edge.metrics().assert_balanced();
+        assert!(edge.stop().success());
+    }
+}
+
+#[test]
+fn the_daemon_goes_on_after_a_successor_that_dies() {
+    if netns::skipped() {
+        return;
+    }
+    for driver in [Driver::XdpNative, Driver::XdpGeneric, Driver::Packet] {
+        let scene = Scene::new();
+        let mut edge = scene.edge(driver);
+        let stream = scene.stream();
+        let steps = ["begin", "prepare", "before-worker-0", "worker-0", "worker-1", "finish"];
+        for step in steps {
+            let said = goes_on(&mut edge, &stream, |edge| edge.failing_binary(&format!("{step}:die")));
+            assert!(said.contains("this process goes on: the other process went away"), "{driver:?} {step}: {said}");
+        }
+        edge.upgrade();
+        stream.run(10);
+        let (sent, heard) = stream.finish();
+        println!("{driver:?}: {} of {sent} were in the hands of a process that was killed", heard.lost);
+        assert!(heard.lost <= 3 * IN_HAND && heard.late == 0, "{heard:?}: {}", edge.log());
+        assert!(edge.stop().success());
+    }
+}
+
+#[test]
+fn what_is_no_daemon_changes_nothing() {
+    if netns::skipped() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut edge = scene.edge(Driver::XdpNative);
+    let stream = scene.stream();
+    for (words, reason) in [
+        ("exit 3", "the other process went away (exit status: 3)"),
+        ("exec /bin/true", "the other process went away"),
+        // An older version knows nothing of upgrades, and finds the socket in use.
+        ("unset POINTSMAN_UPGRADE; exec BINARY \"$@\"", "the other process went away (exit status: 1)"),
+    ] {
+        let said =
+            goes_on(&mut edge, &stream, |edge| edge.script(&words.replace("BINARY", env!("CARGO_BIN_EXE_pointsman"))));
+        assert!(said.contains(reason), "{words}: {said}");
+    }
+    let said = edge.upgrade_to(Some("/nowhere/pointsman".as_ref())).expect_err("there is none");
+    assert!(said.contains("binary: there is no file /nowhere/pointsman"), "{said}");
+    let said = edge.upgrade_to(Some("/etc/hostname".as_ref())).expect_err("it is no program");
+    assert!(said.contains("/etc/hostname cannot be started: "), "{said}");
+    // What cannot be handed over, and a config that is none.
+    edge.edit_config("xdp_mode = \"native\"", "xdp_mode = \"native\"\nframes = 512");
+    let said = edge.upgrade_to(None).expect_err("rings are of one size");
+    assert!(said.contains("interface.frames cannot change by an upgrade: restart the daemon instead"), "{said}");
+    edge.edit_config("\nframes = 512", "\nframes = 511");
+    let said = edge.upgrade_to(None).expect_err("not valid");
+    assert!(said.contains("pointsman.toml: interface.frames"), "{said}");
+    edge.edit_config("\nframes = 511", "");
+    edge.upgrade();
+    let (sent, heard) = stream.finish();
+    assert_eq!((heard.count, heard.lost, heard.late), (sent, 0, 0), "{}", edge.log());
+}
+
+#[test]
+fn a_successor_that_falls_silent_is_not_waited_for_for_ever() {
+    if netns::skipped() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut edge = scene.edge(Driver::XdpNative);
+    let stream = scene.stream();
+    for (step, reason) in [
+        ("worker-0", "the other process said nothing for 5s"),
+        ("finish", "the other process said nothing for 5s"),
+        ("prepare", "the other process said nothing for 20s"),
+    ] {
+        let said = goes_on(&mut edge, &stream, |edge| edge.failing_binary(&format!("{step}:hang")));
+        assert!(said.contains(reason), "{step}: {said}");
+    }
+    let notified = edge.notified();
+    assert!(notified.iter().filter(|line| *line == "WATCHDOG=1").count() > 15, "the watchdog is told meanwhile");
+    let (sent, heard) = stream.finish();
+    assert!(heard.lost <= 2 * IN_HAND && heard.late == 0, "{heard:?} of {sent}: {}", edge.log());
+}
+
+/// Has an upgrade fail, and looks whether the daemon and the stream go on. Answers why it failed.
+fn goes_on(edge: &mut Edge<'_>, stream: &Stream, binary: impl FnOnce(&Edge<'_>) -> PathBuf) -> String {
+    let (before, path) = (edge.pid(), binary(edge));
+    let said = edge.upgrade_to(Some(&path)).expect_err("it fails");
+    stream.run(5);
+    assert_eq!(edge.pid(), before);
+    assert_eq!(edge.json("status")["revision"], "test", "it answers");
+    said
+}
+
+struct Scene(Topology);
+
+impl Scene {
+    fn new() -> Self {
+        let mut topology = Topology::new(2);
+        (0..2).for_each(|_| topology.add_endpoint(&[VIP]));
+        Self(topology)
+    }
+
+    fn edge(&self, driver: Driver) -> Edge<'_> {
+        let edge = Edge::start(&self.0.edge, driver);
+        let endpoints: Vec<Value> = self.0.endpoints.iter().map(|endpoint| endpoint.over_ipv6()).collect();
+        edge.apply(json!([{ "name": "web", "vip": VIP, "endpoints": endpoints }]));
+        edge
+    }
+
+    fn stream(&self) -> Stream {
+        let endpoints: Vec<_> = self.0.endpoints.iter().map(|endpoint| &endpoint.namespace).collect();
+        Stream::start(&self.0.client, VIP, &endpoints, 16, Duration::from_millis(10))
+    }
+}
