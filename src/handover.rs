@@ -7,6 +7,7 @@
 mod packed;
 mod stored;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use crate::flow::FlowHash;
@@ -22,7 +23,7 @@ const NONE: Index = Index::MAX;
 /// A table as its endpoints' names: what two versions of a service have in common.
 pub struct NamedTable<'a> {
     /// The endpoint of each slot, as a number in `names`; empty where no endpoint takes new flows.
-    pub slots: &'a [Index],
+    pub slots: Cow<'a, [Index]>,
     /// Slots of the table, also where it is empty.
     pub size: u32,
     /// By number.
@@ -156,8 +157,8 @@ impl Memories {
         let (had, has) = (before.table(), after.table());
         let (before_names, after_names) = (before.names(), after.names());
         self.change_tables(
-            &NamedTable { slots: &had, size: before.size, names: &before_names },
-            &NamedTable { slots: &has, size: after.size, names: &after_names },
+            &NamedTable { slots: (&*had).into(), size: before.size, names: &before_names },
+            &NamedTable { slots: (&*has).into(), size: after.size, names: &after_names },
             until,
         );
     }
@@ -339,7 +340,7 @@ mod tests {
         }
 
         fn named(&self) -> NamedTable<'_> {
-            NamedTable { slots: &self.slots, size: self.size, names: &self.names }
+            NamedTable { slots: (&*self.slots).into(), size: self.size, names: &self.names }
         }
 
         fn name(&self, hash: FlowHash) -> Option<&str> {

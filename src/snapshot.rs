@@ -13,7 +13,7 @@ use siphasher::sip::SipHasher13;
 use crate::flow::{Affinity, Seed, address_bits};
 use crate::forward::encap::{Outer, Sources};
 use crate::handover::{Memories, Remembered, Touched};
-use crate::maglev::{self, Candidate};
+use crate::maglev::{self, Candidate, Slots};
 use crate::model::{Echo, Endpoint, Generation, Revision, Service, State};
 use crate::vip_map::VipMap;
 use crate::wire::ethernet::MacAddress;
@@ -82,14 +82,12 @@ pub type Cell = u32;
 #[repr(C, align(64))]
 pub struct ServiceEntry {
     /// The endpoint of each slot, as a number in `endpoints`; empty where none takes new flows.
-    pub table: Arc<[maglev::Index]>,
+    pub table: Slots,
     /// In the order of `service.endpoints`.
     pub endpoints: Arc<[EndpointEntry]>,
     /// What a change of endpoints has left; none: each flow goes to its slot's endpoint, and nothing else is asked.
     pub handover: Option<Box<Handover>>,
     allow: Option<Arc<Vec<Range>>>,
-    /// Slots of the table; also where it is empty.
-    pub table_size: u32,
     /// Counts what is sent to its endpoints.
     pub cell: Cell,
     /// That of `service`.
@@ -211,8 +209,8 @@ impl ServiceEntry {
         let table = maglev::build(&candidates, table_size);
         let fingerprint = fingerprint(&service, table_size, &table);
         let allow = service.allow.as_deref().map(ranges);
-        let (table, affinity) = (table.into(), service.affinity);
-        Self { table, endpoints, handover: None, allow, table_size, cell, affinity, service, fingerprint }
+        let (table, affinity) = (Slots::new(&table, table_size, endpoints.len()), service.affinity);
+        Self { table, endpoints, handover: None, allow, cell, affinity, service, fingerprint }
     }
 
     /// The same with what a change of endpoints has left, if anything; `before`: what earlier ones have.
@@ -269,7 +267,7 @@ impl ServiceEntry {
     /// How many slots each endpoint has, in the order of `endpoints`.
     pub fn slots(&self) -> Vec<u32> {
         let mut slots = vec![0; self.endpoints.len()];
-        self.table.iter().for_each(|index| slots[usize::from(*index)] += 1);
+        self.table.iter().for_each(|index| slots[usize::from(index)] += 1);
         slots
     }
 }

@@ -76,7 +76,8 @@ enum Carrier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tunnel {
     Nothing,
-    Udp { checksum: bool },
+    Udp,
+    UdpWithChecksum,
     Label,
 }
 
@@ -93,7 +94,8 @@ impl Outer {
             Encap::Ipip => outer.add_ip(endpoint, sources, hop_limit, inner.protocol())?,
             Encap::Gue { port, checksum } => {
                 outer.add_ip(endpoint, sources, hop_limit, protocol::UDP)?;
-                outer.tunnel = Tunnel::Udp { checksum: checksum.unwrap_or(endpoint.is_ipv6()) };
+                let has_checksum = checksum.unwrap_or(endpoint.is_ipv6());
+                outer.tunnel = if has_checksum { Tunnel::UdpWithChecksum } else { Tunnel::Udp };
                 outer.add(udp::HEADER_LEN, |into| udp::template(into, port));
                 outer.add(gue::HEADER_LEN, |into| gue::write(into, inner.protocol()));
             }
@@ -163,39 +165,62 @@ impl Outer {
         *into = self.template;
         let into = &mut into[LONGEST - self.overhead()..];
         let total = self.overhead() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        let ip_len = match self.carrier {
-            Carrier::V4 => {
-                let bits = sources.v4.map_or(0, |own| v4_host_bits(hash, own.entropy.into()));
-                ipv4::fill(into, bits, traffic_class, total as u16);
-                ipv4::HEADER_LEN
-            }
-            Carrier::V6 => {
-                let bits = sources.v6.map_or(0, |own| v6_host_bits(hash, own.entropy.into()));
-                ipv6::fill(into, bits, traffic_class, hash.flow_label(), (total - ipv6::HEADER_LEN) as u16);
-                ipv6::HEADER_LEN
-            }
-            Carrier::Label => 0,
-        };
+        let behind = self.fill_carrier(into, total, (hash, traffic_class), sources);
         match self.tunnel {
             Tunnel::Nothing => {}
-            Tunnel::Udp { checksum } => fill_udp(into, ip_len, (pieces, total), hash, checksum),
+            Tunnel::Udp => udp::fill(behind, hash.source_port(), (total - self.ip_len()) as u16),
+            Tunnel::UdpWithChecksum => {
+                udp::fill(behind, hash.source_port(), (total - self.ip_len()) as u16);
+                set_udp_checksum(into, self.ip_len(), pieces, total);
+            }
             Tunnel::Label => {
-                let at = into.len() - mpls::ENTRY_LEN;
-                mpls::set_traffic_class(&mut into[at..], traffic_class >> 5);
+                let at = behind.len() - mpls::ENTRY_LEN;
+                mpls::set_traffic_class(&mut behind[at..], traffic_class >> 5);
             }
         }
     }
+
+    fn ip_len(&self) -> usize {
+        match self.carrier {
+            Carrier::V4 => ipv4::HEADER_LEN,
+            Carrier::V6 => ipv6::HEADER_LEN,
+            Carrier::Label => 0,
+        }
+    }
+
+    /// Completes the IP header, if there is one, in front of a packet that has `total` bytes with all headers; answers what
+    /// lies behind it.
+    #[inline]
+    fn fill_carrier<'a>(
+        &self,
+        headers: &'a mut [u8],
+        total: usize,
+        (hash, traffic_class): (FlowHash, u8),
+        sources: &Sources,
+    ) -> &'a mut [u8] {
+        match self.carrier {
+            Carrier::V4 => {
+                let bits = sources.v4.map_or(0, |own| v4_host_bits(hash, own.entropy.into()));
+                ipv4::fill(headers, bits, traffic_class, total as u16);
+            }
+            Carrier::V6 => {
+                let bits = sources.v6.map_or(0, |own| v6_host_bits(hash, own.entropy.into()));
+                ipv6::fill(headers, bits, traffic_class, hash.flow_label(), (total - ipv6::HEADER_LEN) as u16);
+            }
+            Carrier::Label => {}
+        }
+        &mut headers[self.ip_len()..]
+    }
 }
 
-fn fill_udp(headers: &mut [u8], ip_len: usize, (pieces, total): (&[&[u8]], usize), hash: FlowHash, checksum: bool) {
+/// Puts the checksum into the UDP header behind an IP header of `ip_len` bytes.
+#[inline(never)]
+fn set_udp_checksum(headers: &mut [u8], ip_len: usize, pieces: &[&[u8]], total: usize) {
     let (ip, udp) = headers.split_at_mut(ip_len);
-    udp::fill(udp, hash.source_port(), (total - ip_len) as u16);
-    if checksum {
-        let addresses = if ip_len == ipv4::HEADER_LEN { &ip[12..20] } else { &ip[8..40] };
-        let pseudo = Sum::default().add_bytes(addresses).add_word(protocol::UDP.into());
-        let sum = pseudo.add_word((total - ip_len) as u16).add_bytes(udp);
-        udp::set_checksum(udp, pieces.iter().fold(sum, |sum, piece| sum.add_bytes(piece)));
-    }
+    let addresses = if ip_len == ipv4::HEADER_LEN { &ip[12..20] } else { &ip[8..40] };
+    let pseudo = Sum::default().add_bytes(addresses).add_word(protocol::UDP.into());
+    let sum = pseudo.add_word((total - ip_len) as u16).add_bytes(udp);
+    udp::set_checksum(udp, pieces.iter().fold(sum, |sum, piece| sum.add_bytes(piece)));
 }
 
 /// The bits of an outer source that come from the flow hash: not 0, which is the subnet-router anycast address (RFC 4291

@@ -1,6 +1,7 @@
 //! The data path. [`forward`] is the heart: pure, without I/O, allocation, lock, log or clock. The daemon, `replay`
 //! and the tests all call this one function.
 
+pub mod ahead;
 mod cut;
 pub mod encap;
 mod fragment;
@@ -83,8 +84,7 @@ impl Flows {
 /// Decides what becomes of one frame, and makes of it what is to leave: the outer packet, or the answer. After
 /// [`Verdict::Dropped`] the frame's content means nothing; after [`Verdict::Passed`] it is unchanged.
 pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Flows, now: Moment) -> Verdict {
-    let bytes = frame.bytes();
-    let plain = Plain::read(bytes, snapshot).and_then(|plain| plain.look_up(|| bytes, snapshot, &flows.tracked));
+    let plain = ahead::look_at(frame.bytes(), snapshot, &flows.tracked);
     forward_ahead(frame, plain.as_ref(), snapshot, (flows, now))
 }
 

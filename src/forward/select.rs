@@ -65,13 +65,8 @@ pub struct Selection {
 /// The slot and the slot's endpoint of a flow within its service.
 pub fn select(flow: &FlowKey, entry: &ServiceEntry, snapshot: &Snapshot) -> Selection {
     let hash = snapshot.settings.seed.hash(flow, entry.affinity);
-    Selection { hash, slot: hash.slot(entry.table_size), endpoint: endpoint(hash, entry) }
-}
-
-/// The endpoint of a flow's slot.
-#[inline]
-pub fn endpoint(hash: FlowHash, entry: &ServiceEntry) -> Option<maglev::Index> {
-    entry.table.get(hash.slot(entry.table_size) as usize).copied()
+    let slot = hash.slot(entry.table.size());
+    Selection { hash, slot, endpoint: entry.table.get(slot) }
 }
 
 /// The endpoint of a flow whose service is in a handover, where that can be another than its slot's (section 7 of the

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
+use super::super::ahead::{Ahead, Frames};
 use super::super::track::Change;
 use super::super::{Flows, forward_ahead, forward_thoroughly};
 use super::*;
@@ -107,25 +108,31 @@ fn trace(bytes: &[u8], flows: &mut Flows, way: impl FnOnce(&mut Frame<'_>, &mut 
     Trace { verdict, left, has_opened, tracked: flows.tracked().take_changes().collect() }
 }
 
+struct Batch<'a>(&'a [Vec<u8>]);
+
+impl Frames for Batch<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn packet(&mut self, at: usize) -> &[u8] {
+        &self.0[at]
+    }
+}
+
 /// Sends a batch both ways; answers how many frames could go the short one.
 fn compare(frames: &[Vec<u8>], snapshot: &Snapshot, [short, thorough]: &mut [Flows; 2], now: Moment) -> usize {
-    let look_up = |bytes: &Vec<u8>| {
-        let plain = Plain::read(bytes, snapshot)?.look_up(|| bytes, snapshot, &short.tracked);
-        plain.map(|mut plain| {
-            plain.approach(snapshot);
-            plain
-        })
-    };
-    let plain: Vec<Option<Plain>> = frames.iter().map(look_up).collect();
-    for (bytes, plain) in frames.iter().zip(&plain) {
-        let one = trace(bytes, short, |frame, flows| forward_ahead(frame, plain.as_ref(), snapshot, (flows, now)));
+    let mut ahead = Ahead::new(frames.len());
+    ahead.look(&mut Batch(frames), snapshot, &short.tracked);
+    for (bytes, plain) in frames.iter().zip(ahead.iter()) {
+        let one = trace(bytes, short, |frame, flows| forward_ahead(frame, plain, snapshot, (flows, now)));
         let other = trace(bytes, thorough, |frame, flows| {
             flows.parts.clear();
             forward_thoroughly(frame, snapshot, flows, now)
         });
         assert_eq!(one, other, "{bytes:02x?}");
     }
-    plain.iter().flatten().count()
+    ahead.iter().flatten().count()
 }
 
 proptest! {
