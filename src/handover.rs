@@ -295,8 +295,8 @@ impl Remembered {
 /// The slots that have remembered anything since a handover began. Flows of no others are tracked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// By size of the table.
-    layers: Vec<(u32, Box<[bool]>)>,
+    /// By size of the table; a bit a slot.
+    layers: Vec<(u32, Box<[u64]>)>,
 }
 
 impl Touched {
@@ -305,18 +305,22 @@ impl Touched {
         for (size, slots) in &remembered.layers {
             let known = self.layers.iter().position(|(known, _)| known == size);
             let at = known.unwrap_or_else(|| {
-                self.layers.push((*size, vec![false; slots.len()].into()));
+                self.layers.push((*size, vec![0; slots.len().div_ceil(64)].into()));
                 self.layers.len() - 1
             });
-            for (touched, slot) in self.layers[at].1.iter_mut().zip(slots) {
-                *touched |= *slot != NONE;
+            for (touched, slots) in self.layers[at].1.iter_mut().zip(slots.chunks(64)) {
+                *touched =
+                    slots.iter().zip(0..).fold(*touched, |bits, (slot, at)| bits | u64::from(*slot != NONE) << at);
             }
         }
     }
 
     /// Whether the slot of a flow is one of them.
     pub fn holds(&self, hash: FlowHash) -> bool {
-        self.layers.iter().any(|(size, slots)| slots.get(hash.slot(*size) as usize).copied().unwrap_or(false))
+        self.layers.iter().any(|(size, bits)| {
+            let slot = hash.slot(*size) as usize;
+            bits.get(slot / 64).is_some_and(|bits| bits >> (slot % 64) & 1 != 0)
+        })
     }
 }
 

@@ -118,7 +118,7 @@ impl Handover {
     #[inline]
     pub fn endpoint(&self, cell: Cell) -> Option<maglev::Index> {
         let mask = self.by_cell.len() - 1;
-        for at in (cell as usize).. {
+        for at in scattered(cell).. {
             match self.by_cell.get(at & mask)? {
                 Some((own, index)) if *own == cell => return Some(*index),
                 Some(_) => {}
@@ -129,12 +129,19 @@ impl Handover {
     }
 }
 
+/// Where the place of a cell is counted from. Cells are numbered in runs: side by side, two runs would make one long row of
+/// places, all to be looked at.
+#[inline]
+fn scattered(cell: Cell) -> usize {
+    (cell.wrapping_mul(0x9e37_79b1) >> 8) as usize
+}
+
 /// Gives each endpoint its place in [`Handover::by_cell`].
 fn by_cell(endpoints: &[(Cell, maglev::Index)]) -> Box<[Option<(Cell, maglev::Index)>]> {
     let mut places = vec![None; (endpoints.len() * 2).next_power_of_two()];
     let mask = places.len() - 1;
     for (cell, index) in endpoints {
-        let mut at = *cell as usize & mask;
+        let mut at = scattered(*cell) & mask;
         while places[at].is_some() {
             at = (at + 1) & mask;
         }

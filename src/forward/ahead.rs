@@ -40,7 +40,7 @@ impl Ahead {
         self.0.clear();
         let (count, is_large) = (frames.count(), snapshot.services.len() > FEW);
         if !is_large && tracked.is_empty() {
-            self.0.extend((0..count).map(|at| look_at(frames.packet(at), snapshot, tracked)));
+            self.0.extend((0..count).map(|at| look_at(frames.packet(at), snapshot)));
             return;
         }
         if is_large {
@@ -48,13 +48,28 @@ impl Ahead {
             destinations.for_each(|destination| snapshot.vips.approach(destination));
         }
         self.0.extend((0..count).map(|at| Plain::read(frames.packet(at), snapshot)));
-        for (plain, at) in self.0.iter_mut().zip(0..) {
-            let frames = &mut *frames;
-            *plain = plain.and_then(move |plain| plain.admit(move || frames.packet(at), snapshot));
+        for (slot, at) in self.0.iter_mut().zip(0..) {
+            if !slot.as_mut().is_some_and(|plain| plain.admit(|| frames.packet(at), snapshot)) {
+                *slot = None;
+            }
         }
-        self.0.iter_mut().flatten().for_each(|plain| plain.look_up(snapshot, tracked));
+        self.0.iter_mut().flatten().for_each(|plain| plain.look_up(snapshot));
+        self.find(tracked);
         if is_large {
             self.approach(snapshot);
+        }
+    }
+
+    /// Finds the flows that are tracked, first all of their memory and then them.
+    fn find(&mut self, tracked: &Tracked) {
+        if tracked.is_empty() {
+            return;
+        }
+        for plain in self.0.iter_mut().flatten() {
+            plain.place().into_iter().for_each(|(hash, _)| tracked.approach(hash));
+        }
+        for plain in self.0.iter_mut().flatten() {
+            plain.place().into_iter().for_each(|(hash, place)| *place = tracked.place(hash));
         }
     }
 
@@ -72,8 +87,11 @@ impl Ahead {
 
 /// All steps but the last for one packet.
 #[inline(always)]
-pub fn look_at(packet: &[u8], snapshot: &Snapshot, tracked: &Tracked) -> Option<Plain> {
-    let mut plain = Plain::read(packet, snapshot)?.admit(|| packet, snapshot)?;
-    plain.look_up(snapshot, tracked);
+pub fn look_at(packet: &[u8], snapshot: &Snapshot) -> Option<Plain> {
+    let mut plain = Plain::read(packet, snapshot)?;
+    if !plain.admit(|| packet, snapshot) {
+        return None;
+    }
+    plain.look_up(snapshot);
     Some(plain)
 }

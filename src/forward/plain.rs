@@ -23,7 +23,7 @@ use crate::wire::{PlainHeader, ipv4, ipv6};
 pub struct Plain {
     hash: FlowHash,
     service: ServiceIndex,
-    /// Where its flow is tracked; none where it need not be asked whether it is.
+    /// Where its flow is tracked, as far as that is known; none where it need not be asked whether it is.
     place: Option<Place>,
     /// The slot's endpoint.
     endpoint: Option<maglev::Index>,
@@ -56,26 +56,35 @@ impl Plain {
         Some(Self { hash, service, place: None, endpoint: None, total_len, traffic_class, sign })
     }
 
-    /// The second step: looks at the service. `packet` is the one read. None where it is no plain one after all.
+    /// The second step: looks at the service. `packet` is the one read. Answers whether it is a plain one after all.
     #[inline(always)]
-    pub fn admit<'a>(mut self, packet: impl FnOnce() -> &'a [u8], snapshot: &Snapshot) -> Option<Self> {
-        let entry = snapshot.services.get(self.service as usize)?;
-        if !entry.takes_every_flow() {
-            self.hash = hash_if_allowed(packet(), entry, snapshot)?;
+    pub fn admit<'a>(&mut self, packet: impl FnOnce() -> &'a [u8], snapshot: &Snapshot) -> bool {
+        let Some(entry) = snapshot.services.get(self.service as usize) else { return false };
+        if entry.takes_every_flow() {
+            return true;
         }
-        Some(self)
+        let hash = hash_if_allowed(packet(), entry, snapshot);
+        self.hash = hash.unwrap_or(self.hash);
+        hash.is_some()
     }
 
-    /// The third step: looks up the slot's endpoint, and, where flows of the slot may be tracked, this one.
+    /// The third step: looks up the slot's endpoint, and whether flows of the slot may be tracked.
     #[inline(always)]
-    pub fn look_up(&mut self, snapshot: &Snapshot, tracked: &Tracked) {
+    pub fn look_up(&mut self, snapshot: &Snapshot) {
         let Some(entry) = snapshot.services.get(self.service as usize) else { return };
         self.endpoint = entry.table.get(self.hash.slot(entry.table.size()));
         if let Some(handover) = &entry.handover
             && handover.touched.holds(self.hash)
         {
-            self.place = Some(tracked.place(self.hash));
+            self.place = Some(Place::default());
         }
+    }
+
+    /// The flow, where it may be tracked, and where it is: to be found out before the last step, so that this need not look
+    /// for it.
+    #[inline(always)]
+    pub fn place(&mut self) -> Option<(FlowHash, &mut Place)> {
+        self.place.as_mut().map(|place| (self.hash, place))
     }
 
     /// What is to be read of the slot's endpoint.
@@ -115,7 +124,7 @@ impl Plain {
             return rest;
         }
         let inner = Inner { strip: ethernet::HEADER_LEN, total_len, traffic_class: self.traffic_class, tag: None };
-        match (Way { outer, next_hop, hash: self.hash }).encapsulate(frame, &inner, &snapshot.settings) {
+        match (Way { outer, next_hop, hash: self.hash }).encapsulate(frame, inner, &snapshot.settings) {
             Ok(()) => Outcome::Forwarded(service, index),
             Err(_) => rest,
         }

@@ -74,7 +74,7 @@ pub fn select(flow: &FlowKey, entry: &ServiceEntry, snapshot: &Snapshot) -> Sele
 /// is older than the change, and takes that one. From then on it is tracked.
 ///
 /// To be asked for flows alone whose slot is [touched](Handover::touched). `place` is what [`Tracked::place`] says of the
-/// flow.
+/// flow, where that has been asked.
 pub fn hand_over(
     of_slot: Option<maglev::Index>,
     (hash, sign, place): (FlowHash, Sign, Place),
