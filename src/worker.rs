@@ -217,9 +217,12 @@ impl<Io: PacketIo> Worker<Io> {
             let came = frame.span().len;
             let verdict = forward_ahead(&mut frame, plain, snapshot, (&mut self.flows, now));
             let span = frame.span();
+            let is_cut = !self.flows.parts().is_empty();
             let verdict = match verdict {
                 Verdict::Passed if !Io::TAP => Verdict::Dropped(DropReason::NotAVip, None),
-                Verdict::Forwarded(service, _) if !copy_out(self.flows.parts(), &mut self.io, &mut self.parts) => {
+                Verdict::Forwarded(service, _)
+                    if is_cut && !copy_out(self.flows.parts(), &mut self.io, &mut self.parts) =>
+                {
                     Verdict::Dropped(DropReason::NoFrame, Some(service))
                 }
                 verdict => verdict,
@@ -243,7 +246,9 @@ impl<Io: PacketIo> Worker<Io> {
                 Verdict::Dropped(..) | Verdict::Passed => self.io.release(held),
             }
             self.parts.drain(..).for_each(|part| self.io.send(part));
-            self.flows.tracked().take_changes().for_each(|change| cells.track(change));
+            if self.flows.tracked().has_changed() {
+                self.flows.tracked().take_changes().for_each(|change| cells.track(change));
+            }
             observe(verdict);
         }
         if taken > 0 {

@@ -375,6 +375,12 @@ impl Tracked {
         [(mixed >> 32) as usize & mask, (mixed as u32 ^ (hash.0 >> 40) as u32) as usize & mask]
     }
 
+    /// Whether there are changes to be taken.
+    #[inline]
+    pub fn has_changed(&self) -> bool {
+        self.changes.iter().any(Option::is_some)
+    }
+
     /// The changes since they were last taken.
     pub fn take_changes(&mut self) -> impl Iterator<Item = Change> + use<> {
         std::mem::take(&mut self.changes).into_iter().flatten()
