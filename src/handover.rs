@@ -8,6 +8,7 @@ mod deadlines;
 mod packed;
 mod stored;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use self::deadlines::Deadlines;
@@ -24,7 +25,7 @@ const NONE: Index = Index::MAX;
 /// A table as its endpoints' names: what two versions of a service have in common.
 pub struct NamedTable<'a> {
     /// The endpoint of each slot, as a number in `names`; empty where no endpoint takes new flows.
-    pub slots: &'a [Index],
+    pub slots: Cow<'a, [Index]>,
     /// Slots of the table, also where it is empty.
     pub size: u32,
     /// By number.
@@ -172,8 +173,8 @@ impl Memories {
         let (had, has) = (before.table(), after.table());
         let (before_names, after_names) = (before.names(), after.names());
         self.change_tables(
-            &NamedTable { slots: &had, size: before.size, names: &before_names },
-            &NamedTable { slots: &has, size: after.size, names: &after_names },
+            &NamedTable { slots: (&*had).into(), size: before.size, names: &before_names },
+            &NamedTable { slots: (&*has).into(), size: after.size, names: &after_names },
             until,
         );
     }
@@ -309,8 +310,8 @@ impl Remembered {
 /// The slots that have remembered anything since a handover began. Flows of no others are tracked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// By size of the table.
-    layers: Vec<(u32, Box<[bool]>)>,
+    /// By size of the table; a bit a slot.
+    layers: Vec<(u32, Box<[u64]>)>,
 }
 
 impl Touched {
@@ -319,18 +320,22 @@ impl Touched {
         for (size, slots) in &remembered.layers {
             let known = self.layers.iter().position(|(known, _)| known == size);
             let at = known.unwrap_or_else(|| {
-                self.layers.push((*size, vec![false; slots.len()].into()));
+                self.layers.push((*size, vec![0; slots.len().div_ceil(64)].into()));
                 self.layers.len() - 1
             });
-            for (touched, slot) in self.layers[at].1.iter_mut().zip(slots) {
-                *touched |= *slot != NONE;
+            for (touched, slots) in self.layers[at].1.iter_mut().zip(slots.chunks(64)) {
+                *touched =
+                    slots.iter().zip(0..).fold(*touched, |bits, (slot, at)| bits | u64::from(*slot != NONE) << at);
             }
         }
     }
 
     /// Whether the slot of a flow is one of them.
     pub fn holds(&self, hash: FlowHash) -> bool {
-        self.layers.iter().any(|(size, slots)| slots.get(hash.slot(*size) as usize).copied().unwrap_or(false))
+        self.layers.iter().any(|(size, bits)| {
+            let slot = hash.slot(*size) as usize;
+            bits.get(slot / 64).is_some_and(|bits| bits >> (slot % 64) & 1 != 0)
+        })
     }
 }
 
@@ -354,7 +359,7 @@ mod tests {
         }
 
         fn named(&self) -> NamedTable<'_> {
-            NamedTable { slots: &self.slots, size: self.size, names: &self.names }
+            NamedTable { slots: (&*self.slots).into(), size: self.size, names: &self.names }
         }
 
         fn name(&self, hash: FlowHash) -> Option<&str> {

@@ -4,11 +4,15 @@
 //! means nothing. Each endpoint prefers the slots in an order of its own and takes its turns, as many as its weight
 //! asks for, so that when one endpoint goes or comes few slots of the others change.
 
+mod slots;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
+
+pub use slots::Slots;
 
 /// An endpoint's number in the list that a table was built from.
 pub type Index = u16;

@@ -13,7 +13,7 @@ use siphasher::sip::SipHasher13;
 use crate::flow::{Affinity, Seed, address_bits};
 use crate::forward::encap::{Outer, Sources};
 use crate::handover::{Memories, Remembered, Touched};
-use crate::maglev::{self, Candidate};
+use crate::maglev::{self, Candidate, Slots};
 use crate::model::{Echo, Endpoint, Generation, Revision, Service, State};
 use crate::vip_map::VipMap;
 use crate::wire::ethernet::MacAddress;
@@ -82,14 +82,12 @@ pub type Cell = u32;
 #[repr(C, align(64))]
 pub struct ServiceEntry {
     /// The endpoint of each slot, as a number in `endpoints`; empty where none takes new flows.
-    pub table: Arc<[maglev::Index]>,
+    pub table: Slots,
     /// In the order of `service.endpoints`.
     pub endpoints: Arc<[EndpointEntry]>,
     /// What a change of endpoints has left; none: each flow goes to its slot's endpoint, and nothing else is asked.
     pub handover: Option<Box<Handover>>,
     allow: Option<Arc<Vec<Range>>>,
-    /// Slots of the table; also where it is empty.
-    pub table_size: u32,
     /// Counts what is sent to its endpoints.
     pub cell: Cell,
     /// That of `service`.
@@ -120,7 +118,7 @@ impl Handover {
     #[inline]
     pub fn endpoint(&self, cell: Cell) -> Option<maglev::Index> {
         let mask = self.by_cell.len() - 1;
-        for at in (cell as usize).. {
+        for at in scattered(cell).. {
             match self.by_cell.get(at & mask)? {
                 Some((own, index)) if *own == cell => return Some(*index),
                 Some(_) => {}
@@ -131,12 +129,19 @@ impl Handover {
     }
 }
 
+/// Where the place of a cell is counted from. Cells are numbered in runs: side by side, two runs would make one long row of
+/// places, all to be looked at.
+#[inline]
+fn scattered(cell: Cell) -> usize {
+    (cell.wrapping_mul(0x9e37_79b1) >> 8) as usize
+}
+
 /// Gives each endpoint its place in [`Handover::by_cell`].
 fn by_cell(endpoints: &[(Cell, maglev::Index)]) -> Box<[Option<(Cell, maglev::Index)>]> {
     let mut places = vec![None; (endpoints.len() * 2).next_power_of_two()];
     let mask = places.len() - 1;
     for (cell, index) in endpoints {
-        let mut at = *cell as usize & mask;
+        let mut at = scattered(*cell) & mask;
         while places[at].is_some() {
             at = (at + 1) & mask;
         }
@@ -211,8 +216,8 @@ impl ServiceEntry {
         let table = maglev::build(&candidates, table_size);
         let fingerprint = fingerprint(&service, table_size, &table);
         let allow = service.allow.as_deref().map(ranges);
-        let (table, affinity) = (table.into(), service.affinity);
-        Self { table, endpoints, handover: None, allow, table_size, cell, affinity, service, fingerprint }
+        let (table, affinity) = (Slots::new(&table, table_size, endpoints.len()), service.affinity);
+        Self { table, endpoints, handover: None, allow, cell, affinity, service, fingerprint }
     }
 
     /// The same with what a change of endpoints has left, if anything; `before`: what earlier ones have.
@@ -275,7 +280,7 @@ impl ServiceEntry {
     /// How many slots each endpoint has, in the order of `endpoints`.
     pub fn slots(&self) -> Vec<u32> {
         let mut slots = vec![0; self.endpoints.len()];
-        self.table.iter().for_each(|index| slots[usize::from(*index)] += 1);
+        self.table.iter().for_each(|index| slots[usize::from(index)] += 1);
         slots
     }
 }

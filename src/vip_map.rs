@@ -1,10 +1,13 @@
 //! Which service a packet is for: the most specific match of VIP, protocol and port.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
+
+use table::Table;
 
 use crate::flow::address_bits;
 use crate::wire::l4::WITH_PORTS;
@@ -44,7 +47,7 @@ pub struct VipMap {
 #[derive(Debug)]
 struct Level {
     mask: u128,
-    vips: HashMap<u128, Vip, BuildHasherDefault<AddressHasher>>,
+    vips: Table<Vip>,
 }
 
 /// One VIP's claims, made disjoint.
@@ -81,22 +84,17 @@ impl VipMap {
             let (len, bits) = mapped(&claim.vip);
             by_prefix.entry((len, bits)).or_default().push((claim, service));
         }
-        let mut levels: Vec<Level> = Vec::new();
-        for ((len, bits), claims) in by_prefix.into_iter().rev() {
-            let mask = mask(len);
-            if levels.last().is_none_or(|level| level.mask != mask) {
-                levels.push(Level { mask, vips: HashMap::default() });
-            }
-            if let Some(level) = levels.last_mut() {
-                level.vips.insert(bits, Vip::build(&claims));
-            }
+        let mut by_len: BTreeMap<u8, Vec<(u128, Vip)>> = BTreeMap::new();
+        for ((len, bits), claims) in by_prefix {
+            by_len.entry(len).or_default().push((bits, Vip::build(&claims)));
         }
-        Self { levels }
+        let levels = by_len.into_iter().rev();
+        Self { levels: levels.map(|(len, vips)| Level { mask: mask(len), vips: Table::new(vips) }).collect() }
     }
 
     /// Whether the address is a VIP.
     pub fn holds(&self, destination: u128) -> bool {
-        self.levels.iter().any(|level| level.vips.contains_key(&(destination & level.mask)))
+        self.levels.iter().any(|level| level.vips.get(destination & level.mask).is_some())
     }
 
     /// The service for a packet. `port` is 0 where the protocol has none.
@@ -104,7 +102,7 @@ impl VipMap {
     pub fn find(&self, destination: u128, protocol: u8, port: u16) -> Found {
         let mut found = Found::NotAVip;
         for level in &self.levels {
-            if let Some(vip) = level.vips.get(&(destination & level.mask)) {
+            if let Some(vip) = level.vips.get(destination & level.mask) {
                 match vip.find(protocol, port) {
                     Some(service) => return Found::Service(service),
                     None => found = Found::NoService,
@@ -114,10 +112,18 @@ impl VipMap {
         found
     }
 
+    /// Has the memory of a VIP that is a whole address come near, so that [`find`](Self::find) need not wait for it.
+    #[inline]
+    pub fn approach(&self, destination: u128) {
+        if let Some(level) = self.levels.first() {
+            level.vips.approach(destination & level.mask);
+        }
+    }
+
     /// The service for packets whose port is not known, nor perhaps their protocol, if there is only one that can take them.
     pub fn only_service(&self, destination: u128, protocol: Option<u8>) -> Option<ServiceIndex> {
         let mut only = None;
-        for vip in self.levels.iter().filter_map(|level| level.vips.get(&(destination & level.mask))) {
+        for vip in self.levels.iter().filter_map(|level| level.vips.get(destination & level.mask)) {
             for service in vip.services(protocol) {
                 if only.is_some_and(|only| only != service) {
                     return None;
@@ -134,7 +140,7 @@ impl VipMap {
 
     /// The service that a ping of the VIP belongs to where none takes ICMP: the first of the most specific VIP.
     pub fn first_service(&self, destination: u128) -> Option<ServiceIndex> {
-        self.levels.iter().find_map(|level| level.vips.get(&(destination & level.mask))?.first)
+        self.levels.iter().find_map(|level| level.vips.get(destination & level.mask)?.first)
     }
 }
 
@@ -237,28 +243,6 @@ fn segments(protocol: u8, claims: &[(Claim, ServiceIndex)]) -> Vec<Segment> {
         }
     }
     segments
-}
-
-/// VIPs are the operator's choice, not an attacker's, so a multiplication is hash enough.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u128(u128::from(*byte));
-        }
-    }
-
-    fn write_u128(&mut self, bits: u128) {
-        let folded = (bits >> 64) as u64 ^ (bits as u64).rotate_left(32) ^ self.0;
-        let product = u128::from(folded) * 0x9e37_79b9_7f4a_7c15_u128;
-        self.0 = (product >> 64) as u64 ^ product as u64;
-    }
 }
 
 #[cfg(test)]

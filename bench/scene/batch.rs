@@ -1,5 +1,6 @@
 //! Frames as the packet memory of the daemon has them: in chunks of 2,048 bytes, 256 of them in front.
 
+use pointsman::forward::ahead::Frames;
 use pointsman::frame::{Frame, Span};
 use pointsman::io::HEADROOM;
 use pointsman::wire::ethernet::HEADER_LEN as ETHERNET_LEN;
@@ -71,9 +72,27 @@ impl Batch {
         }
     }
 
+    /// The frame at one place, as it came in.
+    #[inline]
+    pub fn frame(&mut self, at: usize) -> Option<Frame<'_>> {
+        let chunk = self.memory.get_mut(at * CHUNK..(at + 1) * CHUNK)?;
+        Frame::new(chunk, Span { start: HEADROOM, len: FRAME_LEN })
+    }
+
     /// The frame at one place.
     pub fn bytes(&self, at: usize) -> &[u8] {
         &self.memory[at * CHUNK + HEADROOM..at * CHUNK + HEADROOM + FRAME_LEN]
+    }
+}
+
+impl Frames for Batch {
+    fn count(&self) -> usize {
+        BATCH
+    }
+
+    #[inline]
+    fn packet(&mut self, at: usize) -> &[u8] {
+        self.frame(at).map_or(&[], Frame::into_bytes)
     }
 }
 

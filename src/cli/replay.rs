@@ -155,7 +155,7 @@ fn summarise(entry: &ServiceEntry) -> Service {
     let endpoints = entry.service.endpoints.iter().zip(entry.slots());
     Service {
         name: entry.service.name.clone(),
-        table_size: entry.table_size,
+        table_size: entry.table.size(),
         fingerprint: entry.fingerprint.clone(),
         endpoints: endpoints
             .map(|(endpoint, slots)| Endpoint {

@@ -184,9 +184,8 @@ pub struct AnnounceConfig {
 
 /// Reads and checks a config file.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Problems(vec![Problem { path: String::new(), line: None, reason: format!("cannot be read: {error}") }])
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Problems(vec![Problem::at("", &format!("cannot be read: {error}"))]))?;
     parse(&text)
 }
 

@@ -39,7 +39,7 @@ impl Proposal {
     /// A problem of a service that the syncer names.
     pub fn problem(&self, service: &Service, key: &str, reason: String) -> Problem {
         let index = self.named.iter().position(|named| named.name == service.name).unwrap_or_default();
-        Problem { path: format!("{}[{index}].{key}", self.list), line: None, reason }
+        Problem::at(&format!("{}[{index}].{key}", self.list), &reason)
     }
 
     /// The VIPs that the syncer names and did not have in `before`.
@@ -78,7 +78,7 @@ impl Patch {
         let mut problems = Vec::new();
         let position = |name: &str| current.services.binary_search_by(|service| service.name.as_str().cmp(name));
         for (index, name) in self.remove.iter().enumerate() {
-            let mut refuse = |reason: String| problems.push(at(format!("remove[{index}]"), reason));
+            let mut refuse = |reason: String| problems.push(Problem::at(&format!("remove[{index}]"), &reason));
             if position(name).is_err() {
                 refuse(format!("there is no service \"{name}\""));
             } else if self.upsert.iter().any(|service| service.name == *name) {
@@ -95,17 +95,13 @@ impl Patch {
         problems.extend(conflicts(&self.upsert, &services));
         services.extend(self.upsert.iter().cloned());
         services.sort_by(by_name);
-        problems.extend(check_limits(&services).err().map(|reason| at("upsert".to_owned(), reason)));
+        problems.extend(check_limits(&services).err().map(|reason| Problem::at("upsert", &reason)));
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
         let set = EndpointSet { revision: self.revision.clone(), services };
         Ok(Proposal { set, named: self.upsert.clone(), patch: Some(self), list: "upsert" })
     }
-}
-
-fn at(path: String, reason: String) -> Problem {
-    Problem { path, line: None, reason }
 }
 
 fn read_patch(root: &Node<'_>) -> Option<Patch> {
@@ -129,7 +125,7 @@ fn conflicts(upsert: &[Arc<Service>], staying: &[Arc<Service>]) -> Vec<Problem> 
     let meeting = staying.iter().filter(|service| vips.contains(&service.vip)).filter_map(|other| {
         let index = *claims_of(other).iter().find_map(|claim| claims.get(claim))?;
         let reason = format!("\"{}\" matches the same packets as \"{}\"", upsert[index].name, other.name);
-        Some(at(format!("upsert[{index}].vip"), reason))
+        Some(Problem::at(&format!("upsert[{index}].vip"), &reason))
     });
     meeting.collect()
 }
@@ -182,6 +178,7 @@ mod tests {
     fn what_a_patch_has_wrong_is_named() {
         for (patch, expected) in [
             (json!({ "base": "r1", "remove": ["x"] }), "remove[0]: there is no service \"x\""),
+            (json!({ "base": "r1", "remove": ["\u{7f}"] }), "remove[0]: there is no service \"\\u{7f}\""),
             (
                 json!({ "base": "r1", "remove": ["a"], "upsert": [{ "name": "a", "vip": "203.0.113.1" }] }),
                 "remove[0]: \"a\" is in upsert, too",

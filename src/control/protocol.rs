@@ -132,12 +132,12 @@ impl Fault {
     /// A patch is meant for another revision than the current one.
     pub fn stale_base(base: &Revision, current: &Revision) -> Self {
         let reason = format!("the current revision is \"{}\", not \"{}\"", current.0, base.0);
-        Self::of(1, "stale_base", Problems(vec![Problem { path: "base".to_owned(), line: None, reason }]))
+        Self::of(1, "stale_base", Problems(vec![Problem::at("base", &reason)]))
     }
 
     /// One parameter is not what the method takes, or names what there is not.
     pub fn invalid_param(path: &str, reason: String) -> Self {
-        Self::invalid_params(Problems(vec![Problem { path: path.to_owned(), line: None, reason }]))
+        Self::invalid_params(Problems(vec![Problem::at(path, &reason)]))
     }
 
     /// The peer may only read.

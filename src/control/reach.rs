@@ -42,7 +42,7 @@ pub fn check(
     }
     for (index, service) in config.services.iter().enumerate() {
         surroundings.check(service, &vips, |key, reason| {
-            problems.push(Problem { path: format!("service[{index}].{key}"), line: None, reason });
+            problems.push(Problem::at(&format!("service[{index}].{key}"), &reason));
         });
     }
     problems.extend(taken_endpoints(proposal, joined, before));

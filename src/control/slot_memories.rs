@@ -159,8 +159,8 @@ fn endpoint_names(entry: &ServiceEntry) -> Vec<&str> {
     entry.service.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect()
 }
 
-fn table<'a>(entry: &'a ServiceEntry, names: &'a [&'a str]) -> NamedTable<'a> {
-    NamedTable { slots: &entry.table, size: entry.table_size, names }
+fn table<'a>(entry: &ServiceEntry, names: &'a [&'a str]) -> NamedTable<'a> {
+    NamedTable { slots: entry.table.iter().collect(), size: entry.table.size(), names }
 }
 
 /// Seconds since 1970: slot memories outlive a restart.

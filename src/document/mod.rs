@@ -27,6 +27,18 @@ pub struct Problem {
     pub reason: String,
 }
 
+impl Problem {
+    /// A problem, in words that a line of a terminal or a log can show.
+    pub fn new(path: &str, line: Option<usize>, reason: &str) -> Self {
+        Self { path: shown_text(path), line, reason: shown_text(reason) }
+    }
+
+    /// The same of a document without lines.
+    pub fn at(path: &str, reason: &str) -> Self {
+        Self::new(path, None, reason)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {
@@ -66,7 +78,7 @@ impl Collector {
     pub fn add(&self, path: impl Into<String>, reason: impl Into<String>) {
         let path = path.into();
         let line = self.lines.get(&path).copied();
-        self.problems.borrow_mut().push(Problem { path: shown_text(&path), line, reason: shown_text(&reason.into()) });
+        self.problems.borrow_mut().push(Problem::new(&path, line, &reason.into()));
     }
 
     /// `value`, if there was no problem.
@@ -87,7 +99,7 @@ pub fn parse_toml(text: &str) -> Result<(Tree<'static>, Collector), Problems> {
     let line_at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
     let table = toml::de::DeTable::parse(text).map_err(|error| {
         let line = error.span().map(|span| line_at(span.start));
-        Problems(vec![Problem { path: String::new(), line, reason: shown_text(error.message()) }])
+        Problems(vec![Problem::new("", line, error.message())])
     })?;
     let mut lines = HashMap::new();
     let tree = toml_table(table.get_ref(), "", &mut |path, offset| _ = lines.insert(path, line_at(offset)));

@@ -76,7 +76,8 @@ enum Carrier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tunnel {
     Nothing,
-    Udp { checksum: bool },
+    Udp,
+    UdpWithChecksum,
     Label,
 }
 
@@ -93,7 +94,8 @@ impl Outer {
             Encap::Ipip => outer.add_ip(endpoint, sources, hop_limit, inner.protocol())?,
             Encap::Gue { port, checksum } => {
                 outer.add_ip(endpoint, sources, hop_limit, protocol::UDP)?;
-                outer.tunnel = Tunnel::Udp { checksum: checksum.unwrap_or(endpoint.is_ipv6()) };
+                let has_checksum = checksum.unwrap_or(endpoint.is_ipv6());
+                outer.tunnel = if has_checksum { Tunnel::UdpWithChecksum } else { Tunnel::Udp };
                 outer.add(udp::HEADER_LEN, |into| udp::template(into, port));
                 outer.add(gue::HEADER_LEN, |into| gue::write(into, inner.protocol()));
             }
@@ -151,50 +153,68 @@ impl Outer {
         }
     }
 
-    /// Writes the headers to the end of `into`. `pieces` are those of the packet; all but the last have an even length.
+    /// Writes the headers to the end of `into`, for a packet of `len` bytes, but for a UDP checksum.
     #[inline]
-    fn write(
-        &self,
-        into: &mut [u8; LONGEST],
-        pieces: &[&[u8]],
-        (hash, traffic_class): (FlowHash, u8),
-        sources: &Sources,
-    ) {
+    fn write(&self, into: &mut [u8; LONGEST], len: usize, (hash, traffic_class): (FlowHash, u8), sources: &Sources) {
         *into = self.template;
         let into = &mut into[LONGEST - self.overhead()..];
-        let total = self.overhead() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        let ip_len = match self.carrier {
-            Carrier::V4 => {
-                let bits = sources.v4.map_or(0, |own| v4_host_bits(hash, own.entropy.into()));
-                ipv4::fill(into, bits, traffic_class, total as u16);
-                ipv4::HEADER_LEN
-            }
-            Carrier::V6 => {
-                let bits = sources.v6.map_or(0, |own| v6_host_bits(hash, own.entropy.into()));
-                ipv6::fill(into, bits, traffic_class, hash.flow_label(), (total - ipv6::HEADER_LEN) as u16);
-                ipv6::HEADER_LEN
-            }
-            Carrier::Label => 0,
-        };
+        let total = self.overhead() + len;
+        self.fill_carrier(into, total, (hash, traffic_class), sources);
+        if self.tunnel != Tunnel::Nothing {
+            self.fill_tunnel(into, total, (hash, traffic_class));
+        }
+    }
+
+    /// Completes what lies behind the IP header.
+    #[inline(never)]
+    fn fill_tunnel(&self, headers: &mut [u8], total: usize, (hash, traffic_class): (FlowHash, u8)) {
         match self.tunnel {
             Tunnel::Nothing => {}
-            Tunnel::Udp { checksum } => fill_udp(into, ip_len, (pieces, total), hash, checksum),
+            Tunnel::Udp | Tunnel::UdpWithChecksum => {
+                udp::fill(&mut headers[self.ip_len()..], hash.source_port(), (total - self.ip_len()) as u16);
+            }
             Tunnel::Label => {
-                let at = into.len() - mpls::ENTRY_LEN;
-                mpls::set_traffic_class(&mut into[at..], traffic_class >> 5);
+                let at = headers.len() - mpls::ENTRY_LEN;
+                mpls::set_traffic_class(&mut headers[at..], traffic_class >> 5);
             }
         }
     }
-}
 
-fn fill_udp(headers: &mut [u8], ip_len: usize, (pieces, total): (&[&[u8]], usize), hash: FlowHash, checksum: bool) {
-    let (ip, udp) = headers.split_at_mut(ip_len);
-    udp::fill(udp, hash.source_port(), (total - ip_len) as u16);
-    if checksum {
-        let addresses = if ip_len == ipv4::HEADER_LEN { &ip[12..20] } else { &ip[8..40] };
+    /// Puts the UDP checksum into finished headers at the end of `headers`. `pieces` are those of the packet; all but the last
+    /// have an even length.
+    #[inline(never)]
+    fn set_udp_checksum(&self, headers: &mut [u8], pieces: &[&[u8]]) {
+        let at = headers.len() - self.overhead();
+        let (ip, udp) = headers[at..].split_at_mut(self.ip_len());
+        let addresses = if self.carrier == Carrier::V4 { &ip[12..20] } else { &ip[8..40] };
         let pseudo = Sum::default().add_bytes(addresses).add_word(protocol::UDP.into());
-        let sum = pseudo.add_word((total - ip_len) as u16).add_bytes(udp);
+        let len = udp.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let sum = pseudo.add_word(len as u16).add_bytes(udp);
         udp::set_checksum(udp, pieces.iter().fold(sum, |sum, piece| sum.add_bytes(piece)));
+    }
+
+    fn ip_len(&self) -> usize {
+        match self.carrier {
+            Carrier::V4 => ipv4::HEADER_LEN,
+            Carrier::V6 => ipv6::HEADER_LEN,
+            Carrier::Label => 0,
+        }
+    }
+
+    /// Completes the IP header, if there is one, in front of a packet that has `total` bytes with all headers.
+    #[inline]
+    fn fill_carrier(&self, headers: &mut [u8], total: usize, (hash, traffic_class): (FlowHash, u8), sources: &Sources) {
+        match self.carrier {
+            Carrier::V4 => {
+                let bits = sources.v4.map_or(0, |own| v4_host_bits(hash, own.entropy.into()));
+                ipv4::fill(headers, bits, traffic_class, total as u16);
+            }
+            Carrier::V6 => {
+                let bits = sources.v6.map_or(0, |own| v6_host_bits(hash, own.entropy.into()));
+                ipv6::fill(headers, bits, traffic_class, hash.flow_label(), (total - ipv6::HEADER_LEN) as u16);
+            }
+            Carrier::Label => {}
+        }
     }
 }
 
@@ -251,14 +271,29 @@ impl Inner {
 impl Way<'_> {
     /// Writes all headers for a packet, given in pieces of which all but the last have an even length, to the end of
     /// `into`; answers their length.
-    #[inline]
     pub fn write(&self, into: &mut [u8; MOST_OUTER], pieces: &[&[u8]], inner: &Inner, settings: &Settings) -> usize {
+        let len = self.write_headers(into, pieces.iter().map(|piece| piece.len()).sum(), inner, settings);
+        if self.outer.tunnel == Tunnel::UdpWithChecksum {
+            self.outer.set_udp_checksum(into, pieces);
+        }
+        len
+    }
+
+    /// The same for a packet of `packet_len` bytes, but for a UDP checksum.
+    #[inline]
+    fn write_headers(
+        &self,
+        into: &mut [u8; MOST_OUTER],
+        packet_len: usize,
+        inner: &Inner,
+        settings: &Settings,
+    ) -> usize {
         let traffic_class = match settings.dscp {
             Dscp::Copy => inner.traffic_class,
             Dscp::Fixed(dscp) => dscp << 2 | inner.traffic_class & 0b11,
         };
         if let Some(headers) = into.last_chunk_mut() {
-            self.outer.write(headers, pieces, (self.hash, traffic_class), &settings.sources);
+            self.outer.write(headers, packet_len, (self.hash, traffic_class), &settings.sources);
         }
         let ethernet = Ethernet {
             destination: self.next_hop.destination,
@@ -278,25 +313,23 @@ impl Way<'_> {
     /// Puts the headers in front of the packet in `frame`, in the place of its Ethernet header, and cuts off what lies
     /// behind the packet.
     #[inline]
-    pub fn encapsulate(&self, frame: &mut Frame<'_>, inner: &Inner, settings: &Settings) -> Result<(), DropReason> {
+    pub fn encapsulate(self, frame: &mut Frame<'_>, inner: Inner, settings: &Settings) -> Result<(), DropReason> {
         frame.truncate(inner.strip + inner.total_len);
         let Some((room, packet)) = frame.split_before(inner.strip) else {
             return self.encapsulate_narrowly(frame, inner, settings);
         };
-        let len = self.write(room, &[packet], inner, settings);
+        let len = self.write_headers(room, packet.len(), &inner, settings);
+        if self.outer.tunnel == Tunnel::UdpWithChecksum {
+            self.outer.set_udp_checksum(room, &[packet]);
+        }
         if frame.begin_before(inner.strip, len) { Ok(()) } else { Err(DropReason::NoHeadroom) }
     }
 
     /// The same where there is less room in front than the longest headers need.
     #[cold]
-    fn encapsulate_narrowly(
-        &self,
-        frame: &mut Frame<'_>,
-        inner: &Inner,
-        settings: &Settings,
-    ) -> Result<(), DropReason> {
+    fn encapsulate_narrowly(self, frame: &mut Frame<'_>, inner: Inner, settings: &Settings) -> Result<(), DropReason> {
         let mut headers = [0; MOST_OUTER];
-        let len = self.write(&mut headers, &[&frame.bytes()[inner.strip..]], inner, settings);
+        let len = self.write(&mut headers, &[&frame.bytes()[inner.strip..]], &inner, settings);
         let fits = frame.replace_front(inner.strip, &headers[MOST_OUTER - len..]);
         if fits { Ok(()) } else { Err(DropReason::NoHeadroom) }
     }

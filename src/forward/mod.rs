@@ -1,6 +1,7 @@
 //! The data path. [`forward`] is the heart: pure, without I/O, allocation, lock, log or clock. The daemon, `replay`
 //! and the tests all call this one function.
 
+pub mod ahead;
 mod cut;
 pub mod encap;
 mod fragment;
@@ -32,7 +33,7 @@ use parse::{Addressed, Packet};
 use parts::Parts;
 use plain::{Outcome, Plain};
 use select::Selection;
-use track::{Sign, Tracked};
+use track::{Place, Sign, Tracked};
 use verdict::{DropReason, Verdict};
 
 /// What one worker remembers between packets. Its memory is fixed from the start.
@@ -97,8 +98,7 @@ impl Flows {
 /// Decides what becomes of one frame, and makes of it what is to leave: the outer packet, or the answer. After
 /// [`Verdict::Dropped`] the frame's content means nothing; after [`Verdict::Passed`] it is unchanged.
 pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Flows, now: Moment) -> Verdict {
-    let bytes = frame.bytes();
-    let plain = Plain::read(bytes, snapshot).and_then(|plain| plain.look_up(|| bytes, snapshot, &flows.tracked));
+    let plain = ahead::look_at(frame.bytes(), snapshot);
     forward_ahead(frame, plain.as_ref(), snapshot, (flows, now))
 }
 
@@ -210,7 +210,7 @@ fn serve(
     flows.opened = sign == Sign::Opens;
     let chosen = match &entry.handover {
         Some(handover) if handover.touched.holds(hash) => {
-            let flow = (hash, sign, flows.tracked.place(hash));
+            let flow = (hash, sign, Place::default());
             select::hand_over(of_slot, flow, (handover, &entry.endpoints), &mut flows.tracked, now)
         }
         _ => of_slot,
@@ -244,7 +244,7 @@ fn carry(
     let way = Way { outer, next_hop, hash };
     let room = (path.mtu as usize).saturating_sub(outer.overhead());
     if packet.total_len <= room || must_be_carried(packet, outer, settings) {
-        way.encapsulate(frame, &Inner::of(packet), settings)?;
+        way.encapsulate(frame, Inner::of(packet), settings)?;
     } else if !packet.dont_fragment {
         cut::cut(frame, packet, (&way, room), settings, &mut flows.parts)?;
     } else {

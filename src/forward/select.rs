@@ -65,13 +65,8 @@ pub struct Selection {
 /// The slot and the slot's endpoint of a flow within its service.
 pub fn select(flow: &FlowKey, entry: &ServiceEntry, snapshot: &Snapshot) -> Selection {
     let hash = snapshot.settings.seed.hash(flow, entry.affinity);
-    Selection { hash, slot: hash.slot(entry.table_size), endpoint: endpoint(hash, entry) }
-}
-
-/// The endpoint of a flow's slot.
-#[inline]
-pub fn endpoint(hash: FlowHash, entry: &ServiceEntry) -> Option<maglev::Index> {
-    entry.table.get(hash.slot(entry.table_size) as usize).copied()
+    let slot = hash.slot(entry.table.size());
+    Selection { hash, slot, endpoint: entry.table.get(slot) }
 }
 
 /// The endpoint of a flow whose service is in a handover, where that can be another than its slot's (section 7 of the
@@ -79,7 +74,7 @@ pub fn endpoint(hash: FlowHash, entry: &ServiceEntry) -> Option<maglev::Index> {
 /// is older than the change, and takes that one. From then on it is tracked.
 ///
 /// To be asked for flows alone whose slot is [touched](Handover::touched). `place` is what [`Tracked::place`] says of the
-/// flow.
+/// flow, where that has been asked.
 pub fn hand_over(
     of_slot: Option<maglev::Index>,
     (hash, sign, place): (FlowHash, Sign, Place),

@@ -6,6 +6,8 @@
 
 mod stored;
 
+use std::hint::black_box;
+
 use super::parse::Packet;
 use crate::flow::FlowHash;
 use crate::moment::{Moment, SECOND};
@@ -148,16 +150,19 @@ impl Lifetimes {
 #[repr(align(64))]
 struct Bucket([Entry; WAYS]);
 
-/// Where a flow is tracked: the number of an entry, or none's.
+/// Where a flow is tracked: the number of an entry, or [`NOWHERE`].
 #[derive(Clone, Copy, Debug)]
 pub struct Place(u32);
 
 impl Default for Place {
-    /// Nowhere.
+    /// Not known: the flow is still to be looked for.
     fn default() -> Self {
-        Self(u32::MAX)
+        Self(NOWHERE)
     }
 }
+
+/// A multiple of [`WAYS`] that no entry has for its number: there is not so much memory.
+const NOWHERE: u32 = u32::MAX << 2;
 
 /// How the number of an endpoint's tracked flows has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,21 +206,28 @@ impl Tracked {
 
     /// The endpoint of a flow, if it is tracked. The packet that asks counts as seen.
     pub fn find(&mut self, hash: FlowHash, sign: Sign, now: Moment) -> Option<Cell> {
-        self.find_at(self.place(hash), hash, sign, now)
+        self.find_at(Place::default(), hash, sign, now)
+    }
+
+    /// Has the memory of a flow come near, so that [`place`](Self::place) need not wait for it.
+    #[inline]
+    pub fn approach(&self, hash: FlowHash) {
+        let [one, other] = self.places(hash);
+        black_box(self.buckets[one].0[0].hash ^ self.buckets[other].0[0].hash);
     }
 
     /// Where a flow is tracked, if it is: an entry with its hash, which may be dead. All of both buckets is looked at without
-    /// a branch, so that the next flow's need not wait for these.
+    /// a branch, since nobody can foresee which way it would go, and so the next flow's need not wait for these.
     #[inline]
     pub fn place(&self, hash: FlowHash) -> Place {
-        let mut place = u32::MAX;
-        for bucket in self.places(hash) {
-            let first = (bucket * WAYS) as u32;
-            for (at, entry) in (first..).zip(&self.buckets[bucket].0) {
-                place = if entry.hash == hash.0 && entry.seen != 0 { at } else { place };
-            }
-        }
-        Place(place)
+        let [one, other] = self.places(hash);
+        let same = |bucket: usize| {
+            let entries = self.buckets[bucket].0.iter().zip(0u32..);
+            entries.fold(0, |same, (entry, way)| same | u32::from(entry.hash == hash.0) << way)
+        };
+        let found = (same(one) | same(other) << WAYS | 1 << (2 * WAYS)).trailing_zeros();
+        let first = [one * WAYS, other * WAYS, NOWHERE as usize][found as usize / WAYS];
+        Place(first as u32 | (found % WAYS as u32))
     }
 
     /// The same as [`find`](Self::find), where [`place`](Self::place) has been asked before. Packets that have come in
@@ -363,6 +375,12 @@ impl Tracked {
         let mask = self.buckets.len() - 1;
         let mixed = hash.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         [(mixed >> 32) as usize & mask, (mixed as u32 ^ (hash.0 >> 40) as u32) as usize & mask]
+    }
+
+    /// Whether there are changes to be taken.
+    #[inline]
+    pub fn has_changed(&self) -> bool {
+        self.changes.iter().any(Option::is_some)
     }
 
     /// The changes since they were last taken.

@@ -88,9 +88,13 @@ struct StoredTouched {
 
 impl Serialize for Touched {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let packed = |slots: &[bool]| pack(slots.iter().map(|touched| u32::from(*touched)), 1);
-        serializer
-            .collect_seq(self.layers.iter().map(|(size, slots)| StoredTouched { size: *size, slots: packed(slots) }))
+        let packed = |size: u32, bits: &[u64]| {
+            let slots =
+                (0..size as usize).map(|slot| bits.get(slot / 64).map_or(0, |bits| (bits >> (slot % 64) & 1) as u32));
+            pack(slots, 1)
+        };
+        let stored = |(size, bits): &(u32, Box<[u64]>)| StoredTouched { size: *size, slots: packed(*size, bits) };
+        serializer.collect_seq(self.layers.iter().map(stored))
     }
 }
 
@@ -99,9 +103,10 @@ impl<'de> Deserialize<'de> for Touched {
         let stored: Vec<StoredTouched> = Deserialize::deserialize(deserializer)?;
         let layer = |StoredTouched { size, slots }| {
             let slots = maglev::is_valid_size(u64::from(size)).then(|| unpack(&slots, 1, size as usize)).flatten()?;
-            Some((size, slots.into_iter().map(|touched| touched == 1).collect()))
+            let bits = |slots: &[u32]| slots.iter().zip(0..).fold(0, |bits, (slot, at)| bits | u64::from(*slot) << at);
+            Some((size, slots.chunks(64).map(bits).collect()))
         };
-        let layers: Option<Vec<(u32, Box<[bool]>)>> = stored.into_iter().map(layer).collect();
+        let layers: Option<Vec<(u32, Box<[u64]>)>> = stored.into_iter().map(layer).collect();
         Ok(Self { layers: layers.ok_or_else(|| Error::custom("the touched slots are not those of a table"))? })
     }
 }

@@ -3,13 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::checksum::Sum;
-use super::{Fragment, HeaderError, IpHeader, field16, header};
+use super::{Fragment, HeaderError, IpHeader, PlainHeader, field16, header};
 
 /// Length of a header without options, in bytes.
 pub const HEADER_LEN: usize = 20;
 /// Length of the longest header, in bytes.
 pub const LONGEST_HEADER: usize = 60;
 
+/// Version and length as the first byte has them.
+const WITHOUT_OPTIONS: u8 = 0x45;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
@@ -65,11 +67,26 @@ pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     })
 }
 
+/// Reads the header at the start of a packet where it is a plain one that may be forwarded. Whether all of the packet is
+/// there is not looked at.
+#[inline(always)]
+pub fn read_plain(packet: &[u8]) -> Option<PlainHeader> {
+    let fixed = packet.first_chunk::<HEADER_LEN>()?;
+    let [first, traffic_class, l0, l1, _, _, f0, f1, ttl, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *fixed;
+    let is_part = u16::from_be_bytes([f0, f1]) & (MORE_FRAGMENTS | OFFSET_MASK) != 0;
+    if first != WITHOUT_OPTIONS || is_part || ttl == 0 {
+        return None;
+    }
+    let bits = |octets: [u8; 4]| u128::from(Ipv4Addr::from(octets).to_ipv6_mapped());
+    let (source, destination) = (bits([s0, s1, s2, s3]), bits([d0, d1, d2, d3]));
+    Some(PlainHeader { total_len: u16::from_be_bytes([l0, l1]), traffic_class, protocol, source, destination })
+}
+
 /// An outer header in front of a tunnelled packet: everything but length, traffic class and the checksum, which
 /// [`fill`] adds for each packet. DF is set and the identification 0 (an atomic packet, RFC 6864).
 pub fn template(source: Ipv4Addr, destination: Ipv4Addr, ttl: u8, protocol: u8) -> [u8; HEADER_LEN] {
     let mut bytes = [0; HEADER_LEN];
-    bytes[0] = 0x45;
+    bytes[0] = WITHOUT_OPTIONS;
     bytes[6..8].copy_from_slice(&DONT_FRAGMENT.to_be_bytes());
     bytes[8] = ttl;
     bytes[9] = protocol;

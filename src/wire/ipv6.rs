@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::l4::protocol;
-use super::{Fragment, HeaderError, IpHeader, field16, header};
+use super::{Fragment, HeaderError, IpHeader, PlainHeader, field16, header};
 
 /// Length of the fixed header, in bytes.
 pub const HEADER_LEN: usize = 40;
@@ -47,6 +47,28 @@ pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
         dont_fragment: true,
         fragment: upper.fragment,
         source: IpAddr::from(source),
+    })
+}
+
+/// Reads the header at the start of a packet where it is a plain one that may be forwarded. Whether all of the packet is
+/// there is not looked at, nor whether its protocol is an extension header.
+#[inline(always)]
+pub fn read_plain(packet: &[u8]) -> Option<PlainHeader> {
+    let fixed = packet.first_chunk::<HEADER_LEN>()?;
+    let source = u128::from_be_bytes(*fixed[8..24].first_chunk()?);
+    let destination = u128::from_be_bytes(*fixed[24..].first_chunk()?);
+    // The same as `is_mapped`, without taking addresses to pieces.
+    let is_mapped = |bits: u128| bits >> 32 == 0xffff;
+    let (version, hop_limit) = (fixed[0] >> 4, fixed[7]);
+    if version != 6 || hop_limit == 0 || is_mapped(source) || is_mapped(destination) {
+        return None;
+    }
+    Some(PlainHeader {
+        total_len: field16(fixed, 4).checked_add(HEADER_LEN as u16)?,
+        traffic_class: fixed[0] << 4 | fixed[1] >> 4,
+        protocol: fixed[6],
+        source,
+        destination,
     })
 }
 

@@ -133,6 +133,21 @@ pub struct IpHeader {
     pub source: IpAddr,
 }
 
+/// What the header says of a packet that is whole, and has neither options nor extension headers.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainHeader {
+    /// The whole packet's length, in bytes; the frame may be longer (padding).
+    pub total_len: u16,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// Sender, as one number: IPv4 as `::ffff:a.b.c.d`.
+    pub source: u128,
+    /// Receiver, likewise.
+    pub destination: u128,
+}
+
 /// The first `N` bytes of `bytes`.
 #[inline]
 fn header<const N: usize>(bytes: &[u8]) -> Result<&[u8; N], HeaderError> {

@@ -14,15 +14,15 @@ use rustix::time::Timespec;
 pub use self::observer::Observer;
 use crate::capture::Sampling;
 use crate::config::Poll;
+use crate::forward::ahead::{Ahead, Frames};
 use crate::forward::parts::{MOST_PARTS, Parts};
-use crate::forward::plain::Plain;
-use crate::forward::track::{Change, Tracked};
+use crate::forward::track::Change;
 use crate::forward::verdict::{DropReason, Verdict};
 use crate::forward::{Flows, forward_ahead};
 use crate::io::{Held, KernelStatistics, PacketIo};
 use crate::moment::Moment;
 use crate::publish::{Inbox, Publication};
-use crate::snapshot::{Cell, Snapshot};
+use crate::snapshot::Cell;
 use crate::stats::{Board, Recorder, Tally};
 
 /// Polls that find nothing before a worker sleeps: some tens of microseconds.
@@ -53,20 +53,18 @@ fn copy_out<Io: PacketIo>(parts: &Parts, io: &mut Io, into: &mut Vec<Held>) -> b
     true
 }
 
-/// Goes the short way of all plain packets but for its last step: each step for all of them before the next.
-fn look_ahead<Io: PacketIo>(
-    plain: &mut Vec<Option<Plain>>,
-    (io, batch): (&mut Io, &[Held]),
-    snapshot: &Snapshot,
-    tracked: &Tracked,
-) {
-    plain.clear();
-    plain.extend(batch.iter().map(|held| Plain::read(io.frame(held).bytes(), snapshot)));
-    for (plain, held) in plain.iter_mut().zip(batch) {
-        let io = &mut *io;
-        *plain = plain.and_then(move |plain| plain.look_up(move || io.frame(held).into_bytes(), snapshot, tracked));
+/// The frames of a batch, to be looked at.
+struct Batch<'a, Io>(&'a mut Io, &'a [Held]);
+
+impl<Io: PacketIo> Frames for Batch<'_, Io> {
+    fn count(&self) -> usize {
+        self.1.len()
     }
-    plain.iter_mut().flatten().for_each(|plain| plain.approach(snapshot));
+
+    #[inline]
+    fn packet(&mut self, at: usize) -> &[u8] {
+        self.0.frame(&self.1[at]).into_bytes()
+    }
 }
 
 /// Whether an interface is down, and so may come up again.
@@ -141,8 +139,8 @@ pub struct Worker<Io> {
     flows: Flows,
     earlier: KernelStatistics,
     batch: Vec<Held>,
-    /// What is known of each frame of the batch, where it holds a plain packet.
-    plain: Vec<Option<Plain>>,
+    /// What is known of each frame of the batch.
+    ahead: Ahead,
     /// The parts of a packet that was cut, on their way into frames of their own.
     parts: Vec<Held>,
     pace: Pace,
@@ -175,9 +173,9 @@ impl<Io: PacketIo> Worker<Io> {
     /// A worker that goes on with what it had at another queue.
     pub fn with(io: Io, kit: Kit, pace: Pace) -> Self {
         let Kit { inbox, board, tally, recorder, flows, earlier } = kit;
-        let (batch, plain) = (Vec::with_capacity(pace.batch), Vec::with_capacity(pace.batch));
+        let (batch, ahead) = (Vec::with_capacity(pace.batch), Ahead::new(pace.batch));
         let (parts, sweeping) = (Vec::with_capacity(MOST_PARTS), inbox.edition());
-        Self { io, inbox, board, tally, recorder, flows, earlier, batch, plain, parts, pace, sweeping }
+        Self { io, inbox, board, tally, recorder, flows, earlier, batch, ahead, parts, pace, sweeping }
     }
 
     /// Its queue, and what it has beside that.
@@ -264,16 +262,19 @@ impl<Io: PacketIo> Worker<Io> {
             self.inbox.answer(question, self.flows.tracked().peek(hash, now));
         }
         let Publication { snapshot, cells, .. } = self.inbox.current();
-        look_ahead(&mut self.plain, (&mut self.io, &self.batch), snapshot, self.flows.tracked());
-        for (held, plain) in self.batch.drain(..).zip(&self.plain) {
+        self.ahead.look(&mut Batch(&mut self.io, &self.batch), snapshot, self.flows.tracked());
+        for (held, plain) in self.batch.drain(..).zip(self.ahead.iter()) {
             let mut frame = self.io.frame(&held);
             observer.came(frame.bytes(), now);
             let came = frame.span().len;
-            let verdict = forward_ahead(&mut frame, plain.as_ref(), snapshot, (&mut self.flows, now));
+            let verdict = forward_ahead(&mut frame, plain, snapshot, (&mut self.flows, now));
             let span = frame.span();
+            let is_cut = !self.flows.parts().is_empty();
             let verdict = match verdict {
                 Verdict::Passed if !Io::TAP => Verdict::Dropped(DropReason::NotAVip, None),
-                Verdict::Forwarded(service, _) if !copy_out(self.flows.parts(), &mut self.io, &mut self.parts) => {
+                Verdict::Forwarded(service, _)
+                    if is_cut && !copy_out(self.flows.parts(), &mut self.io, &mut self.parts) =>
+                {
                     Verdict::Dropped(DropReason::NoFrame, Some(service))
                 }
                 verdict => verdict,
@@ -299,7 +300,9 @@ impl<Io: PacketIo> Worker<Io> {
                 Verdict::Dropped(..) | Verdict::Passed => self.io.release(held),
             }
             self.parts.drain(..).for_each(|part| self.io.send(part));
-            self.flows.tracked().take_changes().for_each(|change| cells.track(change));
+            if self.flows.tracked().has_changed() {
+                self.flows.tracked().take_changes().for_each(|change| cells.track(change));
+            }
         }
         if taken > 0 {
             self.board.show_tally(&self.tally);

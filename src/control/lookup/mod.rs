@@ -160,7 +160,7 @@ fn explain_service(
         service,
         slot: Some(selection.slot),
         hash: Some(format!("{:016x}", selection.hash.0)),
-        table_size: Some(entry.table_size),
+        table_size: Some(entry.table.size()),
         memory: memory(selection.hash, entry),
         tracked: tracked.endpoint().map(|index| name(entry, index)),
         reason: why(&selection, entry, tracked),
@@ -216,7 +216,7 @@ fn memory(hash: FlowHash, entry: &ServiceEntry) -> Option<String> {
 fn why(selection: &Selection, entry: &ServiceEntry, tracked: Tracked) -> String {
     let &Selection { hash, slot, endpoint } = selection;
     let owner = endpoint.map_or_else(|| "nobody's".to_owned(), |index| format!("that of {}", name(entry, index)));
-    let mut reason = format!("hash {:016x} is slot {slot} of {}, {owner}", hash.0, entry.table_size);
+    let mut reason = format!("hash {:016x} is slot {slot} of {}, {owner}", hash.0, entry.table.size());
     let Some(handover) = &entry.handover else { return reason };
     reason += &match (tracked, handover.remembered.of(hash)) {
         (Tracked::Keeps(own, _), _) => format!("; the flow is tracked and keeps {}", name(entry, own)),

@@ -41,7 +41,7 @@ impl Node {
                 "since": endpoint.since,
                 "weight": endpoint.weight,
                 "slots": slots,
-                "table_size": entry.table_size,
+                "table_size": entry.table.size(),
                 "remembered_slots": remembered,
                 "tracked_flows": self.builder.endpoint_tracked_flows(ready),
                 "packets": traffic.packets,

@@ -65,7 +65,7 @@ impl Node {
                 "down": count(State::Down),
             },
             "unreachable": self.unreachable(entry),
-            "table_size": entry.table_size,
+            "table_size": entry.table.size(),
             "fingerprint": entry.fingerprint,
             "handover": self.handover(entry),
             "lowered_mtu": self.lowered_mtus(entry),

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
+use super::super::ahead::{Ahead, Frames};
 use super::super::track::Change;
 use super::super::{Flows, forward_ahead, forward_thoroughly};
 use super::*;
@@ -36,8 +37,9 @@ fn apply(builder: &mut Builder, set: &str, second: u32) -> Snapshot {
     builder.snapshot()
 }
 
-/// Services of all kinds, before a change of their endpoints and in the midst of their handover.
-fn snapshots(underlay_mtu: u32) -> [Snapshot; 2] {
+/// Services of all kinds, and some more that get nothing, before a change of their endpoints and in the midst of their
+/// handover.
+fn snapshots((underlay_mtu, more): (u32, usize)) -> [Snapshot; 2] {
     let mut builder = builder(underlay_mtu);
     [(0, "active"), (10, "draining")].map(|(second, state)| {
         let endpoints = format!(
@@ -53,12 +55,14 @@ fn snapshots(underlay_mtu: u32) -> [Snapshot; 2] {
             service("client", "2001:db8:1::1", r#","affinity":"client""#),
             service("gue", "2001:db8:1::2", r#","protocol":"udp","encap":{"type":"gue"}"#),
         ];
-        apply(&mut builder, &format!(r#"{{"services":[{}]}}"#, services.join(",")), second)
+        let more = (0..more).map(|number| service(&format!("more-{number}"), &format!("198.51.100.{number}"), ""));
+        let all: Vec<String> = services.into_iter().chain(more).collect();
+        apply(&mut builder, &format!(r#"{{"services":[{}]}}"#, all.join(",")), second)
     })
 }
 
-/// One with a narrow underlay, and one whose handover is open all the time.
-static SNAPSHOTS: LazyLock<[[Snapshot; 2]; 2]> = LazyLock::new(|| [600, 1_500].map(snapshots));
+/// A node with a narrow underlay, one with a wide one, and one with so many services that batches go by other steps.
+static SNAPSHOTS: LazyLock<[[Snapshot; 2]; 3]> = LazyLock::new(|| [(600, 0), (1_500, 0), (1_500, 100)].map(snapshots));
 
 /// A frame for one of four VIPs: a TCP segment, a datagram, or one that says it is something else.
 fn frame(vip: usize, number: u8, (port, flags): (u8, u8), len: usize) -> Vec<u8> {
@@ -107,25 +111,31 @@ fn trace(bytes: &[u8], flows: &mut Flows, way: impl FnOnce(&mut Frame<'_>, &mut 
     Trace { verdict, left, has_opened, tracked: flows.tracked().take_changes().collect() }
 }
 
+struct Batch<'a>(&'a [Vec<u8>]);
+
+impl Frames for Batch<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn packet(&mut self, at: usize) -> &[u8] {
+        &self.0[at]
+    }
+}
+
 /// Sends a batch both ways; answers how many frames could go the short one.
 fn compare(frames: &[Vec<u8>], snapshot: &Snapshot, [short, thorough]: &mut [Flows; 2], now: Moment) -> usize {
-    let look_up = |bytes: &Vec<u8>| {
-        let plain = Plain::read(bytes, snapshot)?.look_up(|| bytes, snapshot, &short.tracked);
-        plain.map(|mut plain| {
-            plain.approach(snapshot);
-            plain
-        })
-    };
-    let plain: Vec<Option<Plain>> = frames.iter().map(look_up).collect();
-    for (bytes, plain) in frames.iter().zip(&plain) {
-        let one = trace(bytes, short, |frame, flows| forward_ahead(frame, plain.as_ref(), snapshot, (flows, now)));
+    let mut ahead = Ahead::new(frames.len());
+    ahead.look(&mut Batch(frames), snapshot, &short.tracked);
+    for (bytes, plain) in frames.iter().zip(ahead.iter()) {
+        let one = trace(bytes, short, |frame, flows| forward_ahead(frame, plain, snapshot, (flows, now)));
         let other = trace(bytes, thorough, |frame, flows| {
             flows.parts.clear();
             forward_thoroughly(frame, snapshot, flows, now)
         });
         assert_eq!(one, other, "{bytes:02x?}");
     }
-    plain.iter().flatten().count()
+    ahead.iter().flatten().count()
 }
 
 proptest! {
@@ -137,7 +147,7 @@ proptest! {
             1..12,
         ),
         changes in prop::collection::vec((0usize..12, 12usize..80, any::<u8>()), 0..6),
-        node in 0usize..2,
+        node in 0usize..3,
     ) {
         let packet = |((vip, number), upper, len)| frame(vip, number, upper, len);
         let mut frames: Vec<Vec<u8>> = packets.into_iter().map(packet).collect();
