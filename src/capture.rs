@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam::queue::ArrayQueue;
 use ipnet::IpNet;
 
-use crate::flow::address_of;
-use crate::forward::parse::{Addressed, Packet};
+use crate::forward::parse::Addressed;
 use crate::forward::verdict::{DropReason, Verdict};
 use crate::moment::Moment;
 use crate::snapshot::{Cell, Snapshot};
@@ -49,7 +48,7 @@ pub struct Filter {
     pub verdict: Option<&'static str>,
     /// Of the service that counts here.
     pub service: Option<Cell>,
-    /// To the endpoint that counts here.
+    /// Sent to the endpoint that counts here.
     pub endpoint: Option<Cell>,
     /// Sent by one of these addresses.
     pub client: Option<IpNet>,
@@ -147,9 +146,9 @@ impl Tap {
     /// Whether a packet may be wanted, as far as it shows by itself.
     fn may_want(&self, frame: &[u8]) -> bool {
         let Some(client) = &self.filter.client else { return true };
-        let addressed = Addressed::read(frame).ok().flatten();
-        let packet = addressed.and_then(|addressed| Packet::read(frame, &addressed).ok());
-        packet.is_some_and(|packet| client.contains(&address_of(packet.source)))
+        let Ok(Some(Addressed { ethernet, family, .. })) = Addressed::read(frame) else { return false };
+        let source = frame.get(ethernet.header_len()..).and_then(|packet| family.source(packet));
+        source.is_some_and(|source| client.contains(&source))
     }
 
     fn wants(&self, fate: Fate, service: Option<Cell>, endpoint: Option<Cell>) -> bool {
@@ -293,8 +292,9 @@ mod tests {
         let mut frame = [0u8; 34];
         frame[12..14].copy_from_slice(&[8, 0]);
         frame[14..34].copy_from_slice(&[0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 198, 51, 100, 7, 203, 0, 113, 1]);
-        for (last, expected) in [(100, 1), (101, 0)] {
-            frame[28] = last;
+        // Also of a packet that contradicts itself: its total length is more than there is.
+        for (last, total_len, expected) in [(100, 20, 1), (101, 20, 0), (100, 99, 1)] {
+            (frame[28], frame[17]) = (last, total_len);
             let mut sampling = Sampling::new(&tap);
             sampling.came(&frame, Moment(0));
             sampling.went(DROPPED, &nothing(), &[]);

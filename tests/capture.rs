@@ -156,3 +156,45 @@ fn one_goes_on_at_a_time_and_ends_with_whoever_asked_for_it() {
     second.signal(rustix::process::Signal::KILL);
     assert!(wait_until(SOON, || edge.log().matches("the capture has ended").count() == 2), "{}", edge.log());
 }
+
+/// What counts where a service did that is gone is none of its packets.
+#[test]
+fn a_service_that_goes_and_comes_back_is_followed() {
+    if netns::skipped() {
+        return;
+    }
+    let (topology, dir) = (topology(), tempfile::tempdir().expect("a directory"));
+    let edge = Edge::start(&topology.edge, Driver::XdpNative);
+    let endpoint = json!({ "name": "ep0", "address": topology.endpoints[0].addresses.1 });
+    let of = |name: &str| json!({ "name": name, "vip": VIP, "endpoints": [endpoint] });
+    edge.apply(json!([of("web")]));
+    let out = dir.path().join("out.pcapng");
+    let capturing = capture(&edge, &["--service", "web"], &out, 1);
+    let comments = || fields(&out, &["frame.comment"]);
+    datagrams(&topology, 1);
+    assert!(wait_until(SOON, || comments().len() == 2), "{}", capturing.log());
+    // The cells of what is gone are used again once nobody forwards by them any more.
+    for round in 0..8 {
+        edge.apply(json!([of(&format!("other{round}"))]));
+        datagrams(&topology, 1);
+    }
+    assert!(wait_until(SOON, || capturing.log().contains("web is gone")), "{}", capturing.log());
+    edge.apply(json!([of("web")]));
+    assert!(wait_until(SOON, || capturing.log().contains("web is there again")), "{}", capturing.log());
+    datagrams(&topology, 1);
+    assert!(wait_until(SOON, || comments().len() == 4), "{:?}\n{}", comments(), capturing.log());
+    assert!(comments().iter().all(|comment| comment[0].contains("service web, endpoint ep0")), "{:?}", comments());
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_said() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = topology();
+    let edge = start(&topology, Driver::XdpNative);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    let refused = command.args(["capture", "--socket", &edge.socket(), "/dev/full"]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("/dev/full: cannot be written: No space left"), "{said}");
+}

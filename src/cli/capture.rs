@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::client::{Connection, print_json};
-use super::session::Session;
+use super::out::warn;
+use super::session::{Session, Told};
 use super::words::{count, number, plain};
 
 /// How often an interruption is looked for, where no packet comes.
@@ -71,12 +72,14 @@ pub struct Capture {
 
 /// Writes packets until there were enough, or somebody interrupts.
 pub fn capture(args: &Capture) -> Result<()> {
-    let ended = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, ended.clone()).context("signals")?;
-    }
     let mut session = args.connection.open()?;
     let begun = session.ask("capture", &args.params())?;
+    let ended = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The second one ends it at once: it may be waiting for a daemon that hangs, or for whoever reads what it writes.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, ended.clone()).context("signals")?;
+        signal_hook::flag::register(signal, ended.clone()).context("signals")?;
+    }
     let mut file = PacketFile::create(&args.out, &plain(&begun["interface"]), args.snap)?;
     let end = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let (mut packets, mut missed) = (0, 0);
@@ -93,11 +96,12 @@ pub fn capture(args: &Capture) -> Result<()> {
                 continue;
             }
         }
-        match session.packet() {
-            Ok(packet) => {
+        match session.packet_or_event() {
+            Ok(Told::Packet(packet)) => {
                 file.add(&packet)?;
                 (packets, missed) = (packets + 1, number(&packet["missed"]));
             }
+            Ok(Told::Event(event)) => args.tell_event(&event),
             Err(error) => break Err(error),
         }
     };
@@ -117,6 +121,16 @@ impl Capture {
             "sample": self.sample,
             "snap": self.snap,
         })
+    }
+
+    fn tell_event(&self, event: &Value) {
+        let what = self.endpoint.as_ref().or(self.service.as_ref()).filter(|_| event["type"] == "capture");
+        let Some(what) = what else { return };
+        if event["present"] == true {
+            warn(&format!("{what} is there again"));
+        } else {
+            warn(&format!("{what} is gone; there is nothing to show until it comes back"));
+        }
     }
 
     /// Says what there is now; not among the packets, where they go to standard output.
@@ -212,8 +226,9 @@ fn comment(packet: &Value) -> String {
 
 /// Why nothing more can be written. Where nobody reads any more there is nothing left to do.
 fn failed(place: &Path, error: &PcapError) -> anyhow::Error {
-    if matches!(error, PcapError::IoError(error) if error.kind() == ErrorKind::BrokenPipe) {
-        std::process::exit(0);
+    match error {
+        PcapError::IoError(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        PcapError::IoError(error) => anyhow!("{}: cannot be written: {error}", place.display()),
+        other => anyhow!("{}: {other}", place.display()),
     }
-    anyhow!("{}: {error}", place.display())
 }

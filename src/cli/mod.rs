@@ -86,9 +86,9 @@ enum Command {
     Watch(watch::Watch),
     /// Write packets to a pcapng file, each as it came and as it left, with what became of it in its comment
     ///
-    /// All packets for VIPs, or those that all the options ask for. Workers copy what is wanted, and no more than is fetched of
-    /// them, some thousand a second: what could not be shown is counted, and said at the end. It ends after --count packets,
-    /// after --seconds, or when interrupted; the file can be read at any time.
+    /// All packets for VIPs, or those that all the options ask for, as many as can be shown: at most some thousand a second. What
+    /// could not be is counted, and said at the end. It ends after --count packets, after --seconds, or when interrupted; the
+    /// file can be read at any time.
     Capture(capture::Capture),
     /// Show rates, drops, services, endpoints, workers and events, live on one screen
     ///

@@ -48,6 +48,15 @@ pub enum AskError {
     Refused(String),
 }
 
+/// What the daemon says without being asked.
+#[derive(Debug)]
+pub enum Told {
+    /// A packet of a capture.
+    Packet(Value),
+    /// Something has happened.
+    Event(Value),
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
@@ -119,20 +128,22 @@ impl Session {
 
     /// The next event, which is an object.
     pub fn event(&mut self) -> Result<Value, AskError> {
-        self.told("event")
+        loop {
+            if let Told::Event(event) = self.packet_or_event()? {
+                return Ok(event);
+            }
+        }
     }
 
-    /// The next packet of a capture, which is an object.
-    pub fn packet(&mut self) -> Result<Value, AskError> {
-        self.told("packet")
-    }
-
-    /// The next thing of a kind that is told without being asked for.
-    fn told(&mut self, kind: &str) -> Result<Value, AskError> {
+    /// The next packet of a capture, or an event; which are objects.
+    pub fn packet_or_event(&mut self) -> Result<Told, AskError> {
         loop {
             let mut line = self.line()?;
-            if is_told(&line, kind) && line["params"].is_object() {
-                return Ok(line["params"].take());
+            let kind = ["packet", "event"].into_iter().find(|kind| is_told(&line, kind));
+            match (kind, line["params"].take()) {
+                (Some("packet"), packet @ Value::Object(_)) => return Ok(Told::Packet(packet)),
+                (Some(_), event @ Value::Object(_)) => return Ok(Told::Event(event)),
+                _ => {}
             }
         }
     }

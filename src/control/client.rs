@@ -84,9 +84,9 @@ impl Client {
         self.unread.len() <= MOST_UNREAD
     }
 
-    /// Shows it a packet, which is this line.
-    pub fn show(&mut self, line: &str) {
-        self.unread.extend(line.as_bytes());
+    /// Shows it packets, which are these lines.
+    pub fn show(&mut self, lines: &str) {
+        self.unread.extend(lines.as_bytes());
     }
 
     /// Bytes of the line that it has begun.

@@ -92,6 +92,11 @@ pub enum Event {
         /// One sentence.
         message: String,
     },
+    /// Of those who capture, and only to them: the service or endpoint whose packets they want has gone, or is there again.
+    Capture {
+        /// Whether it is there.
+        present: bool,
+    },
     /// Events that the subscriber was too slow for, or that were too many.
     Missed {
         /// How many.

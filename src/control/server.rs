@@ -119,6 +119,8 @@ pub struct Server {
     next: usize,
     writers: HashSet<u32>,
     limits: Limits,
+    /// When packets were fetched last.
+    fetched: Instant,
     /// Whether there is anything to hand over to another process.
     can_upgrade: bool,
     /// The path is another process's now.
@@ -149,6 +151,7 @@ impl Server {
             next: FIRST_CLIENT,
             writers: writers(config),
             limits: Limits::default(),
+            fetched: Instant::now(),
             can_upgrade: false,
             forsaken: false,
             watched: false,
@@ -385,8 +388,9 @@ impl Server {
             return node.stop_capture();
         };
         let token = *token;
-        if client.has_room() {
-            node.captured().iter().for_each(|packet| client.show(&protocol::show_packet(packet)));
+        if client.has_room() && self.fetched.elapsed() >= FETCH {
+            self.fetched = Instant::now();
+            client.show(&node.captured());
         }
         if client.write().is_err() {
             self.close(token);

@@ -30,6 +30,11 @@ pub fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
     packet.get(16..20)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
 }
 
+/// The source address, likewise.
+pub fn source(packet: &[u8]) -> Option<Ipv4Addr> {
+    packet.get(12..16)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
+}
+
 /// Reads the header at the start of `packet`, which must hold all of `total_len`.
 #[inline]
 pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {

@@ -16,6 +16,11 @@ pub fn destination(packet: &[u8]) -> Option<Ipv6Addr> {
     packet.get(24..40)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets))
 }
 
+/// The source address, likewise.
+pub fn source(packet: &[u8]) -> Option<Ipv6Addr> {
+    packet.get(8..24)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets))
+}
+
 /// Reads the headers at the start of `packet`, which must hold all of `total_len`.
 #[inline]
 pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {

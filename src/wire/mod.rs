@@ -90,6 +90,14 @@ impl Family {
         }
     }
 
+    /// The source address of a packet, likewise.
+    pub fn source(self, packet: &[u8]) -> Option<IpAddr> {
+        match self {
+            Self::V4 => ipv4::source(packet).map(IpAddr::V4),
+            Self::V6 => ipv6::source(packet).map(IpAddr::V6),
+        }
+    }
+
     /// The MPLS label that says no more than this.
     pub fn explicit_null(self) -> u32 {
         match self {

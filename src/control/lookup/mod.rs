@@ -136,6 +136,7 @@ fn told(reason: String) -> Answer {
 
 fn matter(query: &Query) -> String {
     match query.dport {
+        0 if WITH_PORTS.contains(&query.protocol.0) => format!("{} without a port; see dport", query.protocol),
         0 => query.protocol.to_string(),
         port => format!("{} port {port}", query.protocol),
     }

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::Node;
 use crate::capture::{Excerpt, Fate, Filter, MOST_BYTES, Sample, Tap};
-use crate::control::protocol::Fault;
+use crate::control::event::Event;
+use crate::control::protocol::{self, Fault};
 use crate::document::{Collector, Node as DocumentNode, Problems, Tree};
 use crate::endpoint_set::read_prefix;
 use crate::snapshot::{Cell, ServiceEntry};
@@ -82,27 +83,49 @@ impl Wanted {
 
 /// A capture that goes on.
 pub(super) struct Capture {
-    filter: Filter,
-    every: u32,
-    most: usize,
+    wanted: Wanted,
+    /// None while what is wanted is not there.
+    filter: Option<Filter>,
     /// By worker.
     taps: Vec<Arc<Tap>>,
+    /// Packets that taps could not show which are no more.
+    missed: u64,
     /// What counts in a cell, as far as it was asked for since services last changed.
     names: HashMap<Cell, Option<String>>,
+    /// What is to be told beside packets.
+    notices: Vec<Event>,
 }
 
 impl Capture {
-    /// The tap of a worker.
-    pub(super) fn tap(&mut self, worker: usize) -> Arc<Tap> {
-        while self.taps.len() <= worker {
-            self.taps.push(Arc::new(Tap::new(self.filter.clone(), self.every, self.most)));
-        }
-        self.taps[worker].clone()
+    fn new(wanted: Wanted, filter: Filter) -> Self {
+        let (taps, names, notices) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { wanted, filter: Some(filter), taps, missed: 0, names, notices }
     }
 
-    /// Services may have changed.
-    pub(super) fn forget_names(&mut self) {
+    /// Services may have changed: what is wanted may count elsewhere now, be gone, or be there again.
+    pub(super) fn follow(&mut self, services: &[Arc<ServiceEntry>]) {
         self.names.clear();
+        let filter = self.wanted.filter(services).ok();
+        if filter == self.filter {
+            return;
+        }
+        if filter.is_some() != self.filter.is_some() {
+            self.notices.push(Event::Capture { present: filter.is_some() });
+        }
+        self.filter = filter;
+        for tap in self.taps.drain(..) {
+            self.missed += tap.missed();
+            tap.fetch(|_| self.missed += 1);
+        }
+    }
+
+    /// The tap of a worker; none while there is nothing to show.
+    pub(super) fn tap(&mut self, worker: usize) -> Option<Arc<Tap>> {
+        let filter = self.filter.as_ref()?;
+        while self.taps.len() <= worker {
+            self.taps.push(Arc::new(Tap::new(filter.clone(), self.wanted.every, self.wanted.most)));
+        }
+        self.taps.get(worker).cloned()
     }
 
     /// The name of what counts in a cell, looked for once.
@@ -120,10 +143,16 @@ impl Node {
             return Err(Fault::internal("another capture goes on; there is one at a time"));
         }
         let filter = wanted.filter(self.builder.services())?;
-        let (every, most) = (wanted.every, wanted.most);
-        self.capture = Some(Capture { filter, every, most, taps: Vec::new(), names: HashMap::new() });
+        tracing::info!(
+            verdict = wanted.verdict,
+            service = wanted.service,
+            endpoint = wanted.endpoint,
+            client = wanted.client.map(tracing::field::display),
+            sample = wanted.every,
+            "a capture begins"
+        );
+        self.capture = Some(Capture::new(wanted, filter));
         self.publish();
-        tracing::info!("a capture begins");
         Ok(json!({ "interface": self.config.interface.name, "workers": self.workers.len() }))
     }
 
@@ -140,18 +169,23 @@ impl Node {
         }
     }
 
-    /// The packets that workers have shown since this was last asked.
-    pub fn captured(&mut self) -> Vec<Value> {
-        let Some(mut capture) = self.capture.take() else { return Vec::new() };
+    /// The packets that workers have shown since this was last asked, by time, and what else there is to tell; a line each.
+    pub fn captured(&mut self) -> String {
+        let Some(mut capture) = self.capture.take() else { return String::new() };
         let mut shown = Vec::new();
         let now = Clocks::now();
         for (worker, tap) in capture.taps.clone().iter().enumerate() {
-            tap.fetch(|sample| shown.push(self.show(sample, worker, &mut capture, &now)));
+            tap.fetch(|sample| shown.push((sample.at, self.show(sample, worker, &mut capture, &now))));
         }
-        let missed: u64 = capture.taps.iter().map(|tap| tap.missed()).sum();
-        shown.iter_mut().for_each(|packet| packet["missed"] = json!(missed));
+        shown.sort_by_key(|(at, _)| *at);
+        let missed = capture.missed + capture.taps.iter().map(|tap| tap.missed()).sum::<u64>();
+        let packets = shown.into_iter().map(|(_, mut packet)| {
+            packet["missed"] = json!(missed);
+            protocol::show_packet(&packet)
+        });
+        let lines = packets.chain(capture.notices.drain(..).map(|event| protocol::notify(&event))).collect();
         self.capture = Some(capture);
-        shown
+        lines
     }
 
     fn show(&self, sample: &Sample, worker: usize, capture: &mut Capture, clocks: &Clocks) -> Value {

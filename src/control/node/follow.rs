@@ -33,8 +33,8 @@ impl Node {
     pub(super) fn publish(&mut self) {
         let mut publications = self.builder.publish();
         if let Some(capture) = &mut self.capture {
-            capture.forget_names();
-            publications.iter_mut().enumerate().for_each(|(worker, to)| to.tap = Some(capture.tap(worker)));
+            capture.follow(self.builder.services());
+            publications.iter_mut().enumerate().for_each(|(worker, to)| to.tap = capture.tap(worker));
         }
         self.counters.show(self.builder.scene());
         self.publisher.post(publications);
