@@ -6,10 +6,10 @@ use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
 const HELP: &[&str] = &[
-    "Tab, Shift-Tab, ← →   another pane             Enter, z   this pane alone, or all",
-    "↑ ↓, j k, Page, Home  another row              s, S       sort by the next column",
-    "/                     only rows with a text    r          the other way round",
-    "Esc                   all rows, all panes      p, space   stand still, or go on",
+    "Tab, Shift-Tab, ← →   another pane          Enter, z   this pane alone, or all",
+    "↑ ↓, j k, Page, Home  another row           s, S       sort by another column",
+    "/                     only rows with a text r          the other way round",
+    "Esc                   all rows, all panes   p, space   stand still, or go on",
     "",
     "services   NEW/S: TCP SYNs and QUIC Initials. HANDOVER: slots that still send",
     "           older flows to the endpoint that they had before a change. TRACKED:",
