@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("metrics", &["stats"]),
     ("publish", &["flow", "forward", "model", "snapshot", "stats"]),
     ("worker", &["config", "forward", "io", "moment", "publish", "snapshot", "stats"]),
-    ("upgrade", &["config", "forward", "io", "stats", "worker"]),
+    ("upgrade", &["config", "forward", "io", "moment", "stats", "worker"]),
     ("steer", &["config"]),
     ("underlay", &["forward", "moment", "snapshot", "wire"]),
     ("endpoint", &["steer", "underlay"]),
