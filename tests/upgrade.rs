@@ -104,7 +104,7 @@ fn connections_and_their_tracked_flows_go_on(driver: Driver, connections: usize)
     sessions.go_on("after upgrades in the middle of a handover");
     assert!(tracked(&edge) >= connections as u64, "the flows are tracked still");
     assert_eq!(handover(&edge), slots);
-    edge.apply(set_of(&topology, &["draining", "draining", "active", ""]));
+    edge.apply(set_of(&topology, &["draining", "draining", "active", "draining"]));
     sessions.go_on("after another change");
     load.run(20);
     let failed: Vec<_> = load.finish().into_iter().filter_map(Result::err).collect();
