@@ -143,6 +143,18 @@ impl Keeper {
         Ok(self.workers.put_back(number, left, &self.config)?)
     }
 
+    /// After a hand-over that has failed: where a worker has lost its queue meanwhile, the interface is opened anew the next
+    /// time that it is looked after.
+    ///
+    /// # Errors
+    /// A worker has panicked.
+    pub fn check_whole(&mut self) -> Result<(), DaemonError> {
+        if !self.workers.are_all_at_work() {
+            self.scene = None;
+        }
+        self.workers.missing().map_or(Ok(()), |number| Err(DaemonError::WorkerPanicked(number)))
+    }
+
     /// Ends the workers of a hand-over that has failed, each at the end of its batch.
     pub fn abandon(&mut self, node: &Node) {
         node.stop();

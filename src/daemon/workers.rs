@@ -113,10 +113,11 @@ impl Workers {
             let make_kit = move |queue: &mut QueueIo| {
                 let flows = Flows::new(handover.tracked_flows as usize, handover.window_seconds());
                 let mut kit = Kit::new(inbox, shown, flows);
-                let result = relay::hear(relay).transpose()?.and_then(|told| {
+                let result = relay::hear(&relay).transpose()?.and_then(|told| {
                     queue.take_over(told.free)?;
                     kit.inbox.arrive();
                     kit.take_over(&told.carried);
+                    relay::hear_tracked(&relay, told.tracked, &mut kit)?;
                     Ok(queue.now().since(told.left))
                 });
                 let has_begun = result.is_ok();
@@ -144,6 +145,11 @@ impl Workers {
     /// Nobody waits any more for what workers had.
     pub fn close_relays(&self) {
         self.shares().for_each(|share| share.relay.close());
+    }
+
+    /// One that is nowhere: it has panicked on its way to another process.
+    pub fn missing(&self) -> Option<usize> {
+        self.0.iter().position(|(place, _)| matches!(place, Place::Away))
     }
 
     /// How many there are.
@@ -282,7 +288,8 @@ fn spawn(
 fn tell(queue: &mut QueueIo, kit: &mut Kit, waiting: UnixStream) -> io::Result<()> {
     let left = queue.now();
     kit.leave_queue(queue.settle());
-    relay::tell(waiting, &Told { left, carried: kit.carry(left), free: queue.free_frames().to_vec() })
+    let (free, tracked) = (queue.free_frames().to_vec(), kit.tracked().stored_len());
+    relay::tell(waiting, &Told { left, carried: kit.carry(left), free, tracked }, kit)
 }
 
 /// Works until the end, and answers with what is left of it.

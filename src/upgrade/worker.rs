@@ -14,8 +14,9 @@ use crate::worker::Carried;
 /// The most bytes that a worker tells.
 const MOST: u64 = 1 << 30;
 
-/// A worker that has stopped. It tells its successor how many bytes follow (8 bytes), how many of them are the first part (4),
-/// this as JSON, and then the free frames (8 bytes each), tracked flows and first fragments; numbers are little-endian.
+/// A worker that has stopped. It tells its successor how many bytes the head has (8 bytes), how many of them are the first part
+/// (4), this as JSON, then the free frames (8 bytes each) and first fragments; and behind the head, tracked flows. Numbers are
+/// little-endian.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Worker {
@@ -29,7 +30,7 @@ pub struct Worker {
     drops: BTreeMap<String, u64>,
     /// What the kernel has counted on earlier queues.
     kernel: [u64; 6],
-    /// Bytes of each of the three lists.
+    /// Bytes of the free frames, of first fragments, and of tracked flows.
     lengths: [usize; 3],
 }
 
@@ -42,12 +43,14 @@ pub struct Told {
     pub carried: Carried,
     /// The frames that are in no ring.
     pub free: Vec<u64>,
+    /// How many bytes of tracked flows follow.
+    pub tracked: usize,
 }
 
 impl Worker {
-    /// All that it tells.
+    /// The head, with its length before it.
     pub fn write(told: &Told) -> Vec<u8> {
-        let Told { left, carried: Carried { tally, earlier, flows: [tracked, fragments] }, free } = told;
+        let Told { left, carried: Carried { tally, earlier, fragments }, free, tracked } = told;
         let Tally { received, sent, answered, parts, drops } = *tally;
         let drops = DropReason::ALL.iter().zip(drops).filter(|(_, count)| *count > 0);
         let free: Vec<u8> = free.iter().flat_map(|chunk| chunk.to_le_bytes()).collect();
@@ -59,29 +62,28 @@ impl Worker {
             parts,
             drops: drops.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
             kernel: earlier.to_array(),
-            lengths: [free.len(), tracked.len(), fragments.len()],
+            lengths: [free.len(), fragments.len(), *tracked],
         };
         let first = serde_json::to_vec(&worker).expect("plain data, with texts as keys");
-        let rest = 4 + first.len() + free.len() + tracked.len() + fragments.len();
+        let rest = 4 + first.len() + free.len() + fragments.len();
         let (rest, len) = ((rest as u64).to_le_bytes(), (first.len() as u32).to_le_bytes());
-        [&rest[..], &len, &first, &free, tracked, fragments].concat()
+        [&rest[..], &len, &first, &free, fragments].concat()
     }
 
-    /// How many bytes follow the first eight; none where it is too much.
+    /// How many bytes the head has, by the first eight; none where it is too much.
     pub fn length(first: [u8; 8]) -> Option<usize> {
         let length = u64::from_le_bytes(first);
         usize::try_from(length).ok().filter(|_| length <= MOST)
     }
 
-    /// Reads what follows the first eight bytes; none where it contradicts itself. What was dropped for a reason that is not
+    /// Reads the head, without the first eight bytes; none where it contradicts itself. What was dropped for a reason that is not
     /// known here counts as dropped for the first.
     pub fn read(bytes: &[u8]) -> Option<Told> {
         let (len, rest) = bytes.split_first_chunk::<4>()?;
         let (first, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
         let worker: Self = serde_json::from_slice(first).ok()?;
         let (free, rest) = rest.split_at_checked(worker.lengths[0])?;
-        let (tracked, rest) = rest.split_at_checked(worker.lengths[1])?;
-        let (fragments, rest) = rest.split_at_checked(worker.lengths[2])?;
+        let (fragments, rest) = rest.split_at_checked(worker.lengths[1])?;
         let (free, odd) = free.as_chunks::<8>();
         if !(rest.is_empty() && odd.is_empty()) {
             return None;
@@ -91,12 +93,12 @@ impl Worker {
             let reason = DropReason::ALL.iter().position(|reason| reason.name() == name).unwrap_or(0);
             drops[reason] = drops[reason].saturating_add(*count);
         }
-        let Self { left, received, sent, answered, parts, kernel, .. } = worker;
+        let Self { left, received, sent, answered, parts, kernel, lengths: [_, _, tracked], .. } = worker;
         let tally = Tally { received, sent, answered, parts, drops };
-        let flows = [tracked.to_vec(), fragments.to_vec()];
-        let carried = Carried { tally, earlier: KernelStatistics::from_array(kernel), flows };
+        let fragments = fragments.to_vec();
+        let carried = Carried { tally, earlier: KernelStatistics::from_array(kernel), fragments };
         let free = free.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
-        Some(Told { left: Moment(left), carried, free })
+        Some(Told { left: Moment(left), carried, free, tracked })
     }
 }
 
@@ -112,8 +114,8 @@ mod tests {
         tally.count(Verdict::Forwarded(0, 0), 60, 104);
         tally.count(Verdict::Dropped(DropReason::TooBig, None), 1514, 0);
         let earlier = KernelStatistics { rx_ring_full: 3, ..KernelStatistics::default() };
-        let carried = Carried { tally, earlier, flows: [vec![1, 2, 3], vec![4]] };
-        Told { left: Moment(77), carried, free: vec![2048, 0] }
+        let carried = Carried { tally, earlier, fragments: vec![1, 2, 3] };
+        Told { left: Moment(77), carried, free: vec![2048, 0], tracked: 40 }
     }
 
     fn split(bytes: &[u8]) -> (Option<usize>, &[u8]) {
@@ -134,10 +136,13 @@ mod tests {
     /// What a worker of the first release tells, with a reason that nobody knows.
     #[test]
     fn the_words_of_form_1_are_read() {
-        let first = r#"{"left":77,"received":{"packets":3,"bytes":300},"sent":{"packets":1,"bytes":144},"answered":{"packets":1,"bytes":98},"parts":0,"drops":{"a reason of the future":1},"kernel":[0,0,0,0,0,0],"lengths":[16,0,0]}"#;
+        let first = r#"{"left":77,"received":{"packets":3,"bytes":300},"sent":{"packets":1,"bytes":144},"answered":{"packets":1,"bytes":98},"parts":0,"drops":{"a reason of the future":1},"kernel":[0,0,0,0,0,0],"lengths":[16,0,20]}"#;
         let bytes = [&(first.len() as u32).to_le_bytes(), first.as_bytes(), &[0; 16]].concat();
         let told = Worker::read(&bytes).expect("form 1");
-        assert_eq!((told.left, told.free.len(), told.carried.tally.received.packets), (Moment(77), 2, 3));
+        assert_eq!(
+            (told.tracked, told.left, told.free.len(), told.carried.tally.received.packets),
+            (20, Moment(77), 2, 3)
+        );
         assert!(told.carried.tally.is_balanced());
     }
 

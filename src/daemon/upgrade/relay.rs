@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::STEP_LIMIT;
+use crate::forward::track::stored::PIECE;
 use crate::upgrade::{Told, Worker};
+use crate::worker::Kit;
 
 /// Where a worker that stops tells what it had; shared with the control side.
 #[derive(Clone, Debug, Default)]
@@ -32,13 +34,15 @@ impl Relay {
     }
 }
 
-/// Tells what a worker had.
-pub fn tell(mut to: UnixStream, told: &Told) -> io::Result<()> {
-    to.write_all(&Worker::write(told))
+/// Tells what a worker had; `kit` has its tracked flows.
+pub fn tell(mut to: UnixStream, told: &Told, kit: &Kit) -> io::Result<()> {
+    to.write_all(&Worker::write(told))?;
+    kit.tracked().store(|piece| to.write_all(piece))
 }
 
-/// Hears what a worker had, however long it works on; none where it never tells.
-pub fn hear(mut from: UnixStream) -> io::Result<Option<Told>> {
+/// Hears what a worker had, however long it works on; none where it never tells. Its tracked flows come
+/// [behind](hear_tracked).
+pub fn hear(mut from: &UnixStream) -> io::Result<Option<Told>> {
     let mut length = [0; 8];
     if from.read(&mut length[..1])? == 0 {
         return Ok(None);
@@ -48,4 +52,17 @@ pub fn hear(mut from: UnixStream) -> io::Result<Option<Told>> {
     let mut bytes = vec![0; length];
     from.read_exact(&mut bytes)?;
     Ok(Some(Worker::read(&bytes).ok_or(io::ErrorKind::InvalidData)?))
+}
+
+/// Hears so many bytes of tracked flows.
+pub fn hear_tracked(mut from: &UnixStream, bytes: usize, kit: &mut Kit) -> io::Result<()> {
+    let mut piece = vec![0; PIECE.min(bytes)];
+    let mut left = bytes;
+    while left > 0 {
+        let piece = &mut piece[..PIECE.min(left)];
+        from.read_exact(piece)?;
+        kit.take_over_tracked(piece);
+        left -= piece.len();
+    }
+    Ok(())
 }
