@@ -267,8 +267,13 @@ impl Inbox {
     /// Undoes [`leave`](Self::leave) and [`Publisher::stop`], with the newest edition taken. Only the control side calls
     /// this, since it may free a table.
     pub fn come_back(&mut self) {
-        self.refresh();
         self.mailbox.stop.store(false, Ordering::Release);
+        self.arrive();
+    }
+
+    /// Undoes [`leave`](Self::leave) alone: a worker that has been asked to end meanwhile ends.
+    pub fn arrive(&mut self) {
+        self.refresh();
         self.mailbox.absent.store(false, Ordering::Release);
     }
 

@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("capture", &["flow", "forward", "moment", "snapshot"]),
     ("publish", &["capture", "flow", "forward", "model", "snapshot", "stats"]),
     ("worker", &["capture", "config", "forward", "io", "moment", "publish", "snapshot", "stats"]),
-    ("upgrade", &["config", "forward", "io", "stats", "worker"]),
+    ("upgrade", &["config", "forward", "io", "moment", "stats", "worker"]),
     ("steer", &["config"]),
     ("underlay", &["forward", "moment", "snapshot", "wire"]),
     ("endpoint", &["steer", "underlay"]),

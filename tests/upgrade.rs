@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use netns::{Asked, Driver, Edge, Load, SOON, Sessions, Stream, Topology};
+use netns::{Asked, Driver, EDGE_V4, EDGE_V6, Edge, Load, SOON, Sessions, Stream, Topology};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -104,12 +104,34 @@ fn connections_and_their_tracked_flows_go_on(driver: Driver, connections: usize)
     sessions.go_on("after upgrades in the middle of a handover");
     assert!(tracked(&edge) >= connections as u64, "the flows are tracked still");
     assert_eq!(handover(&edge), slots);
-    edge.apply(set_of(&topology, &["draining", "draining", "active", ""]));
+    edge.apply(set_of(&topology, &["draining", "draining", "active", "draining"]));
     sessions.go_on("after another change");
     load.run(20);
     let failed: Vec<_> = load.finish().into_iter().filter_map(Result::err).collect();
     assert!(failed.is_empty(), "of the requests failed: {failed:?}");
     edge.metrics().assert_balanced();
+}
+
+/// When slots remember nothing any more, only the tracked flows say where older connections go, and only the slots that have
+/// remembered say which flows are looked up: neither is on disk.
+#[test]
+fn flows_that_only_the_daemon_knows_of_go_on() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(2, 4);
+    let _servers: Vec<Asked> = topology.endpoints.iter().map(|e| Asked::start(&e.namespace, &e.name)).collect();
+    let window = "[handover]\nwindow = \"15s\"\n";
+    let mut edge = Edge::start_with(&topology.edge, Driver::XdpNative, (EDGE_V4, EDGE_V6), window);
+    edge.apply(set_of(&topology, &["active", "active", "", ""]));
+    let sessions = Sessions::start(&topology.client, VIP, 100);
+    edge.apply(set_of(&topology, &["draining", "draining", "active", "active"]));
+    sessions.go_on("in a handover");
+    let slots = || edge.json("status")["services"][0]["handover"]["slots"].as_u64();
+    assert!(netns::wait_until(3 * SOON, || slots() == Some(0)), "{:?} slots remember", slots());
+    edge.upgrade();
+    sessions.go_on("when slots have forgotten");
+    assert!(edge.metrics().sum("pointsman_tracked_flows") >= 100);
 }
 
 /// A subscriber, one with half a question, and one with answers that it has not read.

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use ipnet::IpNet;
 use super::DaemonError;
 use super::driver::{self, DriverError, Opened, Shape};
 use super::privileges;
-use super::workers::{Arrival, Left, Workers};
+use super::workers::{Begun, Left, Workers};
 use crate::config::Config;
 use crate::control::node::{Gate, Node};
 use crate::steer;
@@ -91,21 +92,23 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes an interface from another process, as it was opened there; workers wait for what those of that process have.
-    /// Answers where each one's arrival is to be told.
+    /// Takes an interface from another process, as it was opened there; workers wait for what those of that process had,
+    /// each at its relay. `begun` is told when one goes on with it.
     pub fn inherit(
         &mut self,
         index: u32,
-        opened: Opened,
+        (opened, relays): (Opened, Vec<UnixStream>),
         node: &mut Node,
-    ) -> Result<Vec<mpsc::Sender<Arrival>>, DaemonError> {
+        begun: &mpsc::Sender<Begun>,
+    ) -> Result<(), DaemonError> {
         let Opened { driver, mode, gate, queues, shape } = opened;
         let cores = choose_cores(&self.config, queues.len())?;
         *self.gate.0.borrow_mut() = Some(gate);
-        let (facts, arrivals) = self.workers.await_arrivals(queues, cores, &self.config, node)?;
+        let queues = queues.into_iter().zip(relays).map(|((queue, io), relay)| (queue, io, relay)).collect();
+        let facts = self.workers.await_relays(queues, cores, &self.config, (node, begun))?;
         node.set_interface(driver, mode.map(|mode| mode.to_string()), facts);
         self.scene = Some(Scene { index, shape, since: Instant::now() });
-        Ok(arrivals)
+        Ok(())
     }
 
     /// Puts this version's program in the place of another's, on the interface. One that cannot be is no harm.
@@ -130,14 +133,26 @@ impl Keeper {
 
     /// Has one worker go on with what it had when it was taken away; where its queue cannot be used any more, the
     /// interface is opened anew the next time that it is looked after.
-    pub fn put_back(&mut self, number: usize, mut left: Left, was_used: bool) -> Result<(), DaemonError> {
-        if was_used && !left.queue.recover() {
+    pub fn put_back(&mut self, number: usize, mut left: Left) -> Result<(), DaemonError> {
+        if !left.queue.recover() {
             tracing::error!("the frames of worker {number} cannot be told apart; its queue is opened anew");
             self.workers.put_to_rest(number, left);
             self.scene = None;
             return Ok(());
         }
         Ok(self.workers.put_back(number, left, &self.config)?)
+    }
+
+    /// After a hand-over that has failed: where a worker has lost its queue meanwhile, the interface is opened anew the next
+    /// time that it is looked after.
+    ///
+    /// # Errors
+    /// A worker has panicked.
+    pub fn check_whole(&mut self) -> Result<(), DaemonError> {
+        if !self.workers.are_all_at_work() {
+            self.scene = None;
+        }
+        self.workers.missing().map_or(Ok(()), |number| Err(DaemonError::WorkerPanicked(number)))
     }
 
     /// Ends the workers of a hand-over that has failed, each at the end of its batch.

@@ -202,6 +202,7 @@ impl Daemon {
             let reason = format!("there was no upgrade, and this process goes on: {reason}");
             self.server.answer_upgrade(&Err(Fault::internal(reason.clone())));
             self.node.fail(reason);
+            self.keeper.check_whole()?;
         }
     }
 

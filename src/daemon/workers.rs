@@ -2,21 +2,23 @@
 //! the next.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use super::DaemonError;
 use super::driver::QueueIo;
 use super::upgrade::queue::Share;
+use super::upgrade::relay;
 use super::{privileges, seccomp};
 use crate::config::Config;
 use crate::control::node::{Node, WorkerFacts};
 use crate::forward::Flows;
 use crate::io::PacketIo;
-use crate::moment::Moment;
 use crate::publish::Inbox;
 use crate::stats::Board;
-use crate::worker::{Carried, Kit, Pace, Worker};
+use crate::upgrade::Told;
+use crate::worker::{Kit, Pace, Worker};
 
 /// Readies the queue, and makes what the worker has beside it; none: it does not begin at all.
 type MakeKit = Box<dyn FnOnce(&mut QueueIo) -> Option<Kit> + Send>;
@@ -39,23 +41,17 @@ pub struct Left {
     pub queue: QueueIo,
     /// What the worker had beside it.
     pub kit: Box<Kit>,
-    /// When.
-    pub moment: Moment,
+    /// Whether it has told its successor what it had, if that was waiting.
+    pub told: Option<io::Result<()>>,
     core: usize,
     number: u32,
     /// Whether it was asked to, or has lost it.
     result: io::Result<()>,
 }
 
-/// What a worker of another process had, on its way to the one that goes on with it.
-pub struct Arrival {
-    /// Counters and flows.
-    pub carried: Carried,
-    /// The frames that are in no ring.
-    pub free: Vec<u64>,
-    /// Where it is told that the worker has begun, and when.
-    pub begun: mpsc::Sender<io::Result<Moment>>,
-}
+/// A worker that has begun where that of another process has stopped: its number, and for how many nanoseconds nobody
+/// worked, or why it has not.
+pub type Begun = (usize, io::Result<u64>);
 
 /// All workers there ever were, by their numbers.
 #[derive(Default)]
@@ -97,46 +93,40 @@ impl Workers {
         Ok(facts)
     }
 
-    /// Has workers wait for what those of another process have, to go on with it at these queues, each on its core. All
-    /// that takes time is done before. Answers what there is to say of each, and where its arrival is to be told; one
-    /// that is never told ends.
-    pub fn await_arrivals(
+    /// Has workers wait for what those of another process had, to go on with it at these queues, each on its core. All that
+    /// takes time is done before. Answers what there is to say of each; when one has begun, `begun` is told.
+    pub fn await_relays(
         &mut self,
-        queues: Vec<(u32, QueueIo)>,
+        queues: Vec<(u32, QueueIo, UnixStream)>,
         cores: Vec<usize>,
         config: &Config,
-        node: &mut Node,
-    ) -> io::Result<(Vec<WorkerFacts>, Vec<mpsc::Sender<Arrival>>)> {
-        let (mut facts, mut senders) = (Vec::new(), Vec::new());
-        for (number, ((queue, io), core)) in queues.into_iter().zip(cores).enumerate() {
+        (node, begun): (&mut Node, &mpsc::Sender<Begun>),
+    ) -> io::Result<Vec<WorkerFacts>> {
+        let mut facts = Vec::new();
+        for (number, ((queue, io, relay), core)) in queues.into_iter().zip(cores).enumerate() {
             let (inbox, board): (_, Arc<Board>) = (node.add_worker()?, Arc::default());
             // Nobody need wait for one that does not forward yet.
             inbox.leave();
-            facts.push(WorkerFacts {
-                queue: Some(queue),
-                core: Some(core),
-                zero_copy: io.zero_copy(),
-                board: board.clone(),
-            });
-            let (sender, receiver) = mpsc::channel();
-            senders.push(sender);
-            let (shown, handover) = (board.clone(), config.handover.clone());
+            let (zero_copy, shown) = (io.zero_copy(), board.clone());
+            facts.push(WorkerFacts { queue: Some(queue), core: Some(core), zero_copy, board: board.clone() });
+            let (begun, handover) = (begun.clone(), config.handover.clone());
             let make_kit = move |queue: &mut QueueIo| {
                 let flows = Flows::new(handover.tracked_flows as usize, handover.window_seconds());
                 let mut kit = Kit::new(inbox, shown, flows);
-                let Arrival { carried, free, begun } = receiver.recv().ok()?;
-                let ready = queue.take_over(free);
-                let is_ready = ready.is_ok();
-                if is_ready {
-                    kit.inbox.come_back();
-                    kit.take_over(&carried);
-                }
-                _ = begun.send(ready.map(|()| queue.now()));
-                is_ready.then_some(kit)
+                let result = relay::hear(&relay).transpose()?.and_then(|told| {
+                    queue.take_over(told.free)?;
+                    kit.inbox.arrive();
+                    kit.take_over(&told.carried);
+                    relay::hear_tracked(&relay, told.tracked, &mut kit)?;
+                    Ok(queue.now().since(told.left))
+                });
+                let has_begun = result.is_ok();
+                _ = begun.send((number, result));
+                has_begun.then_some(kit)
             };
             self.0.push((spawn((number, core), (queue, io), Box::new(make_kit), config)?, board));
         }
-        Ok((facts, senders))
+        Ok(facts)
     }
 
     /// Whether every worker is at its queue.
@@ -150,6 +140,16 @@ impl Workers {
             Place::AtWork(_, share) => Some(share),
             _ => None,
         })
+    }
+
+    /// Nobody waits any more for what workers had.
+    pub fn close_relays(&self) {
+        self.shares().for_each(|share| share.relay.close());
+    }
+
+    /// One that is nowhere: it has panicked on its way to another process.
+    pub fn missing(&self) -> Option<usize> {
+        self.0.iter().position(|(place, _)| matches!(place, Place::Away))
     }
 
     /// How many there are.
@@ -258,6 +258,7 @@ fn spawn(
 ) -> io::Result<Place> {
     let pace = Pace { batch: config.interface.batch, poll: config.interface.poll };
     let share = io.share(queue)?;
+    let relay = share.relay.clone();
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
             tracing::warn!("worker {number} could not be pinned to core {core}");
@@ -269,17 +270,26 @@ fn spawn(
             tracing::warn!("worker {number} may make system calls that it does not need: {error}");
         }
         let kit = make_kit(&mut io)?;
-        let (mut io, kit, result) = match io {
+        let (mut io, mut kit, result) = match io {
             QueueIo::Xsk(io) => work(*io, kit, pace, |io| QueueIo::Xsk(Box::new(io))),
             QueueIo::Packet(io) => work(*io, kit, pace, |io| QueueIo::Packet(Box::new(io))),
             #[cfg(test)]
             QueueIo::Test(io) => work(io, kit, pace, QueueIo::Test),
         };
+        let waiting = relay.take().filter(|_| result.is_ok());
+        let told = waiting.map(|waiting| tell(&mut io, &mut kit, waiting));
         kit.inbox.leave();
-        let moment = io.now();
-        Some(Left { queue: io, kit: Box::new(kit), moment, core, number: queue, result })
+        Some(Left { queue: io, kit: Box::new(kit), told, core, number: queue, result })
     })?;
     Ok(Place::AtWork(thread, share))
+}
+
+/// Tells a worker of another process, which waits for it, what this one had.
+fn tell(queue: &mut QueueIo, kit: &mut Kit, waiting: UnixStream) -> io::Result<()> {
+    let left = queue.now();
+    kit.leave_queue(queue.settle());
+    let (free, tracked) = (queue.free_frames().to_vec(), kit.tracked().stored_len());
+    relay::tell(waiting, &Told { left, carried: kit.carry(left), free, tracked }, kit)
 }
 
 /// Works until the end, and answers with what is left of it.

@@ -20,7 +20,7 @@ use crate::flow::{FlowHash, address_of};
 use crate::frame::Frame;
 use crate::maglev;
 use crate::moment::Moment;
-use crate::snapshot::{Cell, EndpointEntry, ServiceEntry, Settings, Snapshot};
+use crate::snapshot::{EndpointEntry, ServiceEntry, Settings, Snapshot};
 use crate::vip_map::ServiceIndex;
 use crate::wire::Family;
 use crate::wire::icmp::Kind;
@@ -65,23 +65,26 @@ impl Flows {
         }
     }
 
-    /// What another process on this machine can go on with, at `now`: tracked flows, then first fragments.
-    pub fn store(&self, now: Moment) -> [Vec<u8>; 2] {
-        let mut stored = [Vec::new(), Vec::new()];
-        self.tracked.store(&mut stored[0]);
-        self.fragments.store(&mut stored[1], now);
+    /// First fragments as bytes, with which another process on this machine can go on, at `now`.
+    pub fn store_fragments(&self, now: Moment) -> Vec<u8> {
+        let mut stored = Vec::new();
+        self.fragments.store(&mut stored, now);
         stored
     }
 
-    /// Takes in what [`store`](Self::store) has written, and says of each tracked flow whose it is.
-    pub fn restore(&mut self, [tracked, fragments]: &[Vec<u8>; 2], begun: impl FnMut(Cell)) {
-        self.tracked.restore(tracked, begun);
+    /// Takes in what [`store_fragments`](Self::store_fragments) has written.
+    pub fn restore_fragments(&mut self, fragments: &[u8]) {
         self.fragments.restore(fragments);
     }
 
     /// The flows that keep their endpoint through a handover.
     pub fn tracked(&mut self) -> &mut Tracked {
         &mut self.tracked
+    }
+
+    /// The same, to look at.
+    pub fn look_at_tracked(&self) -> &Tracked {
+        &self.tracked
     }
 
     /// Whether the packet just forwarded opens a flow, as far as can be told without remembering flows.

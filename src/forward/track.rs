@@ -4,7 +4,7 @@
 //! Flows are known by their 64-bit hash: two that share it share their slot and flow label, too. Entries lie in buckets
 //! of one cache line, and each flow has two buckets it may lie in, so that nearly all entries can be used.
 
-mod stored;
+pub mod stored;
 
 use std::hint::black_box;
 

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::FORMAT;
-use super::worker::Worker;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,7 +11,8 @@ use super::worker::Worker;
 pub enum Message {
     /// Old → new, with the listening sockets (control, metrics) and a file with the node's state.
     Begin(Begin),
-    /// Old → new, with the descriptors of a worker's queue.
+    /// Old → new, with the descriptors of a worker's queue, and last the socket by which the worker itself will tell its
+    /// successor what it had (see [`Worker`](super::Worker)).
     Queue(Queue),
     /// New → old: all is ready to take the first worker.
     Prepared {
@@ -24,9 +24,12 @@ pub enum Message {
         /// One sentence.
         reason: String,
     },
-    /// Old → new, with a file: a worker has stopped.
-    Worker(Worker),
-    /// New → old: the worker works again.
+    /// Old → new: this worker is asked to stop.
+    Worker {
+        /// Its number.
+        number: usize,
+    },
+    /// New → old: it works again.
     Taken {
         /// The nanoseconds between its last batch there and its first look here.
         pause: u64,
@@ -150,7 +153,7 @@ mod tests {
             Message::Queue(Queue { queue: 1, frames: 4096, chunk_size: 2048 }),
             Message::Prepared { version: "0.2.0".to_owned() },
             Message::Failed { reason: "no".to_owned() },
-            Message::Worker(Worker::default()),
+            Message::Worker { number: 1 },
             Message::Taken { pause: 7 },
             Message::Client(Client { asked: Some("null".to_owned()), ..Client::default() }),
             Message::Finish { longest_pause: 9 },
@@ -176,10 +179,7 @@ mod tests {
         let steps: Vec<_> = read.iter().map(std::mem::discriminant).collect();
         assert_eq!(steps, messages().iter().map(std::mem::discriminant).collect::<Vec<_>>());
         assert_eq!(read[0], Message::Begin(begin()));
-        let Message::Worker(worker) = &read[4] else { panic!("{:?}", read[4]) };
-        let (carried, free) = worker.read(&[0; 16]).expect("two frames");
-        assert_eq!((carried.tally.received.packets, free.len()), (3, 2));
-        assert!(carried.tally.is_balanced());
+        assert_eq!(read[4], Message::Worker { number: 1 });
         let Message::Client(client) = &read[6] else { panic!("{:?}", read[6]) };
         assert_eq!((client.subscribed, client.asked.as_deref()), (true, Some("7")));
     }

@@ -5,7 +5,8 @@
 //!  Begin    versions, config, what the node is    ─►
 //!  Queue    a worker's socket, for each           ─►  builds all it can; nobody has noticed anything yet
 //!                                                 ◄─  Prepared, or Failed
-//!  Worker   stopped, with what it had             ─►  goes on with it
+//!  Worker   is asked to stop                      ─►
+//!     it tells its successor what it had          ═►     which goes on with it
 //!                                                 ◄─  Taken, and the next worker's turn comes
 //!  Client   of the control socket, for each       ─►
 //!  Finish   counters, measurements                ─►  takes over the gate, the routes, the clients
@@ -21,7 +22,7 @@ mod worker;
 
 pub use facts::{differences, facts};
 pub use message::{Begin, Client, Message, Queue, Unreadable};
-pub use worker::Worker;
+pub use worker::{Told, Worker};
 
 /// The number of this form of the messages. One that changes the meaning of any of them has another.
 pub const FORMAT: u32 = 1;

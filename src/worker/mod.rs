@@ -16,7 +16,7 @@ use crate::capture::Sampling;
 use crate::config::Poll;
 use crate::forward::ahead::{Ahead, Frames};
 use crate::forward::parts::{MOST_PARTS, Parts};
-use crate::forward::track::Change;
+use crate::forward::track::{Change, Tracked};
 use crate::forward::verdict::{DropReason, Verdict};
 use crate::forward::{Flows, forward_ahead};
 use crate::io::{Held, KernelStatistics, PacketIo};
@@ -99,21 +99,32 @@ pub struct Carried {
     pub tally: Tally,
     /// What the kernel has counted on its queues before the present one.
     pub earlier: KernelStatistics,
-    /// Its tracked flows, then first fragments, as bytes.
-    pub flows: [Vec<u8>; 2],
+    /// First fragments, as bytes.
+    pub fragments: Vec<u8>,
 }
 
 impl Kit {
     /// What another process can go on with, at `now`.
     pub fn carry(&self, now: Moment) -> Carried {
-        Carried { tally: self.tally, earlier: self.earlier, flows: self.flows.store(now) }
+        Carried { tally: self.tally, earlier: self.earlier, fragments: self.flows.store_fragments(now) }
     }
 
-    /// Goes on with what another process has carried here. The inbox has to have taken what names these flows' endpoints.
+    /// Goes on with what another process has carried here.
     pub fn take_over(&mut self, carried: &Carried) {
         (self.tally, self.earlier) = (carried.tally, carried.earlier);
+        self.flows.restore_fragments(&carried.fragments);
+    }
+
+    /// Its tracked flows.
+    pub fn tracked(&self) -> &Tracked {
+        self.flows.look_at_tracked()
+    }
+
+    /// Takes in tracked flows of another process, as [`Tracked::store`] has written them. The inbox has to have taken what
+    /// names their endpoints.
+    pub fn take_over_tracked(&mut self, bytes: &[u8]) {
         let cells = &self.inbox.current().cells;
-        self.flows.restore(&carried.flows, |cell| cells.track(Change::Begun(cell)));
+        self.flows.tracked().restore(bytes, |cell| cells.track(Change::Begun(cell)));
     }
 
     /// Counts what the kernel has counted on a queue that is left for good.

@@ -104,7 +104,9 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let received = match recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+        let mut receive = || recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
+        // One that went with messages unread leaves this error first, and then its last words.
+        let received = match receive().or_else(|error| if error == Errno::CONNRESET { receive() } else { Err(error) }) {
             Ok(received) => received,
             Err(Errno::CONNRESET) => return Err(ChannelError::Gone),
             Err(error) => return Err(io::Error::from(error).into()),
@@ -171,5 +173,17 @@ mod tests {
         drop(ours);
         assert!(matches!(theirs.receive(limit, || ()), Err(ChannelError::Gone)));
         assert!(matches!(theirs.send(&Message::Done, &[]), Err(ChannelError::Gone)));
+    }
+
+    #[test]
+    fn the_last_words_of_one_that_has_gone_are_heard() {
+        let (ours, theirs) = Channel::pair().expect("a pair");
+        let theirs = Channel::new(theirs).expect("a socket");
+        ours.send(&Message::Done, &[]).expect("there is room");
+        theirs.send(&Message::Taken { pause: 5 }, &[]).expect("there is room");
+        drop(theirs);
+        let limit = Duration::from_secs(10);
+        assert_eq!(ours.receive(limit, || ()).expect("its words").0, Message::Taken { pause: 5 });
+        assert!(matches!(ours.receive(limit, || ()), Err(ChannelError::Gone)));
     }
 }

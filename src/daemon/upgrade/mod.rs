@@ -5,6 +5,7 @@ mod channel;
 mod fault;
 mod predecessor;
 pub mod queue;
+pub mod relay;
 mod successor;
 
 pub use predecessor::hand_over;

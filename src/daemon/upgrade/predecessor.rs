@@ -14,16 +14,17 @@ use crate::config;
 use crate::daemon::workers::Left;
 use crate::daemon::{Daemon, notify, privileges};
 use crate::stats::StoredTiming;
-use crate::upgrade::{Begin, FORMAT, Message, VARIABLE, Worker, facts};
+use crate::upgrade::{Begin, FORMAT, Message, VARIABLE, facts};
 use rustix::process::{Pid, Signal, kill_process};
 use sd_notify::NotifyState;
+
+/// How long one that has gone is listened to.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A worker that has been passed on.
 struct Passed {
     number: usize,
     left: Left,
-    /// The other process may have used its rings.
-    was_used: bool,
 }
 
 /// The other process.
@@ -41,6 +42,7 @@ pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<(), String> {
     let mut successor = Successor::start(binary, daemon)?;
     tracing::info!(binary = %binary.display(), process = successor.child.id(), "an upgrade begins");
     if let Err(reason) = successor.prepare(daemon) {
+        daemon.keeper.workers().close_relays();
         return Err(successor.end(reason));
     }
     // Counters that stand still are not to be told any more; whoever asks waits until the other process answers.
@@ -48,6 +50,7 @@ pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<(), String> {
     let mut passed = Vec::new();
     if let Err(reason) = successor.pass_on(daemon, &mut passed) {
         let reason = successor.end(reason);
+        daemon.keeper.workers().close_relays();
         take_back(daemon, passed);
         return Err(reason);
     }
@@ -60,8 +63,8 @@ pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<(), String> {
 /// Has the workers go on here that have been passed on.
 fn take_back(daemon: &mut Daemon, passed: Vec<Passed>) {
     let count = passed.len();
-    for Passed { number, left, was_used } in passed {
-        if let Err(error) = daemon.keeper.put_back(number, left, was_used) {
+    for Passed { number, left } in passed {
+        if let Err(error) = daemon.keeper.put_back(number, left) {
             daemon.node.fail(error.to_string());
         }
     }
@@ -98,8 +101,9 @@ impl Successor {
             workers: daemon.keeper.workers().count(),
         });
         self.send(&begin, &[daemon.server.listener(), daemon.metrics_listener.as_fd(), state.as_fd()])?;
-        for Share { queue, descriptors } in daemon.keeper.workers().shares() {
-            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        for Share { queue, descriptors, relay } in daemon.keeper.workers().shares() {
+            let relay = relay.open().map_err(|error| error.to_string())?;
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).chain([relay.as_fd()]).collect();
             self.send(&Message::Queue(queue.clone()), &descriptors)?;
         }
         match self.hear(PREPARE_LIMIT)? {
@@ -135,16 +139,20 @@ impl Successor {
 
     /// Passes one worker on, and answers for how many nanoseconds it stood still.
     fn pass_worker(&self, number: usize, daemon: &mut Daemon, passed: &mut Vec<Passed>) -> Result<u64, String> {
+        self.send(&Message::Worker { number }, &[])?;
         daemon.node.stop_worker(number);
         let mut left = daemon.keeper.workers().take(number).map_err(|error| error.to_string())?;
-        let counted = left.queue.settle();
-        left.kit.leave_queue(counted);
-        let (worker, lists) =
-            Worker::new(number, left.moment.0, &left.kit.carry(left.moment), left.queue.free_frames());
-        passed.push(Passed { number, left, was_used: false });
-        let lists = file_of(&lists).map_err(|error| error.to_string())?;
-        passed.iter_mut().for_each(|passed| passed.was_used = true);
-        self.send(&Message::Worker(worker), &[lists.as_fd()])?;
+        let told = left.told.take();
+        passed.push(Passed { number, left });
+        match told {
+            Some(Ok(())) => {}
+            // What the other process says of it is worth more.
+            Some(Err(error)) => match self.hear(LAST_WORDS)? {
+                Message::Failed { reason } => return Err(reason),
+                _ => return Err(format!("worker {number} cannot tell what it had: {error}")),
+            },
+            None => return Err(format!("nobody waits for worker {number}")),
+        }
         match self.hear(STEP_LIMIT)? {
             Message::Taken { pause } => Ok(pause),
             other => Err(refused(other)),
@@ -154,7 +162,7 @@ impl Successor {
     fn send(&self, message: &Message, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), String> {
         match self.channel.send(message, descriptors) {
             // What it has said before it went is worth more.
-            Err(ChannelError::Gone) => match self.hear(Duration::ZERO)? {
+            Err(ChannelError::Gone) => match self.hear(LAST_WORDS)? {
                 Message::Failed { reason } => Err(reason),
                 _ => Err(ChannelError::Gone.to_string()),
             },

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::event::{Timespec, poll};
+
+use super::relay::Relay;
 use crate::daemon::driver::{DriverError, QueueIo};
 use crate::io::packet_socket::PacketSocket;
 use crate::io::xsk::{Inherited, XskIo};
@@ -21,6 +23,13 @@ pub struct Share {
     pub queue: Queue,
     /// The socket, and the packet memory's file if it has one.
     pub descriptors: Vec<OwnedFd>,
+    /// Where the worker tells what it had, when it stops.
+    pub relay: Relay,
+}
+
+/// Waits for a moment, by a system call that a worker may make.
+fn rest() {
+    _ = poll(&mut [], Timespec::try_from(PAUSE).ok().as_ref());
 }
 
 impl QueueIo {
@@ -28,7 +37,7 @@ impl QueueIo {
     pub fn share(&self, queue: u32) -> io::Result<Share> {
         let (queue, descriptors) = self.described(queue);
         let descriptors = descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>()?;
-        Ok(Share { queue, descriptors })
+        Ok(Share { queue, descriptors, relay: Relay::default() })
     }
 
     fn described(&self, queue: u32) -> (Queue, Vec<BorrowedFd<'_>>) {
@@ -79,7 +88,7 @@ impl QueueIo {
         let Self::Packet(io) = self else { return KernelStatistics::default() };
         let end = Instant::now() + IN_HAND;
         while io.unsent() > 0 && Instant::now() < end {
-            sleep(PAUSE);
+            rest();
             _ = io.flush();
         }
         io.take_statistics()
@@ -93,7 +102,7 @@ impl QueueIo {
             if Instant::now() >= end {
                 return false;
             }
-            sleep(PAUSE);
+            rest();
         }
         true
     }

@@ -1,7 +1,8 @@
 //! The side of the process that takes over. All that can fail does so before the first worker has moved.
 
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
@@ -17,11 +18,11 @@ use crate::control::server::Server;
 use crate::control::settings::settings;
 use crate::daemon::driver::{Opened, QueueIo, Shape};
 use crate::daemon::keeper::{Keeper, Opener};
-use crate::daemon::workers::Arrival;
+use crate::daemon::workers::Begun;
 use crate::daemon::{Daemon, node};
 use crate::steer::{Gate, Guard, Steering};
 use crate::underlay::{self, Link};
-use crate::upgrade::{Begin, Message, VARIABLE, Worker, differences, facts};
+use crate::upgrade::{Begin, Message, VARIABLE, differences, facts};
 
 /// A process that is to be succeeded by this one.
 pub struct Succession(Channel);
@@ -33,6 +34,14 @@ struct Inheritance {
     metrics: OwnedFd,
     state: NodeState,
     queues: Vec<(u32, QueueIo)>,
+    /// By which each worker will be told what the other one had.
+    relays: Vec<UnixStream>,
+}
+
+/// Workers that wait for what those of another process had.
+struct Waiting {
+    begun: mpsc::Receiver<Begun>,
+    relays: Vec<UnixStream>,
 }
 
 /// The process that has started this one to succeed it, if one has.
@@ -65,15 +74,15 @@ fn take_over(channel: &Channel, config: (Config, PathBuf), opener: Opener) -> Re
     fault::at("begin")?;
     let inheritance = Inheritance::hear(channel, &config.0)?;
     let from = inheritance.begin.version.clone();
-    let (mut daemon, arrivals) = prepare(inheritance, config, opener)?;
+    let (mut daemon, waiting) = prepare(inheritance, config, opener)?;
     fault::at("prepare")?;
     say(channel, &Message::Prepared { version: env!("CARGO_PKG_VERSION").to_owned() })?;
-    let workers = arrivals.len();
-    let longest_pause = match receive(channel, &mut daemon, &arrivals) {
+    let workers = waiting.relays.len();
+    let longest_pause = match receive(channel, &mut daemon, &waiting) {
         Ok(longest_pause) => longest_pause,
         Err(reason) => {
             // At the end of a batch every frame is in a ring, or free: the other process finds them all.
-            drop(arrivals);
+            waiting.relays.iter().for_each(|relay| _ = relay.shutdown(Shutdown::Both));
             daemon.keeper.abandon(&daemon.node);
             return Err(reason);
         }
@@ -99,24 +108,23 @@ impl Inheritance {
         let (listener, metrics, state) = (next()?, next()?, next()?);
         let state = read_file(state).map_err(|error| error.to_string())?;
         let state = serde_json::from_slice(&state).map_err(|error| format!("the state cannot be read: {error}"))?;
-        let queues = (0..begin.workers).map(|_| queue(channel)).collect::<Result<_, _>>()?;
-        Ok(Self { begin, listener, metrics, state, queues })
+        let queues = (0..begin.workers).map(|_| queue(channel)).collect::<Result<Vec<_>, _>>()?;
+        let (queues, relays) = queues.into_iter().unzip();
+        Ok(Self { begin, listener, metrics, state, queues, relays })
     }
 }
 
-fn queue(channel: &Channel) -> Result<(u32, QueueIo), String> {
-    let (message, descriptors) = channel.receive(STEP_LIMIT, || ()).map_err(words)?;
+fn queue(channel: &Channel) -> Result<((u32, QueueIo), UnixStream), String> {
+    let (message, mut descriptors) = channel.receive(STEP_LIMIT, || ()).map_err(words)?;
     let Message::Queue(queue) = message else { return Err(words(ChannelError::Unexpected)) };
-    Ok((queue.queue, QueueIo::inherit(&queue, descriptors).map_err(|error| error.to_string())?))
+    let relay = descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected))?;
+    let io = QueueIo::inherit(&queue, descriptors).map_err(|error| error.to_string())?;
+    Ok(((queue.queue, io), relay.into()))
 }
 
 /// Builds all that the daemon has, without anybody noticing.
-fn prepare(
-    inheritance: Inheritance,
-    config: (Config, PathBuf),
-    opener: Opener,
-) -> Result<(Daemon, Vec<mpsc::Sender<Arrival>>), String> {
-    let Inheritance { begin, listener, metrics, state, queues } = inheritance;
+fn prepare(inheritance: Inheritance, config: (Config, PathBuf), opener: Opener) -> Result<(Daemon, Waiting), String> {
+    let Inheritance { begin, listener, metrics, state, queues, relays } = inheritance;
     let link = underlay::link(&config.0.interface.name).map_err(|error| error.to_string())?;
     if link.index != begin.interface {
         return Err(format!("{} is another interface than the one that is open", link.name));
@@ -132,7 +140,10 @@ fn prepare(
     let opened = opened(&begin, &config.0, &link, queues)?;
     let config_file = config.1.clone();
     let mut node = node(config, &link, settings, &keeper).map_err(|error| error.to_string())?;
-    let arrivals = keeper.inherit(link.index, opened, &mut node).map_err(|error| error.to_string())?;
+    let clones = relays.iter().map(UnixStream::try_clone).collect::<Result<Vec<_>, _>>();
+    let (sender, begun) = mpsc::channel();
+    let waiting = Waiting { begun, relays: clones.map_err(|error| error.to_string())? };
+    keeper.inherit(link.index, (opened, relays), &mut node, &sender).map_err(|error| error.to_string())?;
     node.adopt(state)?;
     let daemon = Daemon {
         server,
@@ -143,7 +154,7 @@ fn prepare(
         config_file,
         binary: super::own_binary().map_err(|error| error.to_string())?,
     };
-    Ok((daemon, arrivals))
+    Ok((daemon, waiting))
 }
 
 /// The interface as another process has opened it.
@@ -162,27 +173,26 @@ fn opened(begin: &Begin, config: &Config, link: &Link, queues: Vec<(u32, QueueIo
 }
 
 /// Takes the workers, one by one, then the clients and the counters. Answers the longest pause, in nanoseconds.
-fn receive(channel: &Channel, daemon: &mut Daemon, arrivals: &[mpsc::Sender<Arrival>]) -> Result<u64, String> {
+fn receive(channel: &Channel, daemon: &mut Daemon, waiting: &Waiting) -> Result<u64, String> {
     let mut clients = Vec::new();
     loop {
         let (message, mut descriptors) = channel.receive(PREPARE_LIMIT, || ()).map_err(words)?;
-        let file = descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected))?;
-        let file = read_file(file).map_err(|error| error.to_string())?;
+        let mut next = || descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected));
         match message {
-            Message::Worker(worker) => {
-                let step = format!("worker-{}", worker.number);
-                fault::at(&format!("before-{step}"))?;
-                let pause = take_worker(&worker, &file, arrivals)?;
-                fault::at(&step)?;
+            Message::Worker { number } => {
+                fault::at(&format!("before-worker-{number}"))?;
+                let pause = waiting.pause_of(number)?;
+                fault::at(&format!("worker-{number}"))?;
                 say(channel, &Message::Taken { pause })?;
             }
             Message::Client(state) => {
-                let stream = descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected))?;
-                clients.push((stream, state, file));
+                let bytes = read_file(next()?).map_err(|error| error.to_string())?;
+                clients.push((next()?, state, bytes));
             }
             Message::Finish { longest_pause } => {
                 fault::at("finish")?;
-                let counted: Counted = serde_json::from_slice(&file).map_err(|error| error.to_string())?;
+                let counted = read_file(next()?).map_err(|error| error.to_string())?;
+                let counted: Counted = serde_json::from_slice(&counted).map_err(|error| error.to_string())?;
                 daemon.node.count_on(&counted);
                 for (stream, state, bytes) in clients {
                     daemon.server.adopt(stream, state, &bytes, &mut daemon.node);
@@ -194,16 +204,15 @@ fn receive(channel: &Channel, daemon: &mut Daemon, arrivals: &[mpsc::Sender<Arri
     }
 }
 
-/// Has a worker go on, and answers for how many nanoseconds it stood still.
-fn take_worker(worker: &Worker, file: &[u8], arrivals: &[mpsc::Sender<Arrival>]) -> Result<u64, String> {
-    let waiting = arrivals.get(worker.number).ok_or_else(|| words(ChannelError::Unexpected))?;
-    let (carried, free) = worker.read(file).ok_or_else(|| words(ChannelError::Unexpected))?;
-    let (begun, has_begun) = mpsc::channel();
-    let lost = |_| format!("worker {} does not begin", worker.number);
-    waiting.send(Arrival { carried, free, begun }).map_err(|_| lost(()))?;
-    let moment = has_begun.recv_timeout(STEP_LIMIT).map_err(|_| lost(()))?;
-    let moment = moment.map_err(|error| format!("worker {}: {error}", worker.number))?;
-    Ok(moment.0.saturating_sub(worker.left))
+impl Waiting {
+    /// Waits until a worker goes on, and answers for how many nanoseconds nobody worked.
+    fn pause_of(&self, number: usize) -> Result<u64, String> {
+        match self.begun.recv_timeout(STEP_LIMIT) {
+            Ok((begun, Ok(pause))) if begun == number => Ok(pause),
+            Ok((begun, Err(error))) => Err(format!("worker {begun} cannot go on: {error}")),
+            _ => Err(format!("worker {number} does not go on")),
+        }
+    }
 }
 
 /// From now on this process is the daemon, whatever becomes of the other.

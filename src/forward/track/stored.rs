@@ -6,22 +6,35 @@ use crate::snapshot::Cell;
 
 /// An entry: its bucket (4 bytes), its hash (8), when it was seen (4), cell and stage (4); all little-endian.
 const RECORD: usize = 20;
+/// Bytes of the pieces in which entries are written, about 64 KiB: all of them at once would be new memory, of which every
+/// page costs time.
+pub const PIECE: usize = RECORD * 3_276;
 
 impl Tracked {
-    /// Appends every entry in use.
-    pub fn store(&self, into: &mut Vec<u8>) {
+    /// How many bytes [`store`](Self::store) writes.
+    pub fn stored_len(&self) -> usize {
+        self.len * RECORD
+    }
+
+    /// Writes every entry in use, in pieces of [`PIECE`] bytes at most; ends with the first error.
+    pub fn store<E>(&self, mut write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         if self.is_empty() {
-            return;
+            return Ok(());
         }
-        into.reserve(self.len * RECORD);
+        let mut piece = Vec::with_capacity(PIECE);
         for (bucket, entries) in self.buckets.iter().enumerate() {
             for Entry { hash, seen, packed } in entries.0.into_iter().filter(|entry| entry.seen != 0) {
-                into.extend((bucket as u32).to_le_bytes());
-                into.extend(hash.to_le_bytes());
-                into.extend(seen.to_le_bytes());
-                into.extend(packed.to_le_bytes());
+                piece.extend((bucket as u32).to_le_bytes());
+                piece.extend(hash.to_le_bytes());
+                piece.extend(seen.to_le_bytes());
+                piece.extend(packed.to_le_bytes());
+                if piece.len() == PIECE {
+                    write(&piece)?;
+                    piece.clear();
+                }
             }
         }
+        if piece.is_empty() { Ok(()) } else { write(&piece) }
     }
 
     /// Takes in what [`store`](Self::store) has written, and says of each entry whose it is. What cannot be an entry here is
@@ -68,40 +81,46 @@ mod tests {
 
     /// Three quarters full, so that some entries are where only moves have brought them.
     fn tracked() -> Tracked {
-        let mut tracked = Tracked::new(4_096, 600);
-        for n in 0..3_072 {
+        let mut tracked = Tracked::new(8_192, 600);
+        for n in 0..6_144 {
             tracked.insert(hash(n), n as Cell % 7, Sign::Opens, Moment(n * SECOND / 100));
             tracked.find(hash(n), Sign::Connection, Moment(n * SECOND / 100));
         }
         tracked
     }
 
+    fn stored(tracked: &Tracked) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let write = |piece: &[u8]| {
+            assert!(piece.len() <= PIECE);
+            bytes.extend(piece);
+            Ok::<(), ()>(())
+        };
+        tracked.store(write).expect("there is room");
+        bytes
+    }
+
     #[test]
     fn every_flow_comes_back_as_it_was() {
         let tracked = tracked();
-        let mut bytes = Vec::new();
-        tracked.store(&mut bytes);
-        let (mut again, mut cells) = (Tracked::new(4_096, 600), 0);
+        let bytes = stored(&tracked);
+        assert_eq!(bytes.len(), tracked.stored_len());
+        let (mut again, mut cells) = (Tracked::new(8_192, 600), 0);
         again.restore(&bytes, |_| cells += 1);
         assert_eq!((again.len, cells), (tracked.len, tracked.len));
-        let now = Moment(40 * SECOND);
-        assert!((0..3_072).all(|n| again.peek(hash(n), now) == tracked.peek(hash(n), now)));
-        let mut bytes_again = Vec::new();
-        again.store(&mut bytes_again);
-        assert_eq!(bytes_again.len(), bytes.len());
+        let now = Moment(70 * SECOND);
+        assert!((0..6_144).all(|n| again.peek(hash(n), now) == tracked.peek(hash(n), now)));
+        assert_eq!(stored(&again).len(), bytes.len());
     }
 
     #[test]
     fn nothing_is_written_where_nothing_is_tracked() {
-        let mut bytes = Vec::new();
-        Tracked::new(4_096, 600).store(&mut bytes);
-        assert!(bytes.is_empty());
+        assert!(stored(&Tracked::new(4_096, 600)).is_empty());
     }
 
     #[test]
     fn what_is_no_entry_is_left_out() {
-        let mut bytes = Vec::new();
-        tracked().store(&mut bytes);
+        let bytes = stored(&tracked());
         let mut small = Tracked::new(64, 600);
         small.restore(&bytes[..bytes.len() - 3], |_| ());
         assert!(small.len <= 64 && small.len > 0);
