@@ -33,6 +33,7 @@ macro_rules! scenarios {
 
 scenarios! {
     a_rolling_update_breaks_no_flow: "rolling",
+    nor_does_it_with_an_upgrade_in_the_middle: "rolling-upgrade",
     nor_does_it_under_a_flood: "rolling-flood",
     nor_where_tables_change_their_size: "rolling-resized",
     one_endpoint_replaced_tracks_few: "replace-one",

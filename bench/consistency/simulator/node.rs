@@ -1,5 +1,6 @@
 //! An edge node: the code that forwards in the daemon, over memory, with a clock of the simulator's.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use pointsman::config::Poll;
@@ -14,8 +15,9 @@ use pointsman::moment::{Moment, SECOND};
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{Dscp, NextHop, ServiceEntry, Settings, Snapshot, Tag};
 use pointsman::stats::Board;
+use pointsman::upgrade::{Told, Worker as WorkerState};
 use pointsman::wire::ethernet::MacAddress;
-use pointsman::worker::{Pace, Worker};
+use pointsman::worker::{Kit, Pace, Worker};
 
 use super::endpoints::{Endpoints, Number};
 
@@ -36,6 +38,13 @@ const SETTINGS: Settings = Settings {
 const NEXT_HOP: NextHop =
     NextHop { destination: MacAddress([2, 0, 0, 0, 0, 9]), source: MacAddress([2, 0, 0, 0, 0, 1]), tag: Tag::None };
 
+/// A builder with an empty set.
+fn new_builder() -> Builder {
+    let source = Source { address: "2001:db8:51b::1".parse().expect("an address"), entropy: 0.into() };
+    let settings = Settings { sources: Sources { v4: None, v6: Some(source) }, ..SETTINGS };
+    Builder::new(settings, WINDOW, 1)
+}
+
 /// A node with one worker.
 pub struct Node {
     builder: Builder,
@@ -44,22 +53,51 @@ pub struct Node {
     snapshot: Snapshot,
     /// The numbers of the endpoints in force, in the order of the set.
     numbers: Vec<Number>,
+    tracked_flows: usize,
 }
 
 impl Node {
     /// A node with memory for so many tracked flows, and without any history.
     pub fn new(tracked_flows: usize) -> Self {
-        let source = Source { address: "2001:db8:51b::1".parse().expect("an address"), entropy: 0.into() };
-        let settings = Settings { sources: Sources { v4: None, v6: Some(source) }, ..SETTINGS };
-        let mut builder = Builder::new(settings, WINDOW, 1);
+        Self::with(new_builder(), tracked_flows, |_| ())
+    }
+
+    fn with(mut builder: Builder, tracked_flows: usize, fill: impl FnOnce(&mut Kit)) -> Self {
         let mut publisher = Publisher::new().expect("an event");
         let first = builder.publish().remove(0);
         let inbox = publisher.subscribe(first).expect("an event");
+        let mut kit = Kit::new(inbox, Arc::new(Board::default()), Flows::new(tracked_flows, WINDOW));
+        fill(&mut kit);
         let pace = Pace { batch: BATCH, poll: Poll::Busy };
-        let (memory, flows) = (Memory::new(2 * BATCH, 2 * BATCH), Flows::new(tracked_flows, WINDOW));
-        let worker = Worker::new(memory, inbox, Arc::new(Board::default()), flows, pace);
+        let worker = Worker::with(Memory::new(2 * BATCH, 2 * BATCH), kit, pace);
         let snapshot = builder.snapshot();
-        Self { builder, publisher, worker, snapshot, numbers: Vec::new() }
+        Self { builder, publisher, worker, snapshot, numbers: Vec::new(), tracked_flows }
+    }
+
+    /// Another process takes over all that this one has, in the forms in which the one tells it to the other.
+    pub fn upgrade(&mut self, endpoints: &Endpoints, now: u32) {
+        let moment = Moment(u64::from(now) * SECOND);
+        let stored = serde_json::to_string(&self.builder.store(moment)).expect("plain data");
+        let stored = serde_json::from_str(&stored).expect("its own form");
+        let mut builder = new_builder();
+        builder.adopt(stored, &endpoints.set(), moment).expect("it does not contradict itself");
+        builder.resolve(|_| Some(NEXT_HOP));
+        builder.put_counts(&self.builder.counts());
+        let before = std::mem::replace(self, Self::new(0));
+        let (_, old) = before.worker.into_parts();
+        let tracked = old.tracked().stored_len();
+        let told = WorkerState::write(&Told { left: moment, carried: old.carry(moment), free: Vec::new(), tracked });
+        let told = WorkerState::read(&told[size_of::<u64>()..]).expect("its own form");
+        *self = Self::with(builder, before.tracked_flows, |kit| {
+            kit.take_over(&told.carried);
+            let stored = old.tracked().store(|piece| {
+                kit.take_over_tracked(piece);
+                Ok::<(), Infallible>(())
+            });
+            stored.expect("it cannot fail");
+        });
+        self.numbers = before.numbers;
+        self.worker.io().set_now(moment);
     }
 
     /// Takes a set, as the control side of the daemon does.

@@ -147,7 +147,9 @@ impl<'a> Run<'a> {
                 other.apply(&self.endpoints, now);
             }
         }
-        if self.scenario.takeover.is_some_and(|(then, _)| then == second) {
+        if self.scenario.takeover == Some((second, History::Inherited)) {
+            self.node.upgrade(&self.endpoints, now);
+        } else if self.scenario.takeover.is_some_and(|(then, _)| then == second) {
             let fresh = || {
                 let mut node = Node::new(room(self.clients.count()));
                 node.apply(&self.endpoints, now);

@@ -19,6 +19,8 @@ pub enum History {
     Same,
     /// The set in force, and none before.
     None,
+    /// All that the first one knew: it is the next process on the same node.
+    Inherited,
 }
 
 /// What must come of a scenario.
@@ -139,6 +141,10 @@ pub fn all() -> Vec<Scenario> {
             ..Scenario::rolling("rolling-flood", "all of 50 endpoints replaced, under a SYN flood", 50)
         },
         Scenario::rolling("rolling", "all of 50 endpoints replaced within 5 minutes", 50),
+        Scenario {
+            takeover: Some((UPDATE + ROLLING / 2, History::Inherited)),
+            ..Scenario::rolling("rolling-upgrade", "the same, with an upgrade in the middle", 50)
+        },
         Scenario {
             rare: 0.05,
             musts: vec![Must::TrackNothingBefore],
