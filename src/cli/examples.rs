@@ -34,10 +34,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "capture",
         &[
-            (
-                "What is dropped, and why?",
-                "pointsman capture --drops --count 100 drops.pcapng; tshark -r drops.pcapng -V",
-            ),
+            ("What is dropped, and why?", "pointsman capture --drops --count 100 drops.pcapng"),
             ("One client's packets, as they pass:", "pointsman capture --client 198.51.100.7 - | tshark -r -"),
         ],
     ),
