@@ -19,7 +19,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// The longest name of a service or endpoint, in bytes: a Kubernetes namespace and name fit.
 const LONGEST_NAME: usize = 512;
 /// The most port ranges, and the most `allow` prefixes, of one service.
-const LONGEST_LIST: usize = 1_024;
+pub const LONGEST_LIST: usize = 1_024;
 
 /// As many as the maps of the steering program hold (`steer/vips.h`).
 const MOST_VIPS: u64 = 65_536;
@@ -64,11 +64,7 @@ pub fn read_revision(table: &Table<'_>) -> Option<Revision> {
 
 /// Reads a list of services, in the contract's form, and checks them against each other.
 pub fn read_services(list: &Node<'_>) -> Option<Vec<Arc<Service>>> {
-    let nodes = list.list()?;
-    if nodes.len() > MOST_SERVICES {
-        list.refuse(format!("{} services; at most {MOST_SERVICES} are allowed", nodes.len()));
-        return None;
-    }
+    let nodes = list.list(MOST_SERVICES, "services")?;
     let read: Vec<(&Node<'_>, Option<Service>)> = nodes.iter().map(|node| (node, read_service(node))).collect();
     let mut names = HashMap::new();
     let mut claims = HashMap::new();
@@ -225,7 +221,7 @@ fn read_vip(node: &Node<'_>) -> Option<IpNet> {
 }
 
 fn read_ports(node: &Node<'_>) -> Option<Vec<PortRange>> {
-    let nodes = bounded_list(node)?;
+    let nodes = node.list(LONGEST_LIST, "entries")?;
     if nodes.is_empty() {
         node.refuse("an empty list matches nothing; leave it out to match every port");
         return None;
@@ -243,17 +239,8 @@ fn read_ports(node: &Node<'_>) -> Option<Vec<PortRange>> {
     Some(ranges)
 }
 
-fn bounded_list<'a>(node: &Node<'a>) -> Option<Vec<Node<'a>>> {
-    let nodes = node.list()?;
-    if nodes.len() > LONGEST_LIST {
-        node.refuse(format!("{} entries; at most {LONGEST_LIST} are allowed", nodes.len()));
-        return None;
-    }
-    Some(nodes)
-}
-
 fn read_allow(node: &Node<'_>) -> Option<Vec<IpNet>> {
-    let read: Vec<Option<IpNet>> = bounded_list(node)?.iter().map(read_prefix).collect();
+    let read: Vec<Option<IpNet>> = node.list(LONGEST_LIST, "entries")?.iter().map(read_prefix).collect();
     let mut prefixes = read.into_iter().collect::<Option<Vec<IpNet>>>()?;
     prefixes.sort();
     prefixes.dedup();
@@ -300,11 +287,7 @@ fn next_prime(size: u64) -> u64 {
 }
 
 fn read_endpoints(list: &Node<'_>) -> Option<Vec<Endpoint>> {
-    let nodes = list.list()?;
-    if nodes.len() > maglev::MOST_ENDPOINTS {
-        list.refuse(format!("{} endpoints; at most {} are allowed", nodes.len(), maglev::MOST_ENDPOINTS));
-        return None;
-    }
+    let nodes = list.list(maglev::MOST_ENDPOINTS, "endpoints")?;
     let read: Vec<Option<Endpoint>> = nodes.iter().map(read_endpoint).collect();
     let mut names = HashSet::new();
     for (node, endpoint) in nodes.iter().zip(read.iter().flatten()) {

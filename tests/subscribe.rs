@@ -5,7 +5,7 @@ mod node;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 
-use node::{Daemon, UNWELCOME, configuration, service, set};
+use node::{Daemon, UNWELCOME, answer, configuration, service, set};
 use serde_json::{Value, json};
 
 /// A client that is told events.
@@ -298,4 +298,29 @@ fn who_may_write_follows_the_config() {
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&daemon.socket).expect("there").permissions());
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// Each answer is kept until it is read, so that many large ones would take much memory.
+#[test]
+fn readers_that_do_not_read_are_answered_no_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    let services: Vec<Value> = (0..20).map(|n| service(&format!("s{n}"), &format!("203.0.113.{n}"), 1_000)).collect();
+    daemon.ask("apply", set(&services)).expect("valid");
+    let mut subscriber = Subscriber::new(&daemon);
+    let text = std::fs::read_to_string(&daemon.config_file).expect("a file");
+    let user = format!("allow_users = [\"{}\"]", rustix::process::getuid().as_raw());
+    std::fs::write(&daemon.config_file, text.replace(&user, "allow_users = []")).expect("a file");
+    hang_up();
+    subscriber.next("reloaded");
+    let ask = |_| {
+        let mut reader = daemon.connect();
+        reader.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"endpoints\"}\n").expect("it reads");
+        reader
+    };
+    let readers: Vec<UnixStream> = (0..40).map(ask).collect();
+    let is_refused = |reader: &&UnixStream| answer(reader)["error"]["message"].to_string().contains("too slowly");
+    let refused = readers.iter().filter(is_refused).count();
+    assert!(refused > 0 && refused < 40, "{refused} of 40");
+    daemon.ask("hello", json!({})).expect("all has been read");
 }

@@ -11,7 +11,7 @@ use super::{
     UnderlayConfig, XdpMode, ZeroCopy,
 };
 use crate::document::{Node, Table};
-use crate::endpoint_set::{read_prefix, read_services};
+use crate::endpoint_set::{LONGEST_LIST, read_prefix, read_services};
 use crate::flow::Seed;
 use crate::forward::encap::Source;
 use crate::snapshot::Dscp;
@@ -166,7 +166,7 @@ fn read_queues(node: &Node<'_>) -> Option<Option<Vec<u32>>> {
 
 /// A list of at least one number, none twice.
 fn distinct(node: &Node<'_>, most: u64) -> Option<Vec<u64>> {
-    let items = node.list()?;
+    let items = node.list(LONGEST_LIST, "entries")?;
     let read: Vec<Option<u64>> = items.iter().map(|item| item.integer(0..=most)).collect();
     let numbers = read.into_iter().collect::<Option<Vec<u64>>>()?;
     let differ = numbers.iter().collect::<std::collections::BTreeSet<_>>().len() == numbers.len();
@@ -299,11 +299,11 @@ fn read_control(section: &Section<'_>) -> Option<ControlConfig> {
     });
     let group = section.optional("group", |node| node.name(32));
     let allow_users = section.or("allow_users", vec!["root".to_owned()], |node| {
-        let read: Vec<Option<String>> = node.list()?.iter().map(|user| user.name(32)).collect();
+        let read: Vec<Option<String>> = node.list(LONGEST_LIST, "entries")?.iter().map(|user| user.name(32)).collect();
         read.into_iter().collect()
     });
     let vip_allow = section.optional("vip_allow", |node| {
-        let read: Vec<Option<IpNet>> = node.list()?.iter().map(read_prefix).collect();
+        let read: Vec<Option<IpNet>> = node.list(LONGEST_LIST, "entries")?.iter().map(read_prefix).collect();
         read.into_iter().collect()
     });
     Some(ControlConfig {

@@ -33,6 +33,8 @@ pub struct Client {
     subscribed: bool,
     /// It is shown packets.
     capturing: bool,
+    /// Its questions are refused.
+    is_brief: bool,
     /// Events that it was too slow for.
     missed: usize,
     /// What it has asked and only an upgrade answers; until then nothing more is asked of it.
@@ -56,6 +58,7 @@ impl Client {
             closing: false,
             subscribed: false,
             capturing: false,
+            is_brief: false,
             missed: 0,
             upgrade: None,
             heard: Instant::now(),
@@ -87,6 +90,16 @@ impl Client {
     /// Shows it packets, which are these lines.
     pub fn show(&mut self, lines: &str) {
         self.unread.extend(lines.as_bytes());
+    }
+
+    /// Bytes that it has been sent and has not read.
+    pub fn unread(&self) -> usize {
+        self.unread.len()
+    }
+
+    /// Whether its questions are refused: there is too much that is not read.
+    pub fn set_brief(&mut self, is_brief: bool) {
+        self.is_brief = is_brief;
     }
 
     /// Bytes of the line that it has begun.
@@ -167,7 +180,13 @@ impl Client {
             self.upgrade = Some(Request { id, call: Ok(call) });
             return;
         }
-        let result = call.and_then(|call| self.ask(call, node));
+        let result = call.and_then(|call| {
+            if self.is_brief {
+                Err(Fault::internal("clients read too slowly: ask again later"))
+            } else {
+                self.ask(call, node)
+            }
+        });
         let Some(id) = id else { return };
         self.unread.extend(protocol::write(&id, &result).as_bytes());
     }

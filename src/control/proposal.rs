@@ -1,5 +1,6 @@
 //! What a syncer asks for: the set that would be in force, and which of its services it names.
 
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use crate::document::{Collector, Node, Problem, Problems, Tree};
 use crate::endpoint_set::{check_limits, claims_of, read_revision, read_services};
-use crate::model::{EndpointSet, Revision, Service};
+use crate::model::{EndpointSet, MOST_SERVICES, Revision, Service};
 
 /// A set that may come into force.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Proposal {
     pub patch: Option<Patch>,
     /// The name of the list of named services in the document.
     list: &'static str,
+    /// Their places in it, by name; made when the first is asked for.
+    places: OnceCell<HashMap<String, usize>>,
 }
 
 fn by_name(a: &Arc<Service>, b: &Arc<Service>) -> Ordering {
@@ -33,12 +36,13 @@ impl Proposal {
     pub fn whole(mut set: EndpointSet) -> Self {
         let named = set.services.clone();
         set.services.sort_by(by_name);
-        Self { set, named, patch: None, list: "services" }
+        Self { set, named, patch: None, list: "services", places: OnceCell::new() }
     }
 
     /// A problem of a service that the syncer names.
     pub fn problem(&self, service: &Service, key: &str, reason: String) -> Problem {
-        let index = self.named.iter().position(|named| named.name == service.name).unwrap_or_default();
+        let places = || self.named.iter().map(|named| named.name.clone()).zip(0..).collect();
+        let index = self.places.get_or_init(places).get(&service.name).copied().unwrap_or_default();
         Problem::at(&format!("{}[{index}].{key}", self.list), &reason)
     }
 
@@ -77,16 +81,18 @@ impl Patch {
     pub fn of(self, current: &EndpointSet) -> Result<Proposal, Problems> {
         let mut problems = Vec::new();
         let position = |name: &str| current.services.binary_search_by(|service| service.name.as_str().cmp(name));
+        let replaced: HashSet<&str> = self.upsert.iter().map(|service| service.name.as_str()).collect();
+        let mut gone: HashSet<&str> = HashSet::new();
         for (index, name) in self.remove.iter().enumerate() {
             let mut refuse = |reason: String| problems.push(Problem::at(&format!("remove[{index}]"), &reason));
             if position(name).is_err() {
                 refuse(format!("there is no service \"{name}\""));
-            } else if self.upsert.iter().any(|service| service.name == *name) {
+            } else if replaced.contains(name.as_str()) {
                 refuse(format!("\"{name}\" is in upsert, too"));
+            } else if !gone.insert(name) {
+                refuse(format!("\"{name}\" is there twice"));
             }
         }
-        let gone: HashSet<&str> = self.remove.iter().map(String::as_str).collect();
-        let replaced: HashSet<&str> = self.upsert.iter().map(|service| service.name.as_str()).collect();
         let stays = |service: &&Arc<Service>| {
             let name = service.name.as_str();
             !gone.contains(name) && !replaced.contains(name)
@@ -100,7 +106,7 @@ impl Patch {
             return Err(Problems(problems));
         }
         let set = EndpointSet { revision: self.revision.clone(), services };
-        Ok(Proposal { set, named: self.upsert.clone(), patch: Some(self), list: "upsert" })
+        Ok(Proposal { set, named: self.upsert.clone(), patch: Some(self), list: "upsert", places: OnceCell::new() })
     }
 }
 
@@ -109,7 +115,9 @@ fn read_patch(root: &Node<'_>) -> Option<Patch> {
     let base = table.require("base").and_then(|node| node.text().map(str::to_owned));
     let revision = read_revision(&table);
     let upsert = table.get("upsert").map_or(Some(Vec::new()), |node| read_services(&node));
-    let names = |node: Node<'_>| node.list()?.iter().map(|name| name.text().map(str::to_owned)).collect();
+    let names = |node: Node<'_>| {
+        node.list(MOST_SERVICES, "services")?.iter().map(|name| name.text().map(str::to_owned)).collect()
+    };
     let remove = table.get("remove").map_or(Some(Vec::new()), names);
     Some(Patch { base: Revision(base?), revision: revision?, upsert: upsert?, remove: remove? })
 }
@@ -183,6 +191,7 @@ mod tests {
                 json!({ "base": "r1", "remove": ["a"], "upsert": [{ "name": "a", "vip": "203.0.113.1" }] }),
                 "remove[0]: \"a\" is in upsert, too",
             ),
+            (json!({ "base": "r1", "remove": ["a", "a"] }), "remove[1]: \"a\" is there twice"),
             (json!({ "upsert": [] }), "base: missing"),
             (json!({ "base": 1 }), "base: 1 is not a string"),
             (json!({ "base": "r1", "upsert": [{ "name": "a" }] }), "upsert[0].vip: missing"),

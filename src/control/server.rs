@@ -1,7 +1,7 @@
 //! The control socket and everything else that the control side waits for, in one loop of one thread. A slow, silent
 //! or broken client holds nobody up: nothing here blocks on a client, and each gets its turn.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -36,6 +36,8 @@ const MOST_CLIENTS: usize = 64;
 const MOST_READERS: usize = 48;
 /// The most bytes of unfinished lines of all clients together.
 const MOST_HALF_OPEN: usize = 256 << 20;
+/// While all clients together have more bytes than this still to read, those that may only read get no more answers.
+const MOST_UNREAD_BY_ALL: usize = 64 << 20;
 /// How often next hops are looked after and the watchdog is told.
 const TICK: Duration = Duration::from_secs(1);
 /// How often packets are fetched from workers for a capture.
@@ -116,6 +118,8 @@ pub struct Server {
     clients: HashMap<Token, Client>,
     /// Clients of which more can be read without waiting.
     unfinished: HashSet<Token>,
+    /// Those of them whose turn has not come, in its order.
+    waiting: VecDeque<Token>,
     next: usize,
     writers: HashSet<u32>,
     limits: Limits,
@@ -148,6 +152,7 @@ impl Server {
             signals,
             clients: HashMap::new(),
             unfinished: HashSet::new(),
+            waiting: VecDeque::new(),
             next: FIRST_CLIENT,
             writers: writers(config),
             limits: Limits::default(),
@@ -203,7 +208,7 @@ impl Server {
         let mut events = Events::with_capacity(128);
         let mut next_tick = Instant::now() + TICK;
         loop {
-            let wait = if self.unfinished.is_empty() {
+            let wait = if self.unfinished.is_empty() && self.waiting.is_empty() {
                 let due = until.map_or(next_tick, |until| until.min(next_tick));
                 let wait = due.saturating_duration_since(Instant::now());
                 if node.is_capturing() { wait.min(FETCH) } else { wait }
@@ -227,9 +232,7 @@ impl Server {
                     client => _ = self.unfinished.insert(client),
                 }
             }
-            for token in std::mem::take(&mut self.unfinished) {
-                self.attend(token, node);
-            }
+            self.attend_all(node, next_tick);
             if signals.reload {
                 self.reload(node);
             }
@@ -349,10 +352,29 @@ impl Server {
         }
     }
 
+    /// Gives each client a turn that has something to say. Where that takes too long, the others get theirs, and the next of
+    /// the first come behind them, after what is due beside clients: a service manager is not to take many questions for a
+    /// daemon that hangs.
+    fn attend_all(&mut self, node: &mut Node, until: Instant) {
+        let mut waiting: VecDeque<Token> = std::mem::take(&mut self.waiting);
+        let mut fresh: Vec<Token> = self.unfinished.drain().filter(|token| !waiting.contains(token)).collect();
+        fresh.sort_unstable();
+        waiting.extend(fresh);
+        while let Some(token) = waiting.pop_front() {
+            self.attend(token, node);
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        self.waiting = waiting;
+    }
+
     /// Gives one client its turn.
     fn attend(&mut self, token: Token, node: &mut Node) {
         let all: usize = self.clients.values().map(Client::half_open).sum();
+        let unread: usize = self.clients.values().map(Client::unread).sum();
         let Some(client) = self.clients.get_mut(&token) else { return };
+        client.set_brief(unread > MOST_UNREAD_BY_ALL && !client.may_write());
         match client.turn(node, all - client.half_open(), MOST_HALF_OPEN) {
             Ok(true) => _ = self.unfinished.insert(token),
             Ok(false) => {}

@@ -2,7 +2,7 @@
 //!
 //! JSON and TOML are read alike: TOML is turned into the same tree, with the line of each path kept aside.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -66,16 +66,24 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Problems of one document that are named; of a document with more, something else is wrong.
+const MOST_PROBLEMS: usize = 1_000;
+
 /// Collects problems while a document is read.
 #[derive(Debug, Default)]
 pub struct Collector {
     problems: RefCell<Vec<Problem>>,
+    /// How many there were beside these.
+    more: Cell<usize>,
     lines: HashMap<String, usize>,
 }
 
 impl Collector {
     /// Notes a problem.
     pub fn add(&self, path: impl Into<String>, reason: impl Into<String>) {
+        if self.problems.borrow().len() >= MOST_PROBLEMS {
+            return self.more.set(self.more.get() + 1);
+        }
         let path = path.into();
         let line = self.lines.get(&path).copied();
         self.problems.borrow_mut().push(Problem::new(&path, line, &reason.into()));
@@ -88,6 +96,9 @@ impl Collector {
             Some(value) if problems.is_empty() => Ok(value),
             _ => {
                 problems.sort_by_key(|problem| problem.line);
+                if self.more.get() > 0 {
+                    problems.push(Problem::at("", &format!("and {} more", self.more.get())));
+                }
                 Err(Problems(problems))
             }
         }
@@ -103,7 +114,7 @@ pub fn parse_toml(text: &str) -> Result<(Tree<'static>, Collector), Problems> {
     })?;
     let mut lines = HashMap::new();
     let tree = toml_table(table.get_ref(), "", &mut |path, offset| _ = lines.insert(path, line_at(offset)));
-    Ok((tree, Collector { problems: RefCell::default(), lines }))
+    Ok((tree, Collector { lines, ..Collector::default() }))
 }
 
 fn toml_table(table: &toml::de::DeTable<'_>, path: &str, note: &mut impl FnMut(String, usize)) -> Tree<'static> {
@@ -176,9 +187,13 @@ impl<'a> Node<'a> {
         Some(Table { path: self.path.clone(), tree: self.value, collector: self.collector })
     }
 
-    /// A list.
-    pub fn list(&self) -> Option<Vec<Node<'a>>> {
+    /// A list of at most so many of something.
+    pub fn list(&self, most: usize, what: &str) -> Option<Vec<Node<'a>>> {
         let Tree::List(items) = self.value else { return self.expected("a list") };
+        if items.len() > most {
+            self.refuse(format!("{} {what}; at most {most} are allowed", items.len()));
+            return None;
+        }
         let node = |(i, value)| Node { path: format!("{}[{i}]", self.path), value, collector: self.collector };
         Some(items.iter().enumerate().map(node).collect())
     }
@@ -282,7 +297,7 @@ mod tests {
         let table = root.table(&["a", "d"]).expect("a table");
         let a = table.get("a").and_then(|a| a.table(&["b"])).expect("a table");
         assert_eq!(a.require("b").and_then(|b| b.integer(2..=3)), None);
-        let items = table.get("d").and_then(|d| d.list()).expect("a list");
+        let items = table.get("d").and_then(|d| d.list(9, "entries")).expect("a list");
         assert_eq!(items[0].table(&["e"]).and_then(|t| t.get("e")?.text()), None);
         assert!(a.require("f").is_none());
         let problems = collector.finish(Some(())).expect_err("four problems").to_string();

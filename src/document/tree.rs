@@ -2,10 +2,14 @@
 //! line or file, unless they have escapes.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
+
+/// The most values of a document: some times what 100,000 endpoints have, and little enough to be held.
+const MOST_VALUES: usize = 4_000_000;
 
 /// A value of JSON's kinds.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,13 +80,27 @@ impl From<Value> for Tree<'_> {
 
 impl<'de: 't, 't> Deserialize<'de> for Tree<'t> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader)
+        Reader { left: &Cell::new(MOST_VALUES) }.deserialize(deserializer)
     }
 }
 
-struct Reader;
+#[derive(Clone, Copy)]
+struct Reader<'c> {
+    /// Values that the document may still have.
+    left: &'c Cell<usize>,
+}
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Tree<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let left = self.left.get().checked_sub(1);
+        self.left.set(left.ok_or_else(|| Error::custom(format!("more than {MOST_VALUES} values")))?);
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Tree<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +137,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
+        while let Some(item) = access.next_element_seed(self)? {
             items.push(item);
         }
         Ok(Tree::List(items))
@@ -127,8 +145,9 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::new();
-        while let Some((Name(name), value)) = access.next_entry()? {
-            members.push((name, value));
+        while let Some(name) = access.next_key()? {
+            let Name(name) = name;
+            members.push((name, access.next_value_seed(self)?));
         }
         Ok(Tree::Table(members))
     }
@@ -139,7 +158,7 @@ struct Name<'de>(Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_str(Reader)? {
+        match deserializer.deserialize_str(Reader { left: &Cell::new(0) })? {
             Tree::Text(name) => Ok(Self(name)),
             _ => Ok(Self(Cow::Borrowed(""))),
         }
@@ -161,6 +180,9 @@ mod tests {
         assert_eq!(Tree::from(value).to_value(), tree.to_value());
         assert!(matches!(tree.get(""), Some(Tree::Text(Cow::Borrowed("plain")))), "it stays where it stands");
         assert!(serde_json::from_str::<Tree<'_>>(&"[".repeat(100_000)).is_err());
+        let many = |count: usize| serde_json::from_str::<Tree<'_>>(&format!("[{}0]", "0,".repeat(count - 2))).map(drop);
+        assert!(many(MOST_VALUES).is_ok());
+        assert!(many(MOST_VALUES + 1).is_err_and(|error| error.to_string().contains("more than 4000000 values")));
     }
 
     #[test]

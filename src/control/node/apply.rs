@@ -1,6 +1,7 @@
 //! How a set comes into force: checked whole, then at every worker, then let in and announced, then on disk.
 
 use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -17,6 +18,7 @@ use crate::control::slot_memories::wall_clock;
 use crate::control::store::Kept;
 use crate::document::{Problems, Tree};
 use crate::endpoint_set;
+use crate::forward::encap::Sources;
 use crate::model::EndpointSet;
 use crate::snapshot::Settings;
 use crate::underlay;
@@ -122,7 +124,7 @@ impl Node {
         let changed = self.put_in_force(joined)?;
         self.builder.set_restored(false);
         self.set = proposal.set;
-        let mut warnings = self.warnings();
+        let mut warnings = unsendable(&self.in_force, &self.builder.settings().sources);
         warnings.extend(self.announcement.problem().map(str::to_owned));
         warnings.extend(self.keep(proposal.patch.as_ref()));
         Ok(self.tell_applied(changed, &warnings))
@@ -161,7 +163,7 @@ impl Node {
             "endpoints": set.endpoint_count(),
             "changes": shown,
             "more_changes": all - shown.len(),
-            "warnings": [],
+            "warnings": unsendable(joined, &self.builder.settings().sources),
         })
     }
 
@@ -234,19 +236,18 @@ impl Node {
         }
         self.resolve_new(&come);
     }
+}
 
-    fn warnings(&self) -> Vec<String> {
-        let entries = self.builder.services().iter();
-        let unsendable = entries.flat_map(|entry| {
-            let endpoints = entry.service.endpoints.iter().zip(entry.endpoints.iter());
-            endpoints.filter(|(_, ready)| ready.outer.is_none()).map(|(endpoint, _)| {
-                let (service, name) = (&entry.service.name, &endpoint.name);
-                format!(
-                    "{service}: {name} ({}) cannot be sent to: the node has no outer source address of its family",
-                    endpoint.address
-                )
-            })
-        });
-        unsendable.take(MOST_WARNINGS).collect()
-    }
+/// A sentence for each endpoint, up to some, that nothing can be sent to.
+fn unsendable(set: &EndpointSet, sources: &Sources) -> Vec<String> {
+    let has_source = |address: &IpAddr| if address.is_ipv4() { sources.v4.is_some() } else { sources.v6.is_some() };
+    let all = set.services.iter().flat_map(|service| service.endpoints.iter().map(move |endpoint| (service, endpoint)));
+    let without = all.filter(|(_, endpoint)| !has_source(&endpoint.address)).map(|(service, endpoint)| {
+        let (service, name) = (&service.name, &endpoint.name);
+        format!(
+            "{service}: {name} ({}) cannot be sent to: the node has no outer source address of its family",
+            endpoint.address
+        )
+    });
+    without.take(MOST_WARNINGS).collect()
 }
