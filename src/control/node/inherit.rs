@@ -21,6 +21,9 @@ pub struct NodeState {
     in_force: Value,
     builder: StoredBuilder,
     draining: bool,
+    /// It looks after VIP routes, which it may have made.
+    #[serde(default)]
+    announces: bool,
     store_problem: Option<String>,
 }
 
@@ -42,6 +45,7 @@ impl Node {
             in_force: value(&self.in_force)?,
             builder: self.builder.store(self.now()),
             draining: self.announcement.is_draining(),
+            announces: self.announcement.has_routes(),
             store_problem: self.store_problem.clone(),
         })
     }
@@ -64,6 +68,9 @@ impl Node {
         self.in_force = Proposal::whole(in_force).set;
         self.store_problem = state.store_problem;
         self.announcement.set_draining(state.draining);
+        if state.announces {
+            self.announcement.inherit_routes().map_err(|error| error.to_string())?;
+        }
         self.follow_ways();
         self.publish();
         Ok(())
