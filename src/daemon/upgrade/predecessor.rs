@@ -1,6 +1,7 @@
 //! The side of the process that runs. It forwards until the other is ready, then passes worker after worker on; what it has
 //! passed on it keeps in reach, and takes back where the other fails.
 
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::{Channel, ChannelError, file_of};
 use super::queue::Share;
-use super::{PREPARE_LIMIT, STEP_LIMIT};
+use super::{DONE_LIMIT, PREPARE_LIMIT, TAKE_LIMIT};
 use crate::config;
 use crate::daemon::workers::Left;
 use crate::daemon::{Daemon, notify, privileges};
@@ -131,7 +132,7 @@ impl Successor {
         let counted = serde_json::to_vec(&counted).map_err(|error| error.to_string())?;
         let counted = file_of(&counted).map_err(|error| error.to_string())?;
         self.send(&Message::Finish { longest_pause }, &[counted.as_fd()])?;
-        match self.hear(STEP_LIMIT)? {
+        match self.hear(DONE_LIMIT)? {
             Message::Done => Ok(()),
             other => Err(refused(other)),
         }
@@ -146,6 +147,9 @@ impl Successor {
         passed.push(Passed { number, left });
         match told {
             Some(Ok(())) => {}
+            Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(format!("the other process did not listen to worker {number} for {TAKE_LIMIT:?}"));
+            }
             // What the other process says of it is worth more.
             Some(Err(error)) => match self.hear(LAST_WORDS)? {
                 Message::Failed { reason } => return Err(reason),
@@ -153,7 +157,7 @@ impl Successor {
             },
             None => return Err(format!("nobody waits for worker {number}")),
         }
-        match self.hear(STEP_LIMIT)? {
+        match self.hear(TAKE_LIMIT)? {
             Message::Taken { pause } => Ok(pause),
             other => Err(refused(other)),
         }
