@@ -23,7 +23,7 @@ fn nothing_is_lost_by_a_successor_that_fails() {
         let scene = Scene::new();
         let mut edge = scene.edge(driver);
         let stream = scene.stream();
-        for step in ["begin", "prepare", "before-worker-0", "worker-0", "before-worker-1", "worker-1", "finish"] {
+        for step in ["begin", "prepare", "before-worker-0", "worker-0", "before-worker-1", "worker-1", "finish", "done"] {
             let said = goes_on(&mut edge, &stream, |edge| edge.failing_binary(&format!("{step}:fail")));
             assert!(said.contains(&format!("it was asked to fail at {step}")), "{driver:?} {step}: {said}");
         }
@@ -46,7 +46,7 @@ fn the_daemon_goes_on_after_a_successor_that_dies() {
         let scene = Scene::new();
         let mut edge = scene.edge(driver);
         let stream = scene.stream();
-        let steps = ["begin", "prepare", "before-worker-0", "worker-0", "worker-1", "finish"];
+        let steps = ["begin", "prepare", "before-worker-0", "worker-0", "worker-1", "finish", "done"];
         for step in steps {
             let said = goes_on(&mut edge, &stream, |edge| edge.failing_binary(&format!("{step}:die")));
             assert!(said.contains("this process goes on: the other process went away"), "{driver:?} {step}: {said}");
@@ -55,7 +55,7 @@ fn the_daemon_goes_on_after_a_successor_that_dies() {
         stream.run(10);
         let (sent, heard) = stream.finish();
         println!("{driver:?}: {} of {sent} were in the hands of a process that was killed", heard.lost);
-        assert!(heard.lost <= 3 * IN_HAND && heard.late == 0, "{heard:?}: {}", edge.log());
+        assert!(heard.lost <= 4 * IN_HAND && heard.late == 0, "{heard:?}: {}", edge.log());
         assert!(edge.stop().success());
     }
 }

@@ -94,12 +94,20 @@ impl Node {
         }
     }
 
-    /// From now on this process is the node: routes are looked after, and what the config on disk has changed since the
-    /// other process read it comes into force.
-    pub fn succeed(&mut self) {
+    /// From now on this process looks after the gate and the routes.
+    pub fn look_after(&mut self) {
         self.gate_holds = true;
         self.leaving.look(&self.builder, |_| ());
         self.announcement.follow(&self.in_force);
+    }
+
+    /// Looks after them again: another process that was to do so has failed, and may have changed the routes.
+    pub fn look_after_again(&mut self) {
+        self.announcement.follow(&self.in_force);
+    }
+
+    /// What the config on disk has changed since the other process read it comes into force.
+    pub fn follow_config(&mut self) {
         let joined = self.check_stored(&self.config, &Proposal::whole(self.set.clone()));
         match joined {
             Ok(joined) if joined.services == self.in_force.services => {}

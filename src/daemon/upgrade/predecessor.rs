@@ -72,6 +72,7 @@ fn take_back(daemon: &mut Daemon, passed: Vec<Passed>) {
     if count > 0 {
         tracing::warn!("{count} workers have been taken back");
     }
+    daemon.node.look_after_again();
     daemon.start_metrics();
 }
 
