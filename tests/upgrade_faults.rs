@@ -23,7 +23,8 @@ fn nothing_is_lost_by_a_successor_that_fails() {
         let scene = Scene::new();
         let mut edge = scene.edge(driver);
         let stream = scene.stream();
-        for step in ["begin", "prepare", "before-worker-0", "worker-0", "before-worker-1", "worker-1", "finish", "done"] {
+        for step in ["begin", "prepare", "before-worker-0", "worker-0", "before-worker-1", "worker-1", "finish", "done"]
+        {
             let said = goes_on(&mut edge, &stream, |edge| edge.failing_binary(&format!("{step}:fail")));
             assert!(said.contains(&format!("it was asked to fail at {step}")), "{driver:?} {step}: {said}");
         }

@@ -1,6 +1,7 @@
 //! The side of the process that runs. It forwards until the other is ready, then passes worker after worker on; what it has
 //! passed on it keeps in reach, and takes back where the other fails.
 
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -34,9 +35,9 @@ struct Successor {
     channel: Channel,
 }
 
-/// Starts a program, and hands everything over to it. After `Ok` that process is the daemon; after an error this one is,
-/// as before.
-pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<(), String> {
+/// Starts a program, and hands everything over to it; then that process is the daemon, and this one ends here. After an error
+/// this one is, as before.
+pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<Infallible, String> {
     if let Err(problems) = config::load(&daemon.config_file) {
         return Err(format!("{}: {problems}", daemon.config_file.display()).replace('\n', "; "));
     }
@@ -57,8 +58,11 @@ pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<(), String> {
     }
     notify(&[NotifyState::MainPid(successor.child.id())]);
     daemon.server.forsake();
+    tracing::info!("another process forwards now");
+    // The last thing of all: what is asked of this process from here on, nobody hears. So it takes nothing apart either, which
+    // would take its time, and nothing of it is its own any more.
     successor.pass_signals(daemon.server.pending_signals());
-    Ok(())
+    std::process::exit(0)
 }
 
 /// Has the workers go on here that have been passed on.
