@@ -229,6 +229,27 @@ fn what_has_changed_in_the_config_comes_into_force() {
     edge.metrics().assert_balanced();
 }
 
+/// With the announcement turned off, the routes that the process before has made go.
+#[test]
+fn routes_that_are_not_wanted_any_more_are_withdrawn() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(1, 1);
+    let announces = "[announce]\nroutes = true\ndrain_time = \"0s\"\n";
+    let mut edge = Edge::start_with(&topology.edge, Driver::XdpNative, (EDGE_V4, EDGE_V6), announces);
+    let routes = || topology.edge.run(&["ip", "route", "show", "proto", "112"]);
+    edge.apply(set(&topology));
+    assert!(routes().contains("203.0.113.10"), "{}", routes());
+    edge.upgrade();
+    assert!(routes().contains("203.0.113.10"), "{}", routes());
+    edge.edit_config("routes = true", "routes = false");
+    edge.upgrade();
+    assert!(netns::wait_until(SOON, || routes().trim().is_empty()), "{}", routes());
+    assert_eq!(edge.json("status")["announced"], json!([]));
+    assert!(edge.stop().success());
+}
+
 /// From SIGTERM until packets come through again, with everything read from disk.
 #[test]
 fn a_cold_restart_is_short() {

@@ -23,7 +23,8 @@ fn nothing_is_lost_by_a_successor_that_fails() {
         let scene = Scene::new();
         let mut edge = scene.edge(driver);
         let stream = scene.stream();
-        for step in ["begin", "prepare", "before-worker-0", "worker-0", "before-worker-1", "worker-1", "finish"] {
+        for step in ["begin", "prepare", "before-worker-0", "worker-0", "before-worker-1", "worker-1", "finish", "done"]
+        {
             let said = goes_on(&mut edge, &stream, |edge| edge.failing_binary(&format!("{step}:fail")));
             assert!(said.contains(&format!("it was asked to fail at {step}")), "{driver:?} {step}: {said}");
         }
@@ -46,7 +47,7 @@ fn the_daemon_goes_on_after_a_successor_that_dies() {
         let scene = Scene::new();
         let mut edge = scene.edge(driver);
         let stream = scene.stream();
-        let steps = ["begin", "prepare", "before-worker-0", "worker-0", "worker-1", "finish"];
+        let steps = ["begin", "prepare", "before-worker-0", "worker-0", "worker-1", "finish", "done"];
         for step in steps {
             let said = goes_on(&mut edge, &stream, |edge| edge.failing_binary(&format!("{step}:die")));
             assert!(said.contains("this process goes on: the other process went away"), "{driver:?} {step}: {said}");
@@ -55,7 +56,7 @@ fn the_daemon_goes_on_after_a_successor_that_dies() {
         stream.run(10);
         let (sent, heard) = stream.finish();
         println!("{driver:?}: {} of {sent} were in the hands of a process that was killed", heard.lost);
-        assert!(heard.lost <= 3 * IN_HAND && heard.late == 0, "{heard:?}: {}", edge.log());
+        assert!(heard.lost <= 4 * IN_HAND && heard.late == 0, "{heard:?}: {}", edge.log());
         assert!(edge.stop().success());
     }
 }
@@ -104,8 +105,8 @@ fn a_successor_that_falls_silent_is_not_waited_for_for_ever() {
     let mut edge = scene.edge(Driver::XdpNative);
     let stream = scene.stream();
     for (step, reason) in [
-        ("worker-0", "the other process said nothing for 5s"),
-        ("finish", "the other process said nothing for 5s"),
+        ("worker-0", "the other process said nothing for 500ms"),
+        ("finish", "the other process said nothing for 1s"),
         ("prepare", "the other process said nothing for 20s"),
     ] {
         let said = goes_on(&mut edge, &stream, |edge| edge.failing_binary(&format!("{step}:hang")));
@@ -115,6 +116,24 @@ fn a_successor_that_falls_silent_is_not_waited_for_for_ever() {
     assert!(notified.iter().filter(|line| *line == "WATCHDOG=1").count() > 15, "the watchdog is told meanwhile");
     let (sent, heard) = stream.finish();
     assert!(heard.lost <= 2 * IN_HAND && heard.late == 0, "{heard:?} of {sent}: {}", edge.log());
+}
+
+/// One that is stopped with a worker in its hands: packets wait in the ring until the old process takes the worker back, which
+/// is before the ring is full.
+#[test]
+fn a_successor_that_stands_still_is_not_waited_for_until_the_ring_is_full() {
+    if netns::skipped() || is_released() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut edge = scene.edge(Driver::XdpNative);
+    let stream = scene.stream();
+    for step in ["before-worker-0", "worker-0", "worker-1", "finish"] {
+        let said = goes_on(&mut edge, &stream, |edge| edge.failing_binary(&format!("{step}:stop")));
+        assert!(said.contains("the other process said nothing for "), "{step}: {said}");
+    }
+    let (sent, heard) = stream.finish();
+    assert!(heard.lost <= 4 * IN_HAND && heard.late == 0, "{heard:?} of {sent}: {}", edge.log());
 }
 
 /// Failures on demand are in no program that is released.

@@ -16,7 +16,7 @@ use super::privileges;
 use super::workers::{Begun, Left, Workers};
 use crate::config::Config;
 use crate::control::node::{Gate, Node};
-use crate::steer;
+use crate::steer::{self, SteerError};
 use crate::underlay::Link;
 
 /// A queue that is lost so soon after it was opened, and so often in a row, will not be kept the next time either.
@@ -111,13 +111,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// Puts this version's program in the place of another's, on the interface. One that cannot be is no harm.
-    pub fn renew_gate(&mut self) {
-        if let Some(gate) = self.gate.0.borrow_mut().as_mut()
-            && let Err(error) = gate.renew()
-        {
-            tracing::warn!("the program of the version before goes on at the interface: {error}");
-        }
+    /// Puts this version's program in the place of another's, on the interface. Where it cannot be, that goes on.
+    pub fn renew_gate(&mut self) -> Result<(), SteerError> {
+        self.gate.0.borrow_mut().as_mut().map_or(Ok(()), steer::Gate::renew)
     }
 
     /// The interface's number and shape, where it is open and every worker is at its queue.

@@ -143,8 +143,8 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Serves until it is asked to end, and leaves everything as it was; or until another process has taken over, and
-    /// leaves everything as it is.
+    /// Serves until it is asked to end, and leaves everything as it was; or until another process has taken over, with which
+    /// this one ends, and leaves everything as it is.
     fn attend(mut self) -> Result<(), DaemonError> {
         privileges::give_up_surplus()?;
         self.server.allow_upgrade();
@@ -153,10 +153,7 @@ impl Daemon {
         let (interface, workers) = (&self.node.config().interface.name, self.keeper.at_work());
         tracing::info!(interface, driver, mode = mode.as_deref(), workers, "ready");
         let mut trouble = Ok(());
-        if self.serve(&mut trouble)? == End::Upgrade {
-            tracing::info!("another process forwards now");
-            return Ok(());
-        }
+        self.serve(&mut trouble)?;
         self.node.stop();
         trouble?;
         self.keeper.finish()?;
@@ -166,11 +163,8 @@ impl Daemon {
 
     /// Serves until it is asked to stop; then withdraws the VIP routes, and goes on for as long as routers and clients may
     /// need to take another way. A second signal ends that.
-    fn serve(&mut self, trouble: &mut Result<(), DaemonError>) -> Result<End, DaemonError> {
+    fn serve(&mut self, trouble: &mut Result<(), DaemonError>) -> Result<(), DaemonError> {
         let end = self.serve_upgraded(trouble)?;
-        if end == End::Upgrade {
-            return Ok(end);
-        }
         if end == End::Asked {
             notify(&[NotifyState::Stopping]);
         }
@@ -186,7 +180,7 @@ impl Daemon {
                 is_well(keeper, node, trouble)
             })?;
         }
-        Ok(end)
+        Ok(())
     }
 
     /// Serves, and hands over where that is asked; where it cannot be, goes on.
@@ -198,7 +192,7 @@ impl Daemon {
                 return Ok(end);
             }
             let binary = self.server.wanted_binary().ok().flatten().unwrap_or_else(|| self.binary.clone());
-            let Err(reason) = upgrade::hand_over(self, &binary) else { return Ok(End::Upgrade) };
+            let Err(reason) = upgrade::hand_over(self, &binary);
             let reason = format!("there was no upgrade, and this process goes on: {reason}");
             self.server.answer_upgrade(&Err(Fault::internal(reason.clone())));
             self.node.fail(reason);

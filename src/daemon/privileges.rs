@@ -21,6 +21,9 @@ const NEEDED: [(CapabilitySet, &str, &str); 3] = [
 /// What the control thread uses all the time, for neighbours and VIP routes.
 const IN_USE: CapabilitySet = CapabilitySet::NET_ADMIN;
 
+/// Packet memory is locked. Where the limit on that cannot be taken away, root passes over it.
+const FOR_LIMITED: CapabilitySet = CapabilitySet::IPC_LOCK;
+
 /// Some capabilities are missing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Missing(CapabilitySet);
@@ -54,7 +57,7 @@ pub fn close_off() -> io::Result<()> {
     set_no_new_privs(true)?;
     let last = CapabilitySet::CHECKPOINT_RESTORE.bits().trailing_zeros();
     for capability in (0..=last).map(|number| CapabilitySet::from_bits_retain(1 << number)) {
-        if needed().contains(capability) {
+        if (needed() | FOR_LIMITED).contains(capability) {
             continue;
         }
         match remove_capability_from_bounding_set(capability) {
@@ -72,9 +75,8 @@ pub fn close_off() -> io::Result<()> {
 /// but [for that](raised); and it may hand it on to the process that is to succeed this one.
 pub fn give_up_surplus() -> io::Result<()> {
     let CapabilitySets { permitted, inheritable, .. } = capabilities(None)?;
-    // Packet memory is locked. Where the limit on that could not be taken away, root passes over it.
     let is_limited = getrlimit(Resource::Memlock).current.is_some();
-    let kept = if is_limited { needed() | CapabilitySet::IPC_LOCK } else { needed() };
+    let kept = if is_limited { needed() | FOR_LIMITED } else { needed() };
     let (permitted, inheritable) = (permitted & kept, inheritable & kept);
     Ok(set_capabilities(None, CapabilitySets { effective: permitted & IN_USE, permitted, inheritable })?)
 }
@@ -97,9 +99,9 @@ pub fn raised<T>(work: impl FnOnce() -> T) -> io::Result<T> {
 /// Starts another program with all that was kept: one of a user who is not root has by itself only what is ambient.
 pub fn handed_on<T>(start: impl FnOnce() -> T) -> io::Result<T> {
     let sets = capabilities(None)?;
-    let all = CapabilitySets { effective: sets.permitted, inheritable: sets.permitted & needed(), ..sets };
-    set_capabilities(None, all)?;
-    for (capability, ..) in NEEDED {
+    let kept = sets.permitted & (needed() | FOR_LIMITED);
+    set_capabilities(None, CapabilitySets { effective: sets.permitted, inheritable: kept, ..sets })?;
+    for capability in kept.iter() {
         // Where it cannot be had, the other program says what it misses.
         _ = configure_capability_in_ambient_set(capability, true);
     }

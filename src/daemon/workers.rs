@@ -287,7 +287,8 @@ fn spawn(
 /// Tells a worker of another process, which waits for it, what this one had.
 fn tell(queue: &mut QueueIo, kit: &mut Kit, waiting: UnixStream) -> io::Result<()> {
     let left = queue.now();
-    kit.leave_queue(queue.settle());
+    let (ended, live) = queue.settle();
+    kit.pass_queue(ended, live);
     let (free, tracked) = (queue.free_frames().to_vec(), kit.tracked().stored_len());
     relay::tell(waiting, &Told { left, carried: kit.carry(left), free, tracked }, kit)
 }

@@ -133,6 +133,13 @@ impl Kit {
         self.board.show(&self.tally, &self.earlier);
     }
 
+    /// Shows its last totals at a queue that another process goes on with. What the kernel has counted has either `ended`, and
+    /// the worker carries it there, or is `live`: the queue's socket goes on with it.
+    pub fn pass_queue(&mut self, ended: KernelStatistics, live: KernelStatistics) {
+        self.earlier = self.earlier.plus(ended);
+        self.board.show(&self.tally, &self.earlier.plus(live));
+    }
+
     /// What it has measured and not handed over yet.
     pub fn recorder(&self) -> Option<&Recorder> {
         self.recorder.as_ref()

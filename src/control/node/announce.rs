@@ -10,6 +10,7 @@ use super::Node;
 use crate::control::event::Event;
 use crate::control::protocol::Fault;
 use crate::model::{EndpointSet, State, VipText};
+use crate::underlay::UnderlayError;
 use crate::underlay::announce::VipRoutes;
 
 /// How often the routes are put right that somebody else has removed. A network manager that starts anew can do that.
@@ -56,6 +57,20 @@ impl Announcement {
     /// Says whether it drains, before any VIP is announced.
     pub(super) fn set_draining(&mut self, draining: bool) {
         self.draining = draining;
+    }
+
+    /// Whether there may be routes to look after.
+    pub(super) fn has_routes(&self) -> bool {
+        self.routes.is_some()
+    }
+
+    /// Looks after the routes of another process from the next [`follow`](Self::follow) on: where none are wanted any more,
+    /// until all are gone.
+    pub(super) fn inherit_routes(&mut self) -> Result<(), UnderlayError> {
+        if self.routes.is_none() {
+            self.routes = Some(VipRoutes::open()?);
+        }
+        Ok(())
     }
 
     /// The VIPs that are announced, as a syncer writes them.

@@ -21,6 +21,9 @@ pub struct NodeState {
     in_force: Value,
     builder: StoredBuilder,
     draining: bool,
+    /// It looks after VIP routes, which it may have made.
+    #[serde(default)]
+    announces: bool,
     store_problem: Option<String>,
 }
 
@@ -42,6 +45,7 @@ impl Node {
             in_force: value(&self.in_force)?,
             builder: self.builder.store(self.now()),
             draining: self.announcement.is_draining(),
+            announces: self.announcement.has_routes(),
             store_problem: self.store_problem.clone(),
         })
     }
@@ -64,6 +68,9 @@ impl Node {
         self.in_force = Proposal::whole(in_force).set;
         self.store_problem = state.store_problem;
         self.announcement.set_draining(state.draining);
+        if state.announces {
+            self.announcement.inherit_routes().map_err(|error| error.to_string())?;
+        }
         self.follow_ways();
         self.publish();
         Ok(())
@@ -87,12 +94,20 @@ impl Node {
         }
     }
 
-    /// From now on this process is the node: routes are looked after, and what the config on disk has changed since the
-    /// other process read it comes into force.
-    pub fn succeed(&mut self) {
+    /// From now on this process looks after the gate and the routes.
+    pub fn look_after(&mut self) {
         self.gate_holds = true;
         self.leaving.look(&self.builder, |_| ());
         self.announcement.follow(&self.in_force);
+    }
+
+    /// Looks after them again: another process that was to do so has failed, and may have changed the routes.
+    pub fn look_after_again(&mut self) {
+        self.announcement.follow(&self.in_force);
+    }
+
+    /// What the config on disk has changed since the other process read it comes into force.
+    pub fn follow_config(&mut self) {
         let joined = self.check_stored(&self.config, &Proposal::whole(self.set.clone()));
         match joined {
             Ok(joined) if joined.services == self.in_force.services => {}

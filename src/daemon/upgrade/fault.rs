@@ -1,6 +1,6 @@
 //! Failures on demand, for tests: at a step that the environment names, in builds that are not released.
 
-/// Fails, dies or falls silent, where `POINTSMAN_UPGRADE_FAULT` is this step with `:fail`, `:die` or `:hang`.
+/// Fails, dies or falls silent, where `POINTSMAN_UPGRADE_FAULT` is this step with `:fail`, `:die`, `:hang` or `:stop`.
 #[cfg(debug_assertions)]
 pub fn at(step: &str) -> Result<(), String> {
     let wanted = std::env::var("POINTSMAN_UPGRADE_FAULT").unwrap_or_default();
@@ -8,6 +8,11 @@ pub fn at(step: &str) -> Result<(), String> {
         Some((at, "fail")) if at == step => Err(format!("it was asked to fail at {step}")),
         Some((at, "die")) if at == step => {
             _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            Ok(())
+        }
+        // All its threads stand still, workers too.
+        Some((at, "stop")) if at == step => {
+            _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
             Ok(())
         }
         Some((at, "hang")) if at == step => loop {

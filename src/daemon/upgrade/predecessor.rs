@@ -1,6 +1,8 @@
 //! The side of the process that runs. It forwards until the other is ready, then passes worker after worker on; what it has
 //! passed on it keeps in reach, and takes back where the other fails.
 
+use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::{Channel, ChannelError, file_of};
 use super::queue::Share;
-use super::{PREPARE_LIMIT, STEP_LIMIT};
+use super::{DONE_LIMIT, PREPARE_LIMIT, TAKE_LIMIT};
 use crate::config;
 use crate::daemon::workers::Left;
 use crate::daemon::{Daemon, notify, privileges};
@@ -33,9 +35,9 @@ struct Successor {
     channel: Channel,
 }
 
-/// Starts a program, and hands everything over to it. After `Ok` that process is the daemon; after an error this one is,
-/// as before.
-pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<(), String> {
+/// Starts a program, and hands everything over to it; then that process is the daemon, and this one ends here. After an error
+/// this one is, as before.
+pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<Infallible, String> {
     if let Err(problems) = config::load(&daemon.config_file) {
         return Err(format!("{}: {problems}", daemon.config_file.display()).replace('\n', "; "));
     }
@@ -56,8 +58,11 @@ pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<(), String> {
     }
     notify(&[NotifyState::MainPid(successor.child.id())]);
     daemon.server.forsake();
+    tracing::info!("another process forwards now");
+    // The last thing of all: what is asked of this process from here on, nobody hears. So it takes nothing apart either, which
+    // would take its time, and nothing of it is its own any more.
     successor.pass_signals(daemon.server.pending_signals());
-    Ok(())
+    std::process::exit(0)
 }
 
 /// Has the workers go on here that have been passed on.
@@ -71,6 +76,7 @@ fn take_back(daemon: &mut Daemon, passed: Vec<Passed>) {
     if count > 0 {
         tracing::warn!("{count} workers have been taken back");
     }
+    daemon.node.look_after_again();
     daemon.start_metrics();
 }
 
@@ -131,7 +137,7 @@ impl Successor {
         let counted = serde_json::to_vec(&counted).map_err(|error| error.to_string())?;
         let counted = file_of(&counted).map_err(|error| error.to_string())?;
         self.send(&Message::Finish { longest_pause }, &[counted.as_fd()])?;
-        match self.hear(STEP_LIMIT)? {
+        match self.hear(DONE_LIMIT)? {
             Message::Done => Ok(()),
             other => Err(refused(other)),
         }
@@ -146,6 +152,9 @@ impl Successor {
         passed.push(Passed { number, left });
         match told {
             Some(Ok(())) => {}
+            Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(format!("the other process did not listen to worker {number} for {TAKE_LIMIT:?}"));
+            }
             // What the other process says of it is worth more.
             Some(Err(error)) => match self.hear(LAST_WORDS)? {
                 Message::Failed { reason } => return Err(reason),
@@ -153,7 +162,7 @@ impl Successor {
             },
             None => return Err(format!("nobody waits for worker {number}")),
         }
-        match self.hear(STEP_LIMIT)? {
+        match self.hear(TAKE_LIMIT)? {
             Message::Taken { pause } => Ok(pause),
             other => Err(refused(other)),
         }

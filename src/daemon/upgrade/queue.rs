@@ -83,15 +83,16 @@ impl QueueIo {
     }
 
     /// Readies it for another process: what the kernel had no room for is sent now. Answers what the kernel has counted
-    /// and will not tell the other process.
-    pub fn settle(&mut self) -> KernelStatistics {
-        let Self::Packet(io) = self else { return KernelStatistics::default() };
+    /// and will not tell the other process, and what it will.
+    pub fn settle(&mut self) -> (KernelStatistics, KernelStatistics) {
+        let none = KernelStatistics::default();
+        let Self::Packet(io) = self else { return (none, self.statistics()) };
         let end = Instant::now() + IN_HAND;
         while io.unsent() > 0 && Instant::now() < end {
             rest();
             _ = io.flush();
         }
-        io.take_statistics()
+        (io.take_statistics(), none)
     }
 
     /// Goes on after another process that used it has died. Answers whether that can be.

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::STEP_LIMIT;
+use super::TAKE_LIMIT;
 use crate::forward::track::stored::PIECE;
 use crate::upgrade::{Told, Worker};
 use crate::worker::Kit;
@@ -18,7 +18,7 @@ impl Relay {
     /// From now on, the worker that stops tells what it had to whoever has the answer.
     pub fn open(&self) -> io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
-        ours.set_write_timeout(Some(STEP_LIMIT))?;
+        ours.set_write_timeout(Some(TAKE_LIMIT))?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ours);
         Ok(theirs)
     }

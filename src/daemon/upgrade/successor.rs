@@ -19,7 +19,7 @@ use crate::control::settings::settings;
 use crate::daemon::driver::{Opened, QueueIo, Shape};
 use crate::daemon::keeper::{Keeper, Opener};
 use crate::daemon::workers::Begun;
-use crate::daemon::{Daemon, node};
+use crate::daemon::{Daemon, node, privileges};
 use crate::steer::{Gate, Guard, Steering};
 use crate::underlay::{self, Link};
 use crate::upgrade::{Begin, Message, VARIABLE, differences, facts};
@@ -78,16 +78,18 @@ fn take_over(channel: &Channel, config: (Config, PathBuf), opener: Opener) -> Re
     fault::at("prepare")?;
     say(channel, &Message::Prepared { version: env!("CARGO_PKG_VERSION").to_owned() })?;
     let workers = waiting.relays.len();
-    let longest_pause = match receive(channel, &mut daemon, &waiting) {
+    let result = receive(channel, &mut daemon, &waiting);
+    let longest_pause = match result.and_then(|pause| get_hold(&mut daemon).map(|()| pause)) {
         Ok(longest_pause) => longest_pause,
         Err(reason) => {
             // At the end of a batch every frame is in a ring, or free: the other process finds them all.
+            daemon.stop_metrics();
             waiting.relays.iter().for_each(|relay| _ = relay.shutdown(Shutdown::Both));
             daemon.keeper.abandon(&daemon.node);
             return Err(reason);
         }
     };
-    // From here on nothing can fail; one that is not heard any more has gone without being told.
+    // From here on all that may be refused is done as it is at any other time; one that is not heard any more has gone without being told.
     if let Err(reason) = say(channel, &Message::Done) {
         tracing::warn!("the process before this one cannot be told that it may go: {reason}");
     }
@@ -215,12 +217,21 @@ impl Waiting {
     }
 }
 
+/// Takes hold of all that goes with the workers, as long as the other process could still take everything back.
+fn get_hold(daemon: &mut Daemon) -> Result<(), String> {
+    if let Err(error) = daemon.keeper.renew_gate() {
+        daemon.node.fail(format!("the program of the version before goes on at the interface: {error}"));
+    }
+    daemon.node.look_after();
+    daemon.start_metrics();
+    privileges::give_up_surplus().map_err(|error| format!("capabilities cannot be given up: {error}"))?;
+    fault::at("done")
+}
+
 /// From now on this process is the daemon, whatever becomes of the other.
 fn begin_to_be(daemon: &mut Daemon, from: String, workers: usize, longest_pause: u64) {
     daemon.server.reclaim();
-    daemon.keeper.renew_gate();
-    daemon.node.succeed();
-    daemon.start_metrics();
+    daemon.node.follow_config();
     let longest_pause = longest_pause as f64 / 1e9;
     daemon.server.answer_upgrade(&Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
