@@ -236,7 +236,7 @@ fn what_slots_remember_since_the_config_was_read_again_is_on_disk() {
     let (mut node, mut workers) = node_by(with_own_service(dir.path(), 0));
     node.restore().expect("nothing there");
     fs::write(&file, with_own_service(dir.path(), 1)).expect("free");
-    node.reload().expect("only its services differ");
+    node.reload(|_| Ok(|| ())).expect("only its services differ");
     let remembering = slots_remembering(&node.answer(Method::Status, json!({})).expect("well"));
     assert!(remembering > 0);
     node.stop();
