@@ -102,6 +102,64 @@ fn a_file_cut_anywhere_is_said_and_not_used() {
     );
 }
 
+fn changes_file(dir: &Path) -> PathBuf {
+    dir.join("state/endpoint-set.changes")
+}
+
+/// A directory whose set was applied whole once and has been patched twice since.
+fn with_changes() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(dir.path());
+    daemon.ask("apply", web("r1", 0, 3)).expect("valid");
+    for (base, revision, first) in [("r1", "r2", 1), ("r2", "r3", 2)] {
+        let upsert = web(revision, first, 3)["services"].take();
+        daemon.ask("patch", json!({ "base": base, "revision": revision, "upsert": upsert })).expect("valid");
+    }
+    daemon.end();
+    dir
+}
+
+/// Each patch was answered, and so its loss is never silent.
+#[test]
+fn changes_that_cannot_be_used_are_said() {
+    keep_log();
+    let dir = with_changes();
+    let path = changes_file(dir.path());
+    let whole = fs::read_to_string(&path).expect("written");
+    let status = status_after_start(dir.path());
+    assert_eq!((problem(&status), &status["revision"]), ("", &json!("r3")));
+    let (header, changes) = whole.split_once('\n').expect("a header");
+    let cut = &whole[..whole.len() - 5];
+    for (content, revision, said) in [
+        (format!("junk\n{changes}"), "r1", "endpoint-set.changes is damaged and not used: its header: "),
+        (String::new(), "r1", "endpoint-set.changes is damaged and not used: it has no header line"),
+        (whole.replacen(":1,", ":2,", 1), "r1", "(format 2; this one reads 1)"),
+        (cut.to_owned(), "r2", "endpoint-set.changes is damaged and not used from line 3 on: its end is missing"),
+        (format!("{header}\n0{changes}"), "r1", "not used from line 2 on: its checksum does not hold"),
+    ] {
+        fs::write(&path, content).expect("changed");
+        let status = status_after_start(dir.path());
+        assert_eq!(status["revision"], revision, "{status}");
+        assert!(problem(&status).contains(said), "{said}: {status}");
+        assert!(log().contains(problem(&status)), "{}", log());
+    }
+    fs::remove_file(&path).expect("there");
+    fs::create_dir(&path).expect("free");
+    let status = status_after_start(dir.path());
+    assert!(problem(&status).ends_with("endpoint-set.changes: it is not a regular file"), "{status}");
+    fs::remove_dir(&path).expect("empty");
+
+    fs::write(&path, &whole).expect("free");
+    fs::remove_file(set_file(dir.path())).expect("there");
+    let status = status_after_start(dir.path());
+    assert!(problem(&status).ends_with("the set that it changes is missing"), "{status}");
+    let daemon = Daemon::start(dir.path());
+    daemon.ask("apply", web("r4", 0, 3)).expect("valid");
+    assert_eq!(daemon.ask("status", json!({})).expect("well")["store_problem"], Value::Null);
+    daemon.end();
+    assert_eq!(status_after_start(dir.path())["revision"], "r4");
+}
+
 /// The memories are written first, so this is what a power cut between the two files leaves.
 #[test]
 fn memories_newer_than_the_set_do_no_harm() {
@@ -178,7 +236,7 @@ fn what_slots_remember_since_the_config_was_read_again_is_on_disk() {
     let (mut node, mut workers) = node_by(with_own_service(dir.path(), 0));
     node.restore().expect("nothing there");
     fs::write(&file, with_own_service(dir.path(), 1)).expect("free");
-    node.reload().expect("only its services differ");
+    node.reload(|_| Ok(|| ())).expect("only its services differ");
     let remembering = slots_remembering(&node.answer(Method::Status, json!({})).expect("well"));
     assert!(remembering > 0);
     node.stop();

@@ -3,9 +3,11 @@
 mod node;
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 
 use node::{Daemon, UNWELCOME, answer, configuration, service, set};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use serde_json::{Value, json};
 
 /// A client that is told events.
@@ -235,6 +237,12 @@ fn hang_up() {
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).expect("it is ours");
 }
 
+/// The group and the mode of its socket.
+fn access(daemon: &Daemon) -> (u32, u32) {
+    let about = std::fs::metadata(&daemon.socket).expect("there");
+    (about.gid(), about.mode() & 0o777)
+}
+
 #[test]
 fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -253,6 +261,8 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
     let status = || daemon.ask("status", json!({})).expect("well");
     assert_eq!(status()["services"].as_array().map(Vec::len), Some(2));
     assert_eq!(daemon.vips.lock().expect("no panic").len(), 2, "its VIP is let in");
+    let before = access(&daemon);
+    assert_ne!(before.1, 0o600);
 
     for (text, reason) in [
         (
@@ -264,7 +274,11 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
         (configuration(dir.path(), "").replace("203.0.113.0/24", "198.51.100.0/24"), "not within control.vip_allow"),
         (configuration(dir.path(), "").replace("allow_users", "group = \"no such group\"\nallow_users"), "no group"),
         // Seen last of all, when workers forward by it already.
-        (configuration(dir.path(), &format!("mtu = 1400\n{}", own.replace("203.0.113.53", UNWELCOME))), "no room"),
+        (
+            configuration(dir.path(), &format!("mtu = 1400\n{}", own.replace("203.0.113.53", UNWELCOME)))
+                .replace("allow_users", "mode = \"0600\"\nallow_users"),
+            "no room",
+        ),
     ] {
         rewrite(text);
         let error = subscriber.next("error");
@@ -273,12 +287,40 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
         assert!(status["reload_problem"].as_str().is_some_and(|said| said.contains(reason)), "{status}");
         assert_eq!(status["services"].as_array().map(Vec::len), Some(2), "nothing has changed");
         assert_eq!(inner_mtus(&status), [1456, 1456], "{reason}: {status}");
+        assert_eq!(access(&daemon), before, "{reason}");
     }
     rewrite(configuration(dir.path(), ""));
     while status()["services"].as_array().map(Vec::len) != Some(1) {
         subscriber.next("reloaded");
     }
     assert_eq!(status()["reload_problem"], Value::Null);
+}
+
+/// From now on this thread may give its files only to groups of its own, also where it is root's.
+fn give_up_chown() {
+    let CapabilitySets { effective, permitted, inheritable } = capabilities(None).expect("Linux knows");
+    let [effective, permitted, inheritable] =
+        [effective, permitted, inheritable].map(|set| set.difference(CapabilitySet::CHOWN));
+    set_capabilities(None, CapabilitySets { effective, permitted, inheritable }).expect("they become fewer");
+}
+
+#[test]
+fn a_config_whose_group_cannot_have_the_socket_is_refused_whole() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start_in(dir.path(), "", give_up_chown);
+    daemon.ask("apply", set(&[service("web", "203.0.113.1", 2)])).expect("valid");
+    let mut subscriber = Subscriber::new(&daemon);
+    let before = access(&daemon);
+    let text = configuration(dir.path(), "mtu = 1400");
+    let text = text.replace("allow_users", "mode = \"0600\"\ngroup = \"4242\"\nallow_users");
+    std::fs::write(&daemon.config_file, text).expect("a file");
+    hang_up();
+    let said = "control.group: this user may not give the control socket to the group \"4242\"";
+    let error = subscriber.next("error");
+    assert!(error["message"].as_str().is_some_and(|message| message.contains(said)), "{error}");
+    let status = daemon.ask("status", json!({})).expect("well");
+    assert!(status["reload_problem"].as_str().is_some_and(|problem| problem.contains(said)), "{status}");
+    assert_eq!((access(&daemon), inner_mtus(&status)), (before, vec![1456]), "nothing has changed");
 }
 
 #[test]

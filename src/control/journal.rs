@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::sealed_file::{StoreError, checksum, read_file};
+use super::sealed_file::{StoreError, checksum, format_of, read_file};
 
 const FORMAT: u32 = 1;
 /// From so many bytes on the file is better written whole again.
@@ -40,36 +40,57 @@ impl Journal {
         StoreError::File { path: self.path.display().to_string(), error }
     }
 
-    /// Reads the changes of the file with this checksum, in order. A last one that is not whole was never said to be on disk,
-    /// and is left out.
+    fn damaged(&self, reason: String) -> StoreError {
+        StoreError::Damaged { path: self.path.display().to_string(), reason }
+    }
+
+    fn damaged_from(&self, line: usize, reason: &str) -> StoreError {
+        StoreError::DamagedFrom { path: self.path.display().to_string(), line, reason: reason.to_owned() }
+    }
+
+    /// Reads the changes of the file with this checksum, in order; none: there is no such file. Those of another file are of
+    /// no consequence, and left out.
     ///
     /// # Errors
-    /// With those before it: one in the middle is not what was written.
-    pub fn read(&self, of: &str) -> (Vec<String>, Result<(), StoreError>) {
-        let bytes = match read_file(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return (Vec::new(), Ok(())),
-            Err(error) => return (Vec::new(), Err(self.error(error))),
-        };
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let text = String::from_utf8_lossy(&bytes[..whole]);
-        let mut lines = text.lines();
-        let header = lines.next().map(serde_json::from_str::<Header>);
-        if !matches!(&header, Some(Ok(header)) if header.format == FORMAT && header.of == of) {
-            return (Vec::new(), Ok(()));
-        }
+    /// With those that can be used: it is not what was written, or not all of it. A last line without its end was never said
+    /// to be on disk, and is an error all the same: nobody else can tell that it was not.
+    pub fn read(&self, of: Option<&str>) -> (Vec<String>, Result<(), StoreError>) {
         let mut changes = Vec::new();
-        for line in lines {
-            match line.split_once(' ') {
-                Some((sum, change)) if sum == checksum(change.as_bytes()) => changes.push(change.to_owned()),
-                _ => {
-                    let path = self.path.display().to_string();
-                    let reason = format!("line {} does not hold; those before it are used", changes.len() + 2);
-                    return (changes, Err(StoreError::Damaged { path, reason }));
-                }
-            }
+        let read = match read_file(&self.path) {
+            Ok(bytes) => self.read_bytes(&bytes, of, &mut changes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(self.error(error)),
+        };
+        (changes, read)
+    }
+
+    fn read_bytes(&self, bytes: &[u8], of: Option<&str>, changes: &mut Vec<String>) -> Result<(), StoreError> {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let (header, lines) = bytes.split_at(end.ok_or_else(|| self.damaged("it has no header line".to_owned()))?);
+        if self.read_header(header)?.of
+            != of.ok_or_else(|| self.damaged("the set that it changes is missing".to_owned()))?
+        {
+            return Ok(());
         }
-        (changes, Ok(()))
+        for line in lines[1..].split_inclusive(|byte| *byte == b'\n') {
+            let number = changes.len() + 2;
+            let line = line.strip_suffix(b"\n").ok_or_else(|| self.damaged_from(number, "its end is missing"))?;
+            let whole = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' '));
+            let whole = whole.filter(|(sum, change)| *sum == checksum(change.as_bytes()));
+            let (_, change) = whole.ok_or_else(|| self.damaged_from(number, "its checksum does not hold"))?;
+            changes.push(change.to_owned());
+        }
+        Ok(())
+    }
+
+    fn read_header(&self, header: &[u8]) -> Result<Header, StoreError> {
+        let broken = |error: serde_json::Error| self.damaged(format!("its header: {error}"));
+        // The format first: all else in the header may be another's.
+        let format = format_of(header).map_err(broken)?;
+        if format != FORMAT {
+            return Err(StoreError::OtherFormat { path: self.path.display().to_string(), format, reads: FORMAT });
+        }
+        serde_json::from_slice(header).map_err(broken)
     }
 
     /// Adds a change of the file with this checksum. After `Ok` it survives a power cut. Answers whether there is room for
@@ -109,7 +130,7 @@ impl Journal {
     /// the file is the very one that they were of.
     pub fn clear(&mut self, of: &str) -> Result<(), StoreError> {
         self.open = None;
-        let (is_of_it, path) = (!self.read(of).0.is_empty(), &self.path);
+        let (is_of_it, path) = (!self.read(Some(of)).0.is_empty(), &self.path);
         // One that cannot be removed is of no consequence where it is of another file.
         match self.remove().and_then(|was_there| if was_there { sync_directory(path) } else { Ok(()) }) {
             Err(error) if is_of_it => Err(self.error(error)),
@@ -143,39 +164,87 @@ mod tests {
     fn changes_come_back_in_order_and_only_to_their_file() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut written = journal(dir.path());
-        assert!(written.read("a").0.is_empty());
+        assert!(written.read(Some("a")).0.is_empty());
         assert!(written.add("a", "one").expect("room") && written.add("a", "two").expect("room"));
-        let (changes, problem) = journal(dir.path()).read("a");
+        let (changes, problem) = journal(dir.path()).read(Some("a"));
         assert!(changes == ["one", "two"] && problem.is_ok());
-        assert!(journal(dir.path()).read("b").0.is_empty(), "changes of another file");
+        assert!(journal(dir.path()).read(Some("b")).0.is_empty(), "changes of another file");
         written.clear("a").expect("removed");
-        assert!(journal(dir.path()).read("a").0.is_empty());
+        assert!(journal(dir.path()).read(Some("a")).0.is_empty());
         written.add("b", "three").expect("room");
-        assert_eq!(journal(dir.path()).read("b").0, ["three"]);
+        assert_eq!(journal(dir.path()).read(Some("b")).0, ["three"]);
     }
 
-    #[test]
-    fn a_change_that_is_cut_is_left_out_and_a_damaged_one_is_said() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut written = journal(dir.path());
+    /// A journal of two changes, and its bytes.
+    fn of_two_changes(dir: &Path) -> (Journal, Vec<u8>) {
+        let mut written = journal(dir);
         for change in ["one", "two"] {
             written.add("a", change).expect("room");
         }
         let whole = fs::read(&written.path).expect("written");
+        (written, whole)
+    }
+
+    #[test]
+    fn a_change_that_is_cut_is_left_out_and_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (written, whole) = of_two_changes(dir.path());
         for len in 0..whole.len() {
             fs::write(&written.path, &whole[..len]).expect("cut");
-            let (changes, problem) = written.read("a");
-            assert!(problem.is_ok() && changes.len() < 2, "cut to {len}");
-            assert!(changes.iter().all(|change| change == "one"));
+            let (changes, problem) = written.read(Some("a"));
+            assert_eq!(problem.is_ok(), len > 0 && whole[len - 1] == b'\n', "cut to {len}");
+            assert!(changes.len() < 2 && changes.iter().all(|change| change == "one"), "cut to {len}");
         }
+        fs::write(&written.path, &whole[..whole.len() - 1]).expect("cut");
+        let said = written.read(Some("a")).1.expect_err("cut").to_string();
+        assert!(said.ends_with("changes is damaged and not used from line 3 on: its end is missing"), "{said}");
+    }
+
+    #[test]
+    fn any_damage_of_a_change_is_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (written, whole) = of_two_changes(dir.path());
         let header = whole.iter().position(|byte| *byte == b'\n').expect("a header") + 1;
-        for at in header..whole.len() - 1 {
+        for at in header..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 4;
             fs::write(&written.path, &damaged).expect("changed");
-            let (changes, problem) = written.read("a");
+            let (changes, problem) = written.read(Some("a"));
             assert!(problem.is_err() && changes.len() < 2, "changed at {at}");
         }
+    }
+
+    #[test]
+    fn only_a_sound_header_of_another_file_is_silent() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (written, whole) = of_two_changes(dir.path());
+        let said = |header: &str| {
+            let end = whole.iter().position(|byte| *byte == b'\n').expect("a header");
+            fs::write(&written.path, [header.as_bytes(), &whole[end..]].concat()).expect("changed");
+            let (changes, problem) = written.read(Some("a"));
+            assert!(changes.is_empty());
+            problem.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(said(r#"{"format":1,"of":"b"}"#), "");
+        for (header, expected) in [
+            ("junk", "is damaged and not used: its header: "),
+            ("", "is damaged and not used: its header: "),
+            (r#"{"format":1}"#, "is damaged and not used: its header: "),
+            (r#"{"format":1,"of":"a","off":"b"}"#, "is damaged and not used: its header: "),
+            (
+                r#"{"format":2,"cipher":"none"}"#,
+                "is not used: a newer version of pointsman has written it (format 2; this one reads 1)",
+            ),
+        ] {
+            assert!(said(header).contains(expected), "{header}: {}", said(header));
+        }
+        fs::write(&written.path, &whole).expect("as it was");
+        let (changes, problem) = written.read(None);
+        assert!(changes.is_empty());
+        let said = problem.expect_err("there is no set").to_string();
+        assert!(said.ends_with("is damaged and not used: the set that it changes is missing"), "{said}");
+        fs::remove_file(&written.path).expect("there");
+        assert!(written.read(None).1.is_ok());
     }
 
     #[test]

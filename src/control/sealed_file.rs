@@ -46,6 +46,16 @@ pub enum StoreError {
         /// How that is known.
         reason: String,
     },
+    /// Its lines up to one are what was written, and used.
+    #[error("{path} is damaged and not used from line {line} on: {reason}")]
+    DamagedFrom {
+        /// Its path.
+        path: String,
+        /// The first line that is not used, counted from 1.
+        line: usize,
+        /// What that line has wrong.
+        reason: String,
+    },
     /// It was written by a version that writes another form.
     #[error("{path} is not used: {} version of pointsman has written it (format {format}; this one reads {reads})",
         if format > reads { "a newer" } else { "an older" })]
@@ -129,7 +139,7 @@ impl SealedFile {
         let (header, body) = bytes.split_at(end.ok_or_else(|| self.damaged("it has no header line".to_owned()))?);
         let broken = |error: serde_json::Error| self.damaged(format!("its header: {error}"));
         // The format first: all else in the header may be another's.
-        let AnyHeader { format } = serde_json::from_slice(header).map_err(broken)?;
+        let format = format_of(header).map_err(broken)?;
         if format != self.format {
             let path = self.path.display().to_string();
             return Err(StoreError::OtherFormat { path, format, reads: self.format });
@@ -141,6 +151,11 @@ impl SealedFile {
         }
         String::from_utf8(body.to_vec()).map_err(|error| self.damaged(error.to_string()))
     }
+}
+
+/// The number of the form that a header of any form says.
+pub fn format_of(header: &[u8]) -> Result<u32, serde_json::Error> {
+    serde_json::from_slice(header).map(|AnyHeader { format }| format)
 }
 
 /// Makes a directory, with those above it that are missing, so that it survives a power cut.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,10 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::config::ControlConfig;
 
+mod access;
 mod inherit;
 
+use self::access::{Access, restrict};
 use super::accounts;
 use super::client::Client;
 use super::node::Node;
@@ -136,7 +138,7 @@ impl Server {
     /// Opens the socket as the config says.
     pub fn bind(config: &ControlConfig) -> Result<Self, ServerError> {
         let listener = listen(&config.socket)?;
-        restrict(&config.socket, config)?;
+        _ = restrict(&config.socket, config)?;
         Self::serving(listener, config)
     }
 
@@ -276,14 +278,16 @@ impl Server {
     /// Has the node read its config again, and follows what it says of the socket.
     fn reload(&mut self, node: &mut Node) {
         let before = node.config().control.clone();
-        if node.reload().is_err() || node.config().control == before {
+        let restrict = |control: &ControlConfig| {
+            let is_same = (control.mode, &control.group) == (before.mode, &before.group);
+            let access =
+                (!is_same).then(|| restrict(&self.path, control)).transpose().map_err(|error| error.to_string())?;
+            Ok(move || access.iter().for_each(Access::restore))
+        };
+        if node.reload(restrict).is_err() || node.config().control == before {
             return;
         }
-        let control = &node.config().control;
-        self.writers = writers(control);
-        if let Err(error) = restrict(&self.path, control) {
-            node.fail(error.to_string());
-        }
+        self.writers = writers(&node.config().control);
     }
 
     fn accept(&mut self, node: &mut Node) {
@@ -442,19 +446,6 @@ fn listen(path: &Path) -> Result<UnixListener, ServerError> {
         Err(_) => {}
     }
     UnixListener::bind(path).map_err(at(name))
-}
-
-/// Who may open the socket, as the config says.
-fn restrict(path: &Path, config: &ControlConfig) -> Result<(), ServerError> {
-    let name = path.display().to_string();
-    if let Some(group) = &config.group {
-        let id = accounts::group_id(group).ok_or_else(|| ServerError::NoSuchGroup(group.clone()))?;
-        std::os::unix::fs::chown(path, None, Some(id)).map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => ServerError::NotAMember(group.clone()),
-            _ => at(name.clone())(error),
-        })?;
-    }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(config.mode)).map_err(at(name))
 }
 
 /// The users who may change something. One that does not exist is said, and is no reason not to serve the others.

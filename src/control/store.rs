@@ -136,7 +136,7 @@ impl Store {
         let mut written = None;
         match set {
             Ok(Some(loaded)) => (kept.set, written) = (loaded.0, Some(loaded.1)),
-            Ok(None) => {}
+            Ok(None) => kept.problems.extend(self.journal.read(None).1.err().map(|error| error.to_string())),
             Err(error) => kept.problems.push(error.to_string()),
         }
         match memories {
@@ -144,7 +144,7 @@ impl Store {
             Err(error) => kept.problems.push(error.to_string()),
         }
         let Some(written) = written else { return kept };
-        let (changes, read) = self.journal.read(&written);
+        let (changes, read) = self.journal.read(Some(&written));
         let made = changes.iter().try_for_each(|change| kept.change(change));
         kept.problems.extend(read.err().map(|error| error.to_string()));
         kept.problems.extend(made.err().map(|reason| format!("a change of the set on disk is not used: {reason}")));

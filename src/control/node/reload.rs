@@ -2,10 +2,11 @@
 
 use super::Node;
 use crate::config::{self, AnnounceConfig, Config, ControlConfig, HandoverConfig, NodeConfig, UnderlayConfig};
-use crate::control::accounts;
 use crate::control::event::Event;
 use crate::control::proposal::Proposal;
+use crate::control::protocol::Fault;
 use crate::document::Problems;
+use crate::model::EndpointSet;
 use crate::underlay::announce::VipRoutes;
 
 /// One key: whether it differs, and whether a running node can follow.
@@ -51,9 +52,13 @@ fn keys(old: &Config, new: &Config) -> Vec<Key> {
 }
 
 impl Node {
-    /// Reads the config again. A refusal is logged, told and shown in `status`; the config stays as it was.
-    pub fn reload(&mut self) -> Result<(), String> {
-        let result = self.try_reload();
+    /// Reads the config again. Where nothing else stands in the way, `restrict` has the control socket follow it, and answers
+    /// what undoes that. A refusal is logged, told and shown in `status`; the config stays as it was.
+    pub fn reload<Undo: FnOnce()>(
+        &mut self,
+        restrict: impl FnOnce(&ControlConfig) -> Result<Undo, String>,
+    ) -> Result<(), String> {
+        let result = self.try_reload(restrict);
         match &result {
             Ok(changed) => {
                 tracing::info!(?changed, "the config was read again");
@@ -69,7 +74,10 @@ impl Node {
         result.map(drop)
     }
 
-    fn try_reload(&mut self) -> Result<Vec<String>, String> {
+    fn try_reload<Undo: FnOnce()>(
+        &mut self,
+        restrict: impl FnOnce(&ControlConfig) -> Result<Undo, String>,
+    ) -> Result<Vec<String>, String> {
         let Some(path) = &self.config_file else { return Err("this node has no config file".to_owned()) };
         let named = |problems: Problems| format!("{}: {problems}", path.display()).replace('\n', "; ");
         let config = config::load(path).map_err(named)?;
@@ -78,24 +86,15 @@ impl Node {
         if !stuck.is_empty() {
             return Err(format!("{} cannot change while the node runs: restart it", stuck.join(", ")));
         }
-        if let Some(group) = config.control.group.as_ref().filter(|group| accounts::group_id(group).is_none()) {
-            return Err(format!("control.group: there is no group \"{group}\""));
-        }
         let joined =
             self.check_stored(&config, &Proposal::whole(self.set.clone())).map_err(|refusal| named(refusal.into()))?;
         let routes = match (self.config.announce.routes, config.announce.routes) {
             (false, true) => Some(VipRoutes::open().map_err(|error| error.to_string())?),
             _ => None,
         };
-        let (before, settings) = (std::mem::replace(&mut self.config, config), *self.builder.settings());
-        self.refresh_settings();
-        self.resolve();
-        if let Err(fault) = self.put_in_force(joined) {
-            // The paths to endpoints follow the settings, and workers have them from either.
-            self.config = before;
-            self.builder.set_settings(settings, self.publisher.edition());
-            self.resolve();
-            self.publish();
+        let undo = restrict(&config.control)?;
+        if let Err(fault) = self.forward_by_config(config, joined) {
+            undo();
             return Err(fault.message);
         }
         self.keep_as_well();
@@ -104,6 +103,20 @@ impl Node {
             self.facts.name.clone_from(name);
         }
         Ok(keys.into_iter().map(|key| key.name.to_owned()).collect())
+    }
+
+    /// Has workers forward by a config, and by what it makes of the set. Where they cannot, they forward as before.
+    fn forward_by_config(&mut self, config: Config, joined: EndpointSet) -> Result<(), Fault> {
+        let (before, settings) = (std::mem::replace(&mut self.config, config), *self.builder.settings());
+        self.refresh_settings();
+        self.resolve();
+        self.put_in_force(joined).map(drop).inspect_err(|_| {
+            // The paths to endpoints follow the settings, and workers have them from either.
+            self.config = before;
+            self.builder.set_settings(settings, self.publisher.edition());
+            self.resolve();
+            self.publish();
+        })
     }
 
     /// Tells subscribers and the log of something that went wrong.
