@@ -2,7 +2,7 @@
 
 mod node;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 
@@ -328,6 +328,14 @@ fn who_may_write_follows_the_config() {
     let dir = tempfile::tempdir().expect("a directory");
     let daemon = Daemon::start(dir.path());
     let mut subscriber = Subscriber::new(&daemon);
+    let ask = |mut stream: &UnixStream, method: &str| {
+        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": {} });
+        writeln!(stream, "{question}").expect("it reads");
+        node::answer(stream)
+    };
+    let (writer, watcher) = (daemon.connect(), daemon.connect());
+    assert_eq!(ask(&writer, "resume")["result"]["draining"], false);
+    assert_eq!(ask(&watcher, "capture")["result"]["workers"], 2);
     let text = std::fs::read_to_string(&daemon.config_file).expect("a file");
     let nobody = text.replace(
         &format!("allow_users = [\"{}\"]", rustix::process::getuid().as_raw()),
@@ -337,7 +345,13 @@ fn who_may_write_follows_the_config() {
     hang_up();
     subscriber.next("reloaded");
     assert_eq!(daemon.ask("apply", set(&[])).expect_err("a reader")["code"], 4);
-    let mode =
-        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&daemon.socket).expect("there").permissions());
-    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(access(&daemon).1, 0o600);
+    assert_eq!(ask(&writer, "resume")["error"]["code"], 4, "also where it was connected before");
+    assert_eq!(node::answer(&watcher)["error"]["code"], 4, "it is shown no more packets");
+    assert_eq!((&watcher).read(&mut [0]).expect("in time"), 0, "and let go");
+
+    std::fs::write(&daemon.config_file, text).expect("a file");
+    hang_up();
+    subscriber.next("reloaded");
+    assert_eq!(ask(&writer, "resume")["result"]["draining"], false, "it may again");
 }
