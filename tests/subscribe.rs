@@ -2,7 +2,7 @@
 
 mod node;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 
@@ -49,6 +49,11 @@ impl Subscriber {
                 return event;
             }
         }
+    }
+
+    /// Waits until it is told an error that says this.
+    fn error(&mut self, said: &str) {
+        while !self.next("error")["message"].as_str().is_some_and(|message| message.contains(said)) {}
     }
 }
 
@@ -243,16 +248,21 @@ fn access(daemon: &Daemon) -> (u32, u32) {
     (about.gid(), about.mode() & 0o777)
 }
 
+/// Has a node read another config, which it finds whole: the signals of other tests reach it, too.
+fn reconfigure(daemon: &Daemon, text: String) {
+    let fresh = daemon.config_file.with_extension("new");
+    std::fs::write(&fresh, text).expect("a file");
+    std::fs::rename(fresh, &daemon.config_file).expect("a file");
+    hang_up();
+}
+
 #[test]
 fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
     let dir = tempfile::tempdir().expect("a directory");
     let daemon = Daemon::start(dir.path());
     daemon.ask("apply", set(&[service("web", "203.0.113.1", 2)])).expect("valid");
     let mut subscriber = Subscriber::new(&daemon);
-    let rewrite = |text: String| {
-        std::fs::write(&daemon.config_file, text).expect("a file");
-        hang_up();
-    };
+    let rewrite = |text: String| reconfigure(&daemon, text);
     let own = "hop_limit = 33\n[[service]]\nname = \"own\"\nvip = \"203.0.113.53\"\n\
         endpoints = [{ name = \"x\", address = \"2001:db8:10::99\" }]";
     rewrite(configuration(dir.path(), own));
@@ -270,7 +280,14 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
             "[interface] cannot change while the node runs",
         ),
         (configuration(dir.path(), "[hash]\nseed = \"ff\""), "hash.seed: "),
-        (configuration(dir.path(), &own.replace("203.0.113.53", "203.0.113.1")), "matches the same packets"),
+        (
+            configuration(dir.path(), &own.replace("203.0.113.53", "203.0.113.1")),
+            "pointsman.toml and the syncer's set, whose services[…] `get` shows, do not go together: services[0].vip: ",
+        ),
+        (
+            configuration(dir.path(), &own.replace("2001:db8:10::99", "203.0.113.53")),
+            "pointsman.toml: service[0].endpoints: ",
+        ),
         (configuration(dir.path(), "").replace("203.0.113.0/24", "198.51.100.0/24"), "not within control.vip_allow"),
         (configuration(dir.path(), "").replace("allow_users", "group = \"no such group\"\nallow_users"), "no group"),
         // Seen last of all, when workers forward by it already.
@@ -281,8 +298,7 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
         ),
     ] {
         rewrite(text);
-        let error = subscriber.next("error");
-        assert!(error["message"].as_str().is_some_and(|said| said.contains(reason)), "{reason}: {error}");
+        subscriber.error(reason);
         let status = status();
         assert!(status["reload_problem"].as_str().is_some_and(|said| said.contains(reason)), "{status}");
         assert_eq!(status["services"].as_array().map(Vec::len), Some(2), "nothing has changed");
@@ -313,11 +329,9 @@ fn a_config_whose_group_cannot_have_the_socket_is_refused_whole() {
     let before = access(&daemon);
     let text = configuration(dir.path(), "mtu = 1400");
     let text = text.replace("allow_users", "mode = \"0600\"\ngroup = \"4242\"\nallow_users");
-    std::fs::write(&daemon.config_file, text).expect("a file");
-    hang_up();
+    reconfigure(&daemon, text);
     let said = "control.group: this user may not give the control socket to the group \"4242\"";
-    let error = subscriber.next("error");
-    assert!(error["message"].as_str().is_some_and(|message| message.contains(said)), "{error}");
+    subscriber.error(said);
     let status = daemon.ask("status", json!({})).expect("well");
     assert!(status["reload_problem"].as_str().is_some_and(|problem| problem.contains(said)), "{status}");
     assert_eq!((access(&daemon), inner_mtus(&status)), (before, vec![1456]), "nothing has changed");
@@ -328,18 +342,30 @@ fn who_may_write_follows_the_config() {
     let dir = tempfile::tempdir().expect("a directory");
     let daemon = Daemon::start(dir.path());
     let mut subscriber = Subscriber::new(&daemon);
+    let ask = |mut stream: &UnixStream, method: &str| {
+        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": {} });
+        writeln!(stream, "{question}").expect("it reads");
+        node::answer(stream)
+    };
+    let (writer, watcher) = (daemon.connect(), daemon.connect());
+    assert_eq!(ask(&writer, "resume")["result"]["draining"], false);
+    assert_eq!(ask(&watcher, "capture")["result"]["workers"], 2);
     let text = std::fs::read_to_string(&daemon.config_file).expect("a file");
     let nobody = text.replace(
         &format!("allow_users = [\"{}\"]", rustix::process::getuid().as_raw()),
         "allow_users = []\nmode = \"0600\"",
     );
-    std::fs::write(&daemon.config_file, nobody).expect("a file");
-    hang_up();
+    reconfigure(&daemon, nobody);
     subscriber.next("reloaded");
     assert_eq!(daemon.ask("apply", set(&[])).expect_err("a reader")["code"], 4);
-    let mode =
-        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&daemon.socket).expect("there").permissions());
-    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(access(&daemon).1, 0o600);
+    assert_eq!(ask(&writer, "resume")["error"]["code"], 4, "also where it was connected before");
+    assert_eq!(node::answer(&watcher)["error"]["code"], 4, "it is shown no more packets");
+    assert_eq!((&watcher).read(&mut [0]).expect("in time"), 0, "and let go");
+
+    reconfigure(&daemon, text);
+    subscriber.next("reloaded");
+    assert_eq!(ask(&writer, "resume")["result"]["draining"], false, "it may again");
 }
 
 /// Each answer is kept until it is read, so that many large ones would take much memory.

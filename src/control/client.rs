@@ -47,12 +47,16 @@ pub struct Client {
     stuck: Option<Instant>,
 }
 
+fn longest_line(may_write: bool) -> usize {
+    if may_write { LONGEST_LINE } else { LONGEST_QUESTION }
+}
+
 impl Client {
     /// A client that has just come.
     pub fn new(stream: UnixStream, may_write: bool) -> Self {
         Self {
             stream,
-            lines: Lines::new(if may_write { LONGEST_LINE } else { LONGEST_QUESTION }),
+            lines: Lines::new(longest_line(may_write)),
             unread: VecDeque::new(),
             may_write,
             closing: false,
@@ -64,6 +68,19 @@ impl Client {
             heard: Instant::now(),
             line_begun: None,
             stuck: None,
+        }
+    }
+
+    /// From now on it may change anything, or nothing. What it has asked for and may not have any more is refused.
+    pub fn permit(&mut self, may_write: bool) {
+        self.may_write = may_write;
+        self.lines.set_longest(longest_line(may_write));
+        if may_write {
+            return;
+        }
+        self.answer_upgrade(&Err(Fault::not_permitted(Method::Upgrade.name())));
+        if std::mem::take(&mut self.capturing) {
+            self.refuse(&Fault::not_permitted(Method::Capture.name()));
         }
     }
 

@@ -249,6 +249,11 @@ impl Lines {
         Self { longest, buffer: Vec::new(), searched: 0 }
     }
 
+    /// From now on lines may have so many bytes.
+    pub fn set_longest(&mut self, longest: usize) {
+        self.longest = longest;
+    }
+
     /// How many bytes have come of which no whole line has been made.
     pub fn pending(&self) -> usize {
         self.buffer.len()

@@ -288,11 +288,15 @@ impl Server {
             return;
         }
         self.writers = writers(&node.config().control);
+        for (token, client) in &mut self.clients {
+            client.permit(may_write(&self.writers, &client.stream));
+            self.unfinished.insert(*token);
+        }
     }
 
     fn accept(&mut self, node: &mut Node) {
         while let Ok((stream, _)) = self.listener.accept() {
-            let may_write = self.may_write(&stream);
+            let may_write = may_write(&self.writers, &stream);
             if let Err(fault) = self.make_room(may_write) {
                 // It has no answer to wait for, so one that cannot be written at once is lost.
                 _ = (&stream).write(protocol::write(&Value::Null, &Err(fault)).as_bytes());
@@ -302,11 +306,6 @@ impl Server {
                 node.fail(format!("a client cannot be served: {error}"));
             }
         }
-    }
-
-    fn may_write(&self, stream: &UnixStream) -> bool {
-        let peer = rustix::net::sockopt::socket_peercred(stream).ok();
-        peer.is_some_and(|peer| self.writers.contains(&peer.uid.as_raw()))
     }
 
     /// From now on a client is served.
@@ -458,6 +457,12 @@ fn writers(config: &ControlConfig) -> HashSet<u32> {
         id
     };
     config.allow_users.iter().filter_map(known).collect()
+}
+
+/// Whether the user at the other end is one of them.
+fn may_write(writers: &HashSet<u32>, stream: &UnixStream) -> bool {
+    let peer = rustix::net::sockopt::socket_peercred(stream).ok();
+    peer.is_some_and(|peer| writers.contains(&peer.uid.as_raw()))
 }
 
 fn is_socket(path: &Path) -> bool {

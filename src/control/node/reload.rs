@@ -1,10 +1,13 @@
 //! The config, read again while the node runs: what can change without a restart does, all of it or nothing.
 
+use std::path::Path;
+
 use super::Node;
 use crate::config::{self, AnnounceConfig, Config, ControlConfig, HandoverConfig, NodeConfig, UnderlayConfig};
 use crate::control::event::Event;
 use crate::control::proposal::Proposal;
 use crate::control::protocol::Fault;
+use crate::control::set::Refusal;
 use crate::document::Problems;
 use crate::model::EndpointSet;
 use crate::underlay::announce::VipRoutes;
@@ -86,8 +89,7 @@ impl Node {
         if !stuck.is_empty() {
             return Err(format!("{} cannot change while the node runs: restart it", stuck.join(", ")));
         }
-        let joined =
-            self.check_stored(&config, &Proposal::whole(self.set.clone())).map_err(|refusal| named(refusal.into()))?;
+        let joined = self.check_config(&config, path)?;
         let routes = match (self.config.announce.routes, config.announce.routes) {
             (false, true) => Some(VipRoutes::open().map_err(|error| error.to_string())?),
             _ => None,
@@ -103,6 +105,18 @@ impl Node {
             self.facts.name.clone_from(name);
         }
         Ok(keys.into_iter().map(|key| key.name.to_owned()).collect())
+    }
+
+    /// What would be in force by a config of this path. What it has wrong in itself is not put down to the syncer's set.
+    fn check_config(&self, config: &Config, path: &Path) -> Result<EndpointSet, String> {
+        let path = path.display();
+        let said = |refusal: Refusal| Problems::from(refusal).to_string().replace('\n', "; ");
+        let alone = self.check_stored(config, &Proposal::whole(EndpointSet::default()));
+        alone.map_err(|refusal| format!("{path}: {}", said(refusal)))?;
+        self.check_stored(config, &Proposal::whole(self.set.clone())).map_err(|refusal| {
+            let said = said(refusal);
+            format!("{path} and the syncer's set, whose services[…] `get` shows, do not go together: {said}")
+        })
     }
 
     /// Has workers forward by a config, and by what it makes of the set. Where they cannot, they forward as before.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use mio::net::{UnixListener, UnixStream};
 use serde_json::Value;
 
-use super::{Server, ServerError, at};
+use super::{Server, ServerError, at, may_write};
 use crate::config::ControlConfig;
 use crate::control::client::Client;
 use crate::control::node::Node;
@@ -91,7 +91,7 @@ impl Server {
         let stream = std::os::unix::net::UnixStream::from(stream);
         let stream = stream.set_nonblocking(true).map(|()| UnixStream::from_std(stream));
         let admitted = stream.and_then(|stream| {
-            let may_write = self.may_write(&stream);
+            let may_write = may_write(&self.writers, &stream);
             let client = Client::adopt(stream, may_write, state, bytes).ok_or(std::io::ErrorKind::InvalidData)?;
             self.admit(client)
         });
