@@ -136,6 +136,36 @@ fn a_successor_that_stands_still_is_not_waited_for_until_the_ring_is_full() {
     assert!(heard.lost <= 4 * IN_HAND && heard.late == 0, "{heard:?} of {sent}: {}", edge.log());
 }
 
+/// Whoever stops the daemon while it waits for a program that hangs does not wait, too; nor does anything of that program stay.
+#[test]
+fn a_daemon_that_waits_for_its_successor_can_be_stopped() {
+    if netns::skipped() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut edge = scene.edge(Driver::XdpNative);
+    let started = tempfile::tempdir().expect("a temporary directory can be made");
+    let file = started.path().join("process");
+    // The shell's child is not the daemon's own.
+    let program = edge.script(&format!("sleep 1000 &\necho $! > {0}.new; mv {0}.new {0}; wait", file.display()));
+    let status = std::thread::scope(|scope| {
+        let socket = edge.socket();
+        scope.spawn(move || {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"));
+            command.args(["upgrade", "--socket", &socket, "--binary"]).arg(program).output()
+        });
+        assert!(netns::wait_until(netns::SOON, || file.exists()), "{}", edge.log());
+        edge.stop()
+    });
+    assert!(status.success());
+    let child = std::fs::read_to_string(&file).expect("it is there");
+    let lives = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.trim())).unwrap_or_default();
+        !status.is_empty() && !status.contains("State:\tZ")
+    };
+    assert!(netns::wait_until(netns::SOON, || !lives()), "process {child} lives");
+}
+
 /// Failures on demand are in no program that is released.
 fn is_released() -> bool {
     if !cfg!(debug_assertions) {

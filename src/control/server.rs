@@ -117,6 +117,8 @@ pub struct Server {
     listener: UnixListener,
     path: PathBuf,
     signals: Signals,
+    /// Signals that were looked at, and are to be followed yet.
+    heard: Vec<i32>,
     clients: HashMap<Token, Client>,
     /// Clients of which more can be read without waiting.
     unfinished: HashSet<Token>,
@@ -152,6 +154,7 @@ impl Server {
             listener,
             path: config.socket.clone(),
             signals,
+            heard: Vec::new(),
             clients: HashMap::new(),
             unfinished: HashSet::new(),
             waiting: VecDeque::new(),
@@ -210,14 +213,14 @@ impl Server {
         let mut events = Events::with_capacity(128);
         let mut next_tick = Instant::now() + TICK;
         loop {
-            let wait = if self.unfinished.is_empty() && self.waiting.is_empty() {
+            let wait = if self.unfinished.is_empty() && self.waiting.is_empty() && self.heard.is_empty() {
                 let due = until.map_or(next_tick, |until| until.min(next_tick));
                 let wait = due.saturating_duration_since(Instant::now());
                 if node.is_capturing() { wait.min(FETCH) } else { wait }
             } else {
                 Duration::ZERO
             };
-            let (mut signals, mut has_news) = (Asked::default(), false);
+            let mut has_news = false;
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(at("epoll")(error)),
                 _ => {}
@@ -225,7 +228,8 @@ impl Server {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept(node),
-                    SIGNALS => signals = self.take_signals(),
+                    // Looked at below.
+                    SIGNALS => {}
                     UNDERLAY => {
                         node.on_underlay_readable();
                         has_news = true;
@@ -235,6 +239,7 @@ impl Server {
                 }
             }
             self.attend_all(node, next_tick);
+            let signals = self.take_signals();
             if signals.reload {
                 self.reload(node);
             }
@@ -265,7 +270,7 @@ impl Server {
 
     fn take_signals(&mut self) -> Asked {
         let mut asked = Asked::default();
-        for signal in self.signals.pending() {
+        for signal in self.pending_signals() {
             match signal {
                 SIGHUP => asked.reload = true,
                 SIGUSR2 => asked.upgrade = true,

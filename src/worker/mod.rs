@@ -369,3 +369,27 @@ impl<Io: PacketIo> Worker<Io> {
         self.io
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Seed;
+    use crate::forward::encap::Sources;
+    use crate::publish::Publisher;
+    use crate::snapshot::{Dscp, Settings, Snapshot};
+
+    /// Totals never fall, and what a socket goes on counting is not counted twice.
+    #[test]
+    fn a_queue_that_is_passed_on_keeps_its_counts() {
+        let sources = Sources::default();
+        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+        let snapshot = Arc::new(Snapshot::empty(settings));
+        let mut publisher = Publisher::new().expect("eventfd");
+        let inbox = publisher.subscribe(Publication { snapshot, cells: Arc::default(), tap: None }).expect("eventfd");
+        let board: Arc<Board> = Arc::default();
+        let mut kit = Kit::new(inbox, board.clone(), Flows::new(16, 1));
+        let counted = |rx_ring_full| KernelStatistics { rx_ring_full, ..KernelStatistics::default() };
+        kit.pass_queue(counted(2), counted(3));
+        assert_eq!((board.read().1, kit.carry(Moment(0)).earlier), (counted(5), counted(2)));
+    }
+}

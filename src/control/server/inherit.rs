@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use mio::net::{UnixListener, UnixStream};
 use serde_json::Value;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Server, ServerError, at, may_write};
 use crate::config::ControlConfig;
@@ -112,8 +113,15 @@ impl Server {
         self.forsaken = false;
     }
 
-    /// The signals that nobody has looked at yet, by number.
+    /// The signals that nobody has followed yet, by number.
     pub fn pending_signals(&mut self) -> Vec<i32> {
-        self.signals.pending().collect()
+        self.heard.extend(self.signals.pending());
+        std::mem::take(&mut self.heard)
+    }
+
+    /// Whether a signal that nobody has followed yet asks to end.
+    pub fn is_end_asked(&mut self) -> bool {
+        self.heard.extend(self.signals.pending());
+        self.heard.iter().any(|signal| matches!(*signal, SIGTERM | SIGINT))
     }
 }

@@ -36,6 +36,9 @@ pub enum ChannelError {
     /// It says nothing.
     #[error("the other process said nothing for {0:?}")]
     Silent(Duration),
+    /// Waiting for it was given up.
+    #[error("this process was asked to end meanwhile")]
+    GivenUp,
     /// It says what cannot be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -80,11 +83,11 @@ impl Channel {
         }
     }
 
-    /// Hears the next message. `meanwhile` is called about twice a second.
+    /// Hears the next message. `meanwhile` is called about twice a second, and says whether to wait on.
     pub fn receive(
         &self,
         limit: Duration,
-        mut meanwhile: impl FnMut(),
+        mut meanwhile: impl FnMut() -> bool,
     ) -> Result<(Message, Vec<OwnedFd>), ChannelError> {
         let end = Instant::now() + limit;
         loop {
@@ -92,7 +95,8 @@ impl Channel {
             let pause = Timespec::try_from(left.min(Duration::from_millis(500))).ok();
             match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], pause.as_ref()) {
                 Ok(0) if left.is_zero() => return Err(ChannelError::Silent(limit)),
-                Ok(0) | Err(Errno::INTR) => meanwhile(),
+                Ok(0) | Err(Errno::INTR) if meanwhile() => {}
+                Ok(0) | Err(Errno::INTR) => return Err(ChannelError::GivenUp),
                 Ok(_) => return self.take(),
                 Err(error) => return Err(io::Error::from(error).into()),
             }
@@ -164,14 +168,14 @@ mod tests {
         ours.send(&Message::Taken { pause: 3 }, &[file.as_fd()]).expect("there is room");
         ours.send(&Message::Done, &[]).expect("there is room");
         let limit = Duration::from_secs(10);
-        let (message, files) = theirs.receive(limit, || ()).expect("it was sent");
+        let (message, files) = theirs.receive(limit, || true).expect("it was sent");
         assert_eq!((message, files.len()), (Message::Taken { pause: 3 }, 1));
         let bytes = files.into_iter().map(|file| read_file(file).expect("a file")).collect::<Vec<_>>();
         assert_eq!(bytes, [b"what is large"]);
-        assert_eq!(theirs.receive(limit, || ()).expect("it was sent").0, Message::Done);
-        assert!(matches!(theirs.receive(Duration::ZERO, || ()), Err(ChannelError::Silent(_))));
+        assert_eq!(theirs.receive(limit, || true).expect("it was sent").0, Message::Done);
+        assert!(matches!(theirs.receive(Duration::ZERO, || true), Err(ChannelError::Silent(_))));
         drop(ours);
-        assert!(matches!(theirs.receive(limit, || ()), Err(ChannelError::Gone)));
+        assert!(matches!(theirs.receive(limit, || true), Err(ChannelError::Gone)));
         assert!(matches!(theirs.send(&Message::Done, &[]), Err(ChannelError::Gone)));
     }
 
@@ -183,7 +187,7 @@ mod tests {
         theirs.send(&Message::Taken { pause: 5 }, &[]).expect("there is room");
         drop(theirs);
         let limit = Duration::from_secs(10);
-        assert_eq!(ours.receive(limit, || ()).expect("its words").0, Message::Taken { pause: 5 });
-        assert!(matches!(ours.receive(limit, || ()), Err(ChannelError::Gone)));
+        assert_eq!(ours.receive(limit, || true).expect("its words").0, Message::Taken { pause: 5 });
+        assert!(matches!(ours.receive(limit, || true), Err(ChannelError::Gone)));
     }
 }

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -13,11 +14,12 @@ use super::channel::{Channel, ChannelError, file_of};
 use super::queue::Share;
 use super::{DONE_LIMIT, PREPARE_LIMIT, TAKE_LIMIT};
 use crate::config;
+use crate::control::server::Server;
 use crate::daemon::workers::Left;
 use crate::daemon::{Daemon, notify, privileges};
 use crate::stats::StoredTiming;
 use crate::upgrade::{Begin, FORMAT, Message, VARIABLE, facts};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use sd_notify::NotifyState;
 
 /// How long one that has gone is listened to.
@@ -86,6 +88,8 @@ impl Successor {
         let mut command = Command::new(binary);
         command.arg("run").arg("--config").arg(&daemon.config_file);
         command.env(VARIABLE, std::process::id().to_string()).stdin(Stdio::from(theirs));
+        // Of its own, so that it can be ended with all that it has started itself.
+        command.process_group(0);
         let child = privileges::handed_on(|| command.spawn()).and_then(|child| child);
         let child = child.map_err(|error| format!("{} cannot be started: {error}", binary.display()))?;
         Ok(Self { child, channel })
@@ -112,7 +116,7 @@ impl Successor {
             let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).chain([relay.as_fd()]).collect();
             self.send(&Message::Queue(queue.clone()), &descriptors)?;
         }
-        match self.hear(PREPARE_LIMIT)? {
+        match self.hear_unless_ended(&mut daemon.server)? {
             Message::Prepared { version } => {
                 tracing::info!(version, "the new process is ready to take over");
                 Ok(())
@@ -180,28 +184,43 @@ impl Successor {
     }
 
     fn hear(&self, limit: Duration) -> Result<Message, String> {
-        let heard = self.channel.receive(limit, || notify(&[NotifyState::Watchdog]));
+        self.hear_while(limit, || true)
+    }
+
+    /// Waits until it is ready, for as long as nobody asks this process to end.
+    fn hear_unless_ended(&self, server: &mut Server) -> Result<Message, String> {
+        self.hear_while(PREPARE_LIMIT, || !server.is_end_asked())
+    }
+
+    fn hear_while(&self, limit: Duration, mut meanwhile: impl FnMut() -> bool) -> Result<Message, String> {
+        let heard = self.channel.receive(limit, || {
+            notify(&[NotifyState::Watchdog]);
+            meanwhile()
+        });
         heard.map(|(message, _)| message).map_err(|error| error.to_string())
     }
 
-    /// Ends it, whatever it does, so that nobody else touches what this process goes on with. Answers the reason, with how
-    /// it ended where it did so by itself.
+    /// Ends it and all that it has started, whatever they do, so that nobody else touches what this process goes on with.
+    /// Answers the reason, with how it ended where it did so by itself.
     fn end(&mut self, reason: String) -> String {
         // One whose end of the socket is closed is about to end.
         let limit = if reason == ChannelError::Gone.to_string() { Duration::from_secs(1) } else { Duration::ZERO };
         let end = Instant::now() + limit;
-        let by_itself = loop {
-            match self.child.try_wait() {
-                Ok(None) if Instant::now() < end => sleep(Duration::from_millis(5)),
-                ended => break ended.ok().flatten(),
-            }
-        };
-        _ = self.child.kill();
-        _ = self.child.wait();
-        match by_itself {
-            Some(status) if !status.success() => format!("{reason} ({status})"),
+        while !self.has_ended() && Instant::now() < end {
+            sleep(Duration::from_millis(5));
+        }
+        let by_itself = self.has_ended();
+        _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        match self.child.wait() {
+            Ok(status) if by_itself && !status.success() => format!("{reason} ({status})"),
             _ => reason,
         }
+    }
+
+    /// Whether it has ended by itself. Its number stays its own, and its group's, until it is waited for.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(&self.child)), options).is_ok_and(|status| status.is_some())
     }
 
     /// Passes on what this process was asked meanwhile.

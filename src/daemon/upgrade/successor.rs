@@ -99,7 +99,7 @@ fn take_over(channel: &Channel, config: (Config, PathBuf), opener: Opener) -> Re
 
 impl Inheritance {
     fn hear(channel: &Channel, config: &Config) -> Result<Self, String> {
-        let (message, descriptors) = channel.receive(PREPARE_LIMIT, || ()).map_err(words)?;
+        let (message, descriptors) = channel.receive(PREPARE_LIMIT, || true).map_err(words)?;
         let Message::Begin(begin) = message else { return Err(words(ChannelError::Unexpected)) };
         let stuck = differences(&begin.facts, &facts(config));
         if !stuck.is_empty() {
@@ -117,7 +117,7 @@ impl Inheritance {
 }
 
 fn queue(channel: &Channel) -> Result<((u32, QueueIo), UnixStream), String> {
-    let (message, mut descriptors) = channel.receive(STEP_LIMIT, || ()).map_err(words)?;
+    let (message, mut descriptors) = channel.receive(STEP_LIMIT, || true).map_err(words)?;
     let Message::Queue(queue) = message else { return Err(words(ChannelError::Unexpected)) };
     let relay = descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected))?;
     let io = QueueIo::inherit(&queue, descriptors).map_err(|error| error.to_string())?;
@@ -178,7 +178,7 @@ fn opened(begin: &Begin, config: &Config, link: &Link, queues: Vec<(u32, QueueIo
 fn receive(channel: &Channel, daemon: &mut Daemon, waiting: &Waiting) -> Result<u64, String> {
     let mut clients = Vec::new();
     loop {
-        let (message, mut descriptors) = channel.receive(PREPARE_LIMIT, || ()).map_err(words)?;
+        let (message, mut descriptors) = channel.receive(PREPARE_LIMIT, || true).map_err(words)?;
         let mut next = || descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected));
         match message {
             Message::Worker { number } => {
