@@ -345,7 +345,7 @@ fn who_may_write_follows_the_config() {
     let ask = |mut stream: &UnixStream, method: &str| {
         let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": {} });
         writeln!(stream, "{question}").expect("it reads");
-        node::answer(stream)
+        answer(stream)
     };
     let (writer, watcher) = (daemon.connect(), daemon.connect());
     assert_eq!(ask(&writer, "resume")["result"]["draining"], false);
@@ -360,7 +360,7 @@ fn who_may_write_follows_the_config() {
     assert_eq!(daemon.ask("apply", set(&[])).expect_err("a reader")["code"], 4);
     assert_eq!(access(&daemon).1, 0o600);
     assert_eq!(ask(&writer, "resume")["error"]["code"], 4, "also where it was connected before");
-    assert_eq!(node::answer(&watcher)["error"]["code"], 4, "it is shown no more packets");
+    assert_eq!(answer(&watcher)["error"]["code"], 4, "it is shown no more packets");
     assert_eq!((&watcher).read(&mut [0]).expect("in time"), 0, "and let go");
 
     reconfigure(&daemon, text);
