@@ -21,7 +21,7 @@ const STEP_LIMIT: Duration = Duration::from_secs(5);
 /// How long a worker may take to go on in the new process, when it has been told all. Packets wait in its ring meanwhile, and
 /// the ring does not hold for long: 20 ms at 100,000 packets a second. A worker takes a few milliseconds; a machine so busy
 /// that it takes a hundred times as long is left room for, and a process that stands still costs no more than this.
-const TAKE_LIMIT: Duration = Duration::from_millis(500);
+const TAKE_LIMIT: Duration = Duration::from_secs(1);
 /// How long the new process may take from the last worker until it is the daemon. It loads the steering program and lists
 /// routes meanwhile, while its workers forward.
 const DONE_LIMIT: Duration = Duration::from_secs(1);
