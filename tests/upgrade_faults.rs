@@ -105,7 +105,7 @@ fn a_successor_that_falls_silent_is_not_waited_for_for_ever() {
     let mut edge = scene.edge(Driver::XdpNative);
     let stream = scene.stream();
     for (step, reason) in [
-        ("worker-0", "the other process said nothing for 500ms"),
+        ("worker-0", "the other process said nothing for 1s"),
         ("finish", "the other process said nothing for 1s"),
         ("prepare", "the other process said nothing for 20s"),
     ] {
