@@ -57,17 +57,17 @@ fn main() {
         thread::sleep(QUIET);
         print_gap(&edge, "before anything is applied");
         print("one set, all services new", &mut [syncer.apply("0", &all(0))]);
+        print_gap_so_far(&edge, "with one set");
         print("the same set again", &mut [syncer.apply("0", &all(0)), syncer.apply("0", &all(0))]);
         let mut patches: Vec<f64> = (0..arguments.patches)
             .map(|n| syncer.patch(&n.to_string(), &(n + 1).to_string(), &service(n * 97 % arguments.services, n + 1)))
             .collect();
         print("a patch of one service", &mut patches);
+        print_gap_so_far(&edge, "with patches");
         print_memory(&edge);
         print("one set, all services changed", &mut [syncer.apply("changed", &all(1_000))]);
         print_memory(&edge);
-        // The worker's last words of this time are read about a second later.
-        thread::sleep(Duration::from_secs(2));
-        print_gap(&edge, "with all this");
+        print_gap_so_far(&edge, "with all this");
         stop.store(true, Ordering::Relaxed);
     });
 }
@@ -122,6 +122,12 @@ fn print_memory(edge: &Edge<'_>) {
         line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().unwrap_or_default() / 1024
     };
     println!("{:<32} {:>9} MiB, {} MiB at most", "resident memory", of("VmRSS"), of("VmHWM"));
+}
+
+/// The same, when the worker's last words of this time have been read, about a second later.
+fn print_gap_so_far(edge: &Edge<'_>, when: &str) {
+    thread::sleep(Duration::from_secs(2));
+    print_gap(edge, when);
 }
 
 /// The longest pause between two polls of the worker, sleep aside, within the last minute.
