@@ -441,8 +441,24 @@ socket = "{directory}/control.sock"
 
 impl Drop for Edge<'_> {
     fn drop(&mut self) {
+        self.end_successors();
         drop(self.process.take());
         // With the mount go the pins, and with them the steering program.
         let _ = Command::new("umount").arg(&self.bpffs).status();
+    }
+}
+
+impl Edge<'_> {
+    /// A daemon that another one has started is in no process group of the test's. It is known by its config.
+    fn end_successors(&self) {
+        let config = self.path("pointsman.toml").display().to_string();
+        for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let words = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let is_ours = words.split(|byte| *byte == 0).any(|word| word == config.as_bytes());
+            let number = process.file_name().to_str().and_then(|number| number.parse().ok());
+            if let Some(pid) = number.and_then(Pid::from_raw).filter(|_| is_ours) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
     }
 }
