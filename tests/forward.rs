@@ -1,6 +1,8 @@
 //! The data path under any input: never a panic, every frame accounted for, and of every verdict what
 //! `tests/forward/mod.rs` says must hold.
 
+#[path = "golden/frames.rs"]
+mod frames;
 #[path = "forward/mod.rs"]
 mod rules;
 
@@ -22,6 +24,7 @@ use pointsman::stats::Board;
 use pointsman::wire::ethernet::MacAddress;
 use pointsman::worker::{Pace, Worker};
 
+use frames::{Random, golden_frames};
 use rules::{Node, Watch};
 
 /// The node of the golden packets, without its network.
@@ -47,35 +50,6 @@ fn subscribe(builder: &mut Builder) -> (Publisher, Inbox) {
 
 fn pace(batch: usize) -> Pace {
     Pace { batch, poll: Poll::Busy }
-}
-
-/// All frames of the golden packets.
-fn golden_frames() -> Vec<Vec<u8>> {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cases.json");
-    let text = std::fs::read_to_string(cases).expect("there");
-    let cases: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let hex = |text: &str| -> Vec<u8> {
-        let byte = |i| u8::from_str_radix(&text[i..i + 2], 16).expect("hexadecimal");
-        (0..text.len()).step_by(2).map(byte).collect()
-    };
-    cases.as_array().expect("a list").iter().map(|case| hex(case["in"].as_str().expect("a frame"))).collect()
-}
-
-/// SplitMix64 (Steele et al. 2014): the same frames in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
 }
 
 /// A frame that never was: a golden one with some bytes changed, cut or padded; one in sixteen is nothing but noise.

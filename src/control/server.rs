@@ -2,29 +2,28 @@
 //! or broken client holds nobody up: nothing here blocks on a client, and each gets its turn.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mio::net::{UnixListener, UnixStream};
+use mio::net::UnixListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::config::ControlConfig;
 
 mod access;
+mod clients;
 mod inherit;
 
-use self::access::{Access, restrict};
-use super::accounts;
+use self::access::{Access, may_write, restrict, writers};
+use self::clients::FETCH;
 use super::client::Client;
 use super::node::Node;
-use super::protocol::{self, Fault};
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -32,19 +31,8 @@ const UNDERLAY: Token = Token(2);
 const ROUTERS: Token = Token(3);
 const FIRST_CLIENT: usize = 4;
 
-/// The most clients at once; a syncer and a few operators are usual.
-const MOST_CLIENTS: usize = 64;
-/// Of them, the most that may only read, so that they cannot keep a syncer out.
-const MOST_READERS: usize = 48;
-/// The most bytes of unfinished lines of all clients together.
-const MOST_HALF_OPEN: usize = 256 << 20;
-/// While all clients together have more bytes than this still to read, those that may only read get no more answers.
-const MOST_UNREAD_BY_ALL: usize = 64 << 20;
 /// How often next hops are looked after and the watchdog is told.
 const TICK: Duration = Duration::from_secs(1);
-/// How often packets are fetched from workers for a capture.
-const FETCH: Duration = Duration::from_millis(20);
-
 /// The socket cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -298,134 +286,6 @@ impl Server {
             self.unfinished.insert(*token);
         }
     }
-
-    fn accept(&mut self, node: &mut Node) {
-        while let Ok((stream, _)) = self.listener.accept() {
-            let may_write = may_write(&self.writers, &stream);
-            if let Err(fault) = self.make_room(may_write) {
-                // It has no answer to wait for, so one that cannot be written at once is lost.
-                _ = (&stream).write(protocol::write(&Value::Null, &Err(fault)).as_bytes());
-                continue;
-            }
-            if let Err(error) = self.admit(Client::new(stream, may_write)) {
-                node.fail(format!("a client cannot be served: {error}"));
-            }
-        }
-    }
-
-    /// From now on a client is served.
-    fn admit(&mut self, mut client: Client) -> io::Result<Token> {
-        let token = Token(self.next);
-        self.next += 1;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut client.stream, token, interest)?;
-        self.clients.insert(token, client);
-        Ok(token)
-    }
-
-    /// Sees to it that one client more can be there, at the cost of the one that has been silent for longest.
-    fn make_room(&mut self, may_write: bool) -> Result<(), Fault> {
-        let readers = self.clients.values().filter(|client| !client.may_write()).count();
-        let is_full = |count, most| count >= most;
-        let all_are_many = is_full(self.clients.len(), MOST_CLIENTS);
-        if !all_are_many && (may_write || !is_full(readers, MOST_READERS)) {
-            return Ok(());
-        }
-        let candidates = self.clients.iter().filter(|(_, client)| all_are_many || !client.may_write());
-        let idle = candidates.filter_map(|(token, client)| Some((client.idle_since()?, *token)));
-        match idle.min_by_key(|(since, _)| *since) {
-            Some((since, token)) if since.elapsed() >= self.limits.silence => {
-                self.close(token);
-                Ok(())
-            }
-            _ => {
-                let (count, kind) = if all_are_many { (self.clients.len(), "clients") } else { (readers, "readers") };
-                Err(Fault::internal(format!("{count} {kind} are connected already")))
-            }
-        }
-    }
-
-    fn close(&mut self, token: Token) {
-        if let Some(mut client) = self.clients.remove(&token) {
-            _ = self.poll.registry().deregister(&mut client.stream);
-        }
-    }
-
-    fn close_overdue(&mut self) {
-        let overdue = self.clients.iter().filter(|(_, client)| client.is_overdue(self.limits.patience));
-        let overdue: Vec<Token> = overdue.map(|(token, _)| *token).collect();
-        for token in overdue {
-            tracing::warn!("a client of the control socket is too slow, and is let go");
-            self.close(token);
-        }
-    }
-
-    /// Gives each client a turn that has something to say. Where that takes too long, the others get theirs, and the next of
-    /// the first come behind them, after what is due beside clients: a service manager is not to take many questions for a
-    /// daemon that hangs.
-    fn attend_all(&mut self, node: &mut Node, until: Instant) {
-        let mut waiting: VecDeque<Token> = std::mem::take(&mut self.waiting);
-        let mut fresh: Vec<Token> = self.unfinished.drain().filter(|token| !waiting.contains(token)).collect();
-        fresh.sort_unstable();
-        waiting.extend(fresh);
-        while let Some(token) = waiting.pop_front() {
-            self.attend(token, node);
-            if Instant::now() >= until {
-                break;
-            }
-        }
-        self.waiting = waiting;
-    }
-
-    /// Gives one client its turn.
-    fn attend(&mut self, token: Token, node: &mut Node) {
-        let all: usize = self.clients.values().map(Client::half_open).sum();
-        let unread: usize = self.clients.values().map(Client::unread).sum();
-        let Some(client) = self.clients.get_mut(&token) else { return };
-        client.set_brief(unread > MOST_UNREAD_BY_ALL && !client.may_write());
-        match client.turn(node, all - client.half_open(), MOST_HALF_OPEN) {
-            Ok(true) => _ = self.unfinished.insert(token),
-            Ok(false) => {}
-            Err(_) => self.close(token),
-        }
-        // Before the next client's turn: what that one does is news to this one.
-        node.events.set_heard(self.clients.values().any(Client::is_subscribed));
-    }
-
-    /// Tells subscribers what has happened.
-    fn tell(&mut self, node: &mut Node) {
-        let lines: String = node.events.take().iter().map(protocol::notify).collect();
-        if lines.is_empty() {
-            return;
-        }
-        let mut lost = Vec::new();
-        for (token, client) in &mut self.clients {
-            lines.split_inclusive('\n').for_each(|line| client.tell(line));
-            if client.write().is_err() {
-                lost.push(*token);
-            }
-        }
-        lost.into_iter().for_each(|token| self.close(token));
-    }
-
-    /// Shows packets to the one client that has asked for them. While it does not read, none are fetched, and workers count
-    /// what they cannot show; when it has gone, the capture ends.
-    fn show_packets(&mut self, node: &mut Node) {
-        if !node.is_capturing() {
-            return;
-        }
-        let Some((token, client)) = self.clients.iter_mut().find(|(_, client)| client.is_capturing()) else {
-            return node.stop_capture();
-        };
-        let token = *token;
-        if client.has_room() && self.fetched.elapsed() >= FETCH {
-            self.fetched = Instant::now();
-            client.show(&node.captured());
-        }
-        if client.write().is_err() {
-            self.close(token);
-        }
-    }
 }
 
 impl Drop for Server {
@@ -450,24 +310,6 @@ fn listen(path: &Path) -> Result<UnixListener, ServerError> {
         Err(_) => {}
     }
     UnixListener::bind(path).map_err(at(name))
-}
-
-/// The users who may change something. One that does not exist is said, and is no reason not to serve the others.
-fn writers(config: &ControlConfig) -> HashSet<u32> {
-    let known = |user: &String| {
-        let id = accounts::user_id(user);
-        if id.is_none() {
-            tracing::warn!("control.allow_users: there is no user \"{user}\"");
-        }
-        id
-    };
-    config.allow_users.iter().filter_map(known).collect()
-}
-
-/// Whether the user at the other end is one of them.
-fn may_write(writers: &HashSet<u32>, stream: &UnixStream) -> bool {
-    let peer = rustix::net::sockopt::socket_peercred(stream).ok();
-    peer.is_some_and(|peer| writers.contains(&peer.uid.as_raw()))
 }
 
 fn is_socket(path: &Path) -> bool {

@@ -1,9 +1,12 @@
-//! Who may open the control socket: its group and its mode, changed together or not at all.
+//! Who may open the control socket: its group and its mode, changed together or not at all; and who may change something.
 
+use std::collections::HashSet;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+
+use mio::net::UnixStream;
 
 use super::{ServerError, at};
 use crate::config::ControlConfig;
@@ -54,4 +57,22 @@ fn follow(path: &Path, config: &ControlConfig) -> Result<(), ServerError> {
         })?;
     }
     std::fs::set_permissions(path, Permissions::from_mode(config.mode)).map_err(at(name))
+}
+
+/// The users who may change something. One that does not exist is said, and is no reason not to serve the others.
+pub fn writers(config: &ControlConfig) -> HashSet<u32> {
+    let known = |user: &String| {
+        let id = accounts::user_id(user);
+        if id.is_none() {
+            tracing::warn!("control.allow_users: there is no user \"{user}\"");
+        }
+        id
+    };
+    config.allow_users.iter().filter_map(known).collect()
+}
+
+/// Whether the user at the other end is one of them.
+pub fn may_write(writers: &HashSet<u32>, stream: &UnixStream) -> bool {
+    let peer = rustix::net::sockopt::socket_peercred(stream).ok();
+    peer.is_some_and(|peer| writers.contains(&peer.uid.as_raw()))
 }

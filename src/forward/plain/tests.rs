@@ -1,11 +1,15 @@
 //! The short way is nothing but short: whatever comes, what becomes of it is what the thorough way makes of it, to the last
 //! byte and counter.
 
+#[path = "../../../tests/golden/frames.rs"]
+mod frames;
+
 use std::path::Path;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
+use self::frames::{Random, golden_frames};
 use super::super::ahead::{Ahead, Frames};
 use super::super::track::Change;
 use super::super::{Flows, forward_ahead, forward_thoroughly};
@@ -159,29 +163,6 @@ proptest! {
         for (snapshot, second) in SNAPSHOTS[node].iter().zip([1, 11]) {
             compare(&frames, snapshot, &mut flows, Moment(second * SECOND));
         }
-    }
-}
-
-/// All frames of the golden packets.
-fn golden_frames() -> Vec<Vec<u8>> {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cases.json");
-    let cases: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(cases).expect("there")).expect("JSON");
-    let hex = |text: &str| -> Vec<u8> {
-        let byte = |i| u8::from_str_radix(&text[i..i + 2], 16).expect("hexadecimal");
-        (0..text.len()).step_by(2).map(byte).collect()
-    };
-    cases.as_array().expect("a list").iter().map(|case| hex(case["in"].as_str().expect("a frame"))).collect()
-}
-
-/// SplitMix64 (Steele et al. 2014): the same frames in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) % limit as u64) as usize
     }
 }
 
