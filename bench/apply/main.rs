@@ -5,14 +5,16 @@
 mod netns;
 mod syncer;
 
+use std::fs::DirEntry;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use netns::{CLIENT_V6, Driver, EDGE_V4, Edge, Namespace, Topology};
-use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use syncer::{Syncer, service, vip};
 
@@ -72,24 +74,22 @@ fn main() {
     });
 }
 
-/// Has all else of the daemon, and of this program, run on the other cores: what is to be seen is whether an update holds a
-/// worker up, not whether the kernel gives its core to somebody else.
+/// Has this program run on the other cores, and the worker come before whatever else the machine does: what is to be seen is
+/// whether an update holds a worker up, not whether the kernel gives its core to somebody else.
 fn leave_its_core_to_the_worker(edge: &Edge<'_>) {
     let core = edge.json("status")["workers"][0]["core"].as_u64().expect("it has a core") as usize;
     let mut others = sched_getaffinity(None).expect("of this thread");
     others.unset(core);
     if (0..CpuSet::MAX_CPU).all(|other| !others.is_set(other)) {
-        return eprintln!("the worker has to share its core: there is no other");
+        eprintln!("the worker has to share its core: there is no other");
+    } else {
+        sched_setaffinity(None, &others).expect("there are others");
     }
-    sched_setaffinity(None, &others).expect("there are others");
-    let threads = std::fs::read_dir(format!("/proc/{}/task", edge.pid())).expect("it runs");
-    for thread in threads.flatten() {
-        let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-        let id = thread.file_name().to_str().and_then(|id| Pid::from_raw(id.parse().ok()?));
-        if let Some(id) = id.filter(|_| !name.starts_with("worker-")) {
-            sched_setaffinity(Some(id), &others).expect("root may");
-        }
-    }
+    let threads = std::fs::read_dir(format!("/proc/{}/task", edge.pid())).expect("it runs").flatten();
+    let name = |thread: &DirEntry| std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+    let worker = threads.into_iter().find(|thread| name(thread).starts_with("worker-")).expect("it works");
+    let first = Command::new("chrt").args(["--fifo", "--pid", "1"]).arg(worker.file_name()).status();
+    assert!(first.is_ok_and(|status| status.success()), "chrt must give the worker its priority");
 }
 
 /// Sends datagrams of many flows to the first VIP at an even pace.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::DaemonError;
+use super::cores::Cores;
 use super::driver::{self, DriverError, Opened, Shape};
 use super::privileges;
 use super::workers::{Begun, Left, Workers};
@@ -53,6 +54,7 @@ pub struct Keeper {
     opener: Opener,
     gate: SharedGate,
     workers: Workers,
+    cores: Cores,
     /// None while the interface has to be opened.
     scene: Option<Scene>,
     /// How often in a row a queue was lost too soon.
@@ -63,12 +65,17 @@ impl Keeper {
     /// For the interface of this config, which is not open yet.
     pub fn new(config: Config, opener: Opener) -> Self {
         let (gate, workers) = (SharedGate::default(), Workers::default());
-        Self { config, opener, gate, workers, scene: None, losses: 0 }
+        Self { config, opener, gate, workers, cores: Cores::of_this_thread(), scene: None, losses: 0 }
     }
 
     /// The gate.
     pub fn gate(&self) -> SharedGate {
         self.gate.clone()
+    }
+
+    /// The workers' cores, and the others.
+    pub fn cores(&self) -> &Cores {
+        &self.cores
     }
 
     /// How many workers have a queue.
@@ -80,7 +87,8 @@ impl Keeper {
     /// begins: with the interface new, the kernel would answer for them meanwhile.
     pub fn open(&mut self, link: &Link, node: &mut Node) -> Result<(), DaemonError> {
         let Opened { driver, mode, mut gate, queues, shape } = (self.opener)(&self.config, link)?;
-        let cores = choose_cores(&self.config, queues.len())?;
+        let cores = self.cores.choose(&self.config, queues.len())?;
+        self.cores.leave_to(&cores);
         let vips = node.vips();
         if !vips.is_empty() {
             gate.set_vips(&vips)?;
@@ -102,7 +110,8 @@ impl Keeper {
         begun: &mpsc::Sender<Begun>,
     ) -> Result<(), DaemonError> {
         let Opened { driver, mode, gate, queues, shape } = opened;
-        let cores = choose_cores(&self.config, queues.len())?;
+        let cores = self.cores.choose(&self.config, queues.len())?;
+        self.cores.leave_to(&cores);
         *self.gate.0.borrow_mut() = Some(gate);
         let queues = queues.into_iter().zip(relays).map(|((queue, io), relay)| (queue, io, relay)).collect();
         let facts = self.workers.await_relays(queues, cores, &self.config, (node, begun))?;
@@ -203,7 +212,7 @@ impl Keeper {
         let Some(change) = then.outgrown_by(now) else { return Ok(Why::Not(None)) };
         // What cannot be is said, and the queues that are open are kept.
         let queues = driver::queue_numbers(&self.config, now.queues).len();
-        match (choose_cores(&self.config, queues), now.chunk) {
+        match (self.cores.choose(&self.config, queues), now.chunk) {
             (Err(error), _) => {
                 Ok(Why::Not(Some(format!("{}: {change}, and not all is forwarded: {error}", link.name))))
             }
@@ -252,23 +261,4 @@ enum Why {
     Not(Option<String>),
     /// For this reason, unless it is known.
     For(Option<String>),
-}
-
-/// One core a queue: as configured, or the last ones first, since the first usually serves interrupts.
-fn choose_cores(config: &Config, queues: usize) -> Result<Vec<usize>, DaemonError> {
-    let there: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-    if there.is_empty() {
-        return Err(std::io::Error::other("the kernel does not say which cores this process may use").into());
-    }
-    let Some(wanted) = &config.interface.cores else {
-        return Ok(there.iter().rev().copied().cycle().take(queues).collect());
-    };
-    if wanted.len() != queues {
-        return Err(DaemonError::CoresForQueues { cores: wanted.len(), queues });
-    }
-    if let Some(core) = wanted.iter().find(|core| !there.contains(core)) {
-        let there = there.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        return Err(DaemonError::NoCore { core: *core, there });
-    }
-    Ok(wanted.clone())
 }

@@ -4,6 +4,7 @@
 //! force at every worker, then the VIPs: the gate opens last, and the VIP routes draw traffic to it. A crash at any
 //! point leaves VIP packets dropped quietly.
 
+mod cores;
 mod driver;
 mod keeper;
 mod privileges;

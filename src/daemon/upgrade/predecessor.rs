@@ -90,7 +90,8 @@ impl Successor {
         command.env(VARIABLE, std::process::id().to_string()).stdin(Stdio::from(theirs));
         // Of its own, so that it can be ended with all that it has started itself.
         command.process_group(0);
-        let child = privileges::handed_on(|| command.spawn()).and_then(|child| child);
+        let child =
+            daemon.keeper.cores().handed_on(|| privileges::handed_on(|| command.spawn())).and_then(|child| child);
         let child = child.map_err(|error| format!("{} cannot be started: {error}", binary.display()))?;
         Ok(Self { child, channel })
     }
