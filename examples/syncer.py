@@ -6,15 +6,15 @@ usage: syncer.py FILE SOCKET [SECONDS]
 """
 import json, socket, sys, time
 
-FILE, SOCKET, SECONDS = (sys.argv[1:] + ["900"])[:3]
-known, leaving, drained = {}, {}, set()  # all by service and endpoint; leaving: until when at the latest
+FILE, SOCKET, SECONDS = sys.argv[1], sys.argv[2], float((sys.argv + [900])[3])
+known, drained = {}, set()  # both by service and endpoint; of what is known also until when it may stay without being wanted
 
 def ask(node, method, **params):
     print(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}), file=node, flush=True)
     for message in map(json.loads, node):
-        if "id" in message:
-            if "error" in message:
-                raise ValueError(message["error"]["message"])
+        if "error" in message:
+            raise ValueError(message["error"]["message"])
+        if "result" in message:
             return message["result"]
         event = message["params"]  # what has happened since the last question stands before its answer
         if event["type"] == "drained" and not event["remembered"]:
@@ -22,27 +22,26 @@ def ask(node, method, **params):
     raise ConnectionError("pointsman has closed the connection")
 
 def services():
+    found, until = {}, time.monotonic() + SECONDS
     with open(FILE, encoding="utf-8") as file:
-        wanted = {(service, name): (vip, address) for service, vip, name, address in map(str.split, file)}
+        wanted = {(service, name): (vip, address, until) for service, vip, name, address in map(str.split, file)}
     known.update(wanted)
-    for key in set(leaving) & set(wanted):
-        del leaving[key]  # it is back
-    for key in set(known) - set(wanted):
-        if time.monotonic() >= leaving.setdefault(key, time.monotonic() + float(SECONDS)) or key in drained:
-            del known[key], leaving[key]
-    drained.clear()
-    found = {}
-    for key, (vip, address) in sorted(known.items()):
-        state = "active" if key in wanted else "draining"
+    for key, (vip, address, last) in sorted(known.items()):
+        if key not in wanted and (key in drained or time.monotonic() >= last):
+            del known[key]
+            continue
         service = found.setdefault(key[0], {"name": key[0], "vip": vip, "endpoints": []})
+        state = "active" if key in wanted else "draining"
         service["endpoints"].append({"name": key[1], "address": address, "state": state})
+    drained.clear()
     return list(found.values())
 
 def follow(node, pushed=None):
     ask(node, "subscribe")
     for service in ask(node, "get")["services"]:  # an earlier run's endpoints have to drain, too
         for old in service["endpoints"]:
-            known.setdefault((service["name"], old["name"]), (service["vip"], old["address"]))
+            last = time.monotonic() + SECONDS
+            known.setdefault((service["name"], old["name"]), (service["vip"], old["address"], last))
     while True:
         if (found := services()) != pushed:
             print(ask(node, "apply", revision=str(time.time()), services=found), flush=True)
