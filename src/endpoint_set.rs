@@ -24,6 +24,7 @@ pub const LONGEST_LIST: usize = 1_024;
 /// As many as the maps of the steering program hold (`steer/vips.h`).
 const MOST_VIPS: u64 = 65_536;
 const MOST_VIP_PREFIXES: u64 = 16_384;
+const _: () = assert!(MOST_VIP_PREFIXES <= MOST_VIPS);
 /// 128 MiB of tables: six times what 10,000 services of ten endpoints have.
 const MOST_SLOTS: u64 = 1 << 26;
 
@@ -86,9 +87,14 @@ pub fn read_services(list: &Node<'_>) -> Option<Vec<Arc<Service>>> {
 
 /// Refuses what the steering program's maps, or memory, cannot hold; answers why.
 pub fn check_limits(services: &[Arc<Service>]) -> Result<(), String> {
-    let vips: HashSet<IpNet> = services.iter().map(|service| service.vip).collect();
-    let addresses = vips.iter().filter(|vip| vip.prefix_len() == vip.max_prefix_len()).count();
-    let prefixes = vips.len() - addresses;
+    let is_address = |vip: &&IpNet| vip.prefix_len() == vip.max_prefix_len();
+    // Few services need no look at whether their VIPs are the same.
+    let distinct: HashSet<IpNet> = match services.len() as u64 {
+        0..=MOST_VIP_PREFIXES => HashSet::new(),
+        _ => services.iter().map(|service| service.vip).collect(),
+    };
+    let addresses = distinct.iter().filter(is_address).count();
+    let prefixes = distinct.len() - addresses;
     let slots: u64 = services.iter().map(|service| u64::from(service.table_size())).sum();
     for (count, most, what) in [
         (services.len() as u64, MOST_SERVICES as u64, "services"),

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -82,22 +82,19 @@ impl Patch {
         let mut problems = Vec::new();
         let position = |name: &str| current.services.binary_search_by(|service| service.name.as_str().cmp(name));
         let replaced: HashSet<&str> = self.upsert.iter().map(|service| service.name.as_str()).collect();
-        let mut gone: HashSet<&str> = HashSet::new();
+        let mut leaving: BTreeSet<usize> = replaced.iter().filter_map(|name| position(name).ok()).collect();
         for (index, name) in self.remove.iter().enumerate() {
             let mut refuse = |reason: String| problems.push(Problem::at(&format!("remove[{index}]"), &reason));
-            if position(name).is_err() {
-                refuse(format!("there is no service \"{name}\""));
-            } else if replaced.contains(name.as_str()) {
-                refuse(format!("\"{name}\" is in upsert, too"));
-            } else if !gone.insert(name) {
-                refuse(format!("\"{name}\" is there twice"));
+            match position(name) {
+                Err(_) => refuse(format!("there is no service \"{name}\"")),
+                Ok(_) if replaced.contains(name.as_str()) => refuse(format!("\"{name}\" is in upsert, too")),
+                Ok(place) if !leaving.insert(place) => refuse(format!("\"{name}\" is there twice")),
+                Ok(_) => {}
             }
         }
-        let stays = |service: &&Arc<Service>| {
-            let name = service.name.as_str();
-            !gone.contains(name) && !replaced.contains(name)
-        };
-        let mut services: Vec<Arc<Service>> = current.services.iter().filter(stays).cloned().collect();
+        let numbered = current.services.iter().enumerate();
+        let staying = numbered.filter(|(place, _)| !leaving.contains(place)).map(|(_, service)| service.clone());
+        let mut services: Vec<Arc<Service>> = staying.collect();
         problems.extend(conflicts(&self.upsert, &services));
         services.extend(self.upsert.iter().cloned());
         services.sort_by(by_name);

@@ -62,10 +62,12 @@ pub fn check_vips(config: &Config, proposal: &Proposal) -> Result<(), Refusal> {
 
 /// Refuses a change that takes a service from some endpoints to none.
 pub fn check_emptied(before: &EndpointSet, proposal: &Proposal) -> Result<(), Refusal> {
-    let had: HashMap<&str, usize> =
-        before.services.iter().map(|service| (service.name.as_str(), service.endpoints.len())).collect();
-    let lost = |service: &Service| had.get(service.name.as_str()).copied().filter(|_| service.endpoints.is_empty());
-    let mut emptied = proposal.named.iter().filter_map(|service| Some((service, lost(service).filter(|n| *n > 0)?)));
+    let had = |service: &Service| {
+        let place = before.services.binary_search_by(|old| old.name.cmp(&service.name)).ok()?;
+        Some(before.services[place].endpoints.len()).filter(|count| *count > 0)
+    };
+    let empty = proposal.named.iter().filter(|service| service.endpoints.is_empty());
+    let mut emptied = empty.filter_map(|service| Some((service, had(service)?)));
     match emptied.next() {
         None => Ok(()),
         Some((service, count)) => {

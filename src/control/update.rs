@@ -126,7 +126,7 @@ impl Builder {
         }
         self.services = services.into();
         if changed > 0 {
-            self.cells_in_use = self.find_cells_in_use();
+            self.cells_in_use = self.cell_ids.in_use().into();
         }
         self.grow_cells();
         changed
@@ -149,14 +149,6 @@ impl Builder {
         for (counted, cell) in left {
             gone.add(&counted, Count::of(cell, all.iter().copied()), is_there);
         }
-    }
-
-    fn find_cells_in_use(&self) -> Arc<[bool]> {
-        let mut in_use = vec![false; self.cell_ids.count()];
-        for endpoint in self.services.iter().flat_map(|entry| entry.endpoints.iter()) {
-            in_use[endpoint.cell as usize] = true;
-        }
-        in_use.into()
     }
 
     /// Forgets the slot memories that are a window old, and lets services be that have no tracked flow to follow any more

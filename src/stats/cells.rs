@@ -219,6 +219,14 @@ impl<K: Eq + Hash + Clone> Numbers<K> {
         left.into_iter().map(|(_, key, id)| (key, id)).collect()
     }
 
+    /// Of each number there is, whether a key has it.
+    pub fn in_use(&self) -> Vec<bool> {
+        let mut in_use = vec![true; self.next as usize];
+        let resting = self.resting.iter().map(|(_, _, id)| id);
+        resting.chain(&self.leaving).chain(&self.free).for_each(|id| in_use[*id as usize] = false);
+        in_use
+    }
+
     /// The numbers that rest, with what they stood for.
     pub fn resting(&self) -> impl Iterator<Item = (&K, u32)> {
         self.resting.iter().map(|(_, key, id)| (key, *id))
@@ -305,12 +313,16 @@ mod tests {
         ids.release(&"a", 5);
         assert_eq!(ids.resting().collect::<Vec<_>>(), [(&"a", 0)]);
         let none = |id| panic!("{id} is not free");
+        assert_eq!(ids.in_use(), [false, true]);
         assert_eq!(ids.reclaim(5, none), [], "edition 5 may still be read");
         assert_eq!(ids.reclaim(6, none), [("a", 0)]);
+        assert_eq!(ids.in_use(), [false, true]);
         assert_eq!(ids.acquire("c"), 2, "its counts may still be read");
         let mut freed = Vec::new();
         assert_eq!(ids.reclaim(6, |id| freed.push(id)), []);
+        assert_eq!(ids.in_use(), [false, true, true]);
         assert_eq!((freed, ids.acquire("d")), (vec![0], 0));
+        assert_eq!(ids.in_use(), [true; 3]);
     }
 
     #[test]

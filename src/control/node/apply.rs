@@ -95,7 +95,7 @@ impl Node {
     /// The whole set, atomically: refused whole, or in force at every worker and on disk before the answer.
     pub(super) fn apply(&mut self, mut params: Tree<'_>) -> Result<Value, Fault> {
         let manner = Manner::take(&mut params)?;
-        let set = endpoint_set::read(&params).map_err(Fault::invalid_set)?;
+        let set = endpoint_set::read(&params).map_err(Fault::invalid_set)?.sharing(&self.set);
         // It may be large, and what is built of it is, too.
         drop(params);
         self.take(Proposal::whole(set), manner)
@@ -240,6 +240,9 @@ impl Node {
 
 /// A sentence for each endpoint, up to some, that nothing can be sent to.
 fn unsendable(set: &EndpointSet, sources: &Sources) -> Vec<String> {
+    if sources.v4.is_some() && sources.v6.is_some() {
+        return Vec::new();
+    }
     let has_source = |address: &IpAddr| if address.is_ipv4() { sources.v4.is_some() } else { sources.v6.is_some() };
     let all = set.services.iter().flat_map(|service| service.endpoints.iter().map(move |endpoint| (service, endpoint)));
     let without = all.filter(|(_, endpoint)| !has_source(&endpoint.address)).map(|(service, endpoint)| {

@@ -56,8 +56,8 @@ impl Node {
     /// # Errors
     /// It cannot be read, or the config of today does not allow it.
     pub fn adopt(&mut self, state: NodeState) -> Result<(), String> {
-        let set = read_set(&state.set)?;
-        let in_force = read_set(&state.in_force)?;
+        let in_force = Proposal::whole(read_set(&state.in_force)?).set;
+        let set = read_set(&state.set)?.sharing(&in_force);
         let now = self.now();
         self.check_stored(&self.config, &Proposal::whole(set.clone())).map_err(|refusal| {
             let problems = Problems::from(refusal).to_string().replace('\n', "; ");
@@ -65,7 +65,7 @@ impl Node {
         })?;
         self.builder.adopt(state.builder, &in_force, now)?;
         self.set = Proposal::whole(set).set;
-        self.in_force = Proposal::whole(in_force).set;
+        self.in_force = in_force;
         self.store_problem = state.store_problem;
         self.announcement.set_draining(state.draining);
         if state.announces {

@@ -87,7 +87,7 @@ impl Builder {
         self.vips = Arc::new(vip_map(&services));
         self.gue_ports = super::gue_ports(&services).into();
         self.services = services.into();
-        self.cells_in_use = self.find_cells_in_use();
+        self.cells_in_use = self.cell_ids.in_use().into();
         self.resting = self.cell_ids.resting().map(|(counted, cell)| (counted.clone(), cell)).collect();
         self.grow_cells();
         for StoredMtu { endpoint, mtu, left } in lowered {
