@@ -42,14 +42,15 @@ fn no_packet_is_lost(driver: Driver, upgrades: usize) {
     edge.apply(set(&topology));
     let stream = start(&topology);
     stream.run(50);
-    let (mut pauses, mut received) = (Pauses::default(), 0);
+    let (mut pauses, mut before) = (Pauses::default(), [0; 3]);
     for _ in 0..upgrades {
         pauses.take(&edge.upgrade());
         let metrics = edge.metrics();
         metrics.assert_balanced();
-        let now = metrics.sum("pointsman_received_packets_total");
-        assert!(now >= received, "{now} packets were received after {received}");
-        received = now;
+        let now = ["pointsman_received_packets_total", "pointsman_service_packets_total"].map(|name| metrics.sum(name));
+        let now = [now[0], now[1], metrics.count("pointsman_latency_seconds")];
+        assert!(now.iter().zip(&before).all(|(now, before)| now >= before), "{now:?} after {before:?}");
+        before = now;
         stream.run(4);
     }
     let (sent, heard) = stream.finish();
@@ -307,7 +308,12 @@ fn what_has_changed_in_the_config_comes_into_force() {
     edge.append_config(&format!(
         "[[service]]\nname = \"own\"\nvip = \"203.0.113.77\"\nendpoints = [{{ name = \"a\", address = \"{address}\" }}]\n"
     ));
+    let core = edge.json("status")["workers"][0]["core"].as_u64().expect("it has a core") as usize;
+    let cores = core_affinity::get_core_ids().expect("they are known");
+    let other = cores.iter().map(|core| core.id).find(|other| *other != core).unwrap_or(core);
+    edge.edit_config("driver = ", &format!("cores = [{other}]\nbatch = 32\npoll = \"busy\"\ndriver = "));
     edge.upgrade();
+    assert_eq!(edge.json("status")["workers"][0]["core"], json!(other));
     let names = || -> Vec<String> {
         let status = edge.json("status");
         let services = status["services"].as_array().expect("a list").iter();

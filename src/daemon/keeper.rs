@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::DaemonError;
 use super::driver::{self, DriverError, Opened, Shape};
 use super::privileges;
-use super::workers::{Begun, Left, Legacy, Workers};
+use super::workers::{Left, Legacy, News, Workers};
 use crate::config::Config;
 use crate::control::node::{Gate, Node};
 use crate::steer::{self, SteerError};
@@ -92,19 +92,19 @@ impl Keeper {
     }
 
     /// Takes an interface from another process, as it was opened there; workers wait for what those of that process had,
-    /// each with its legacy. `begun` is told when one goes on with it.
+    /// each with its legacy. `news` is told when one waits, and when it goes on.
     pub fn inherit(
         &mut self,
         index: u32,
         (opened, legacies): (Opened, Vec<Legacy>),
         node: &mut Node,
-        begun: &mpsc::Sender<Begun>,
+        news: &mpsc::Sender<News>,
     ) -> Result<(), DaemonError> {
         let Opened { driver, mode, gate, queues, shape } = opened;
         let cores = choose_cores(&self.config, queues.len())?;
         *self.gate.0.borrow_mut() = Some(gate);
         let queues = queues.into_iter().zip(legacies).map(|((queue, io), legacy)| (queue, io, legacy)).collect();
-        let facts = self.workers.await_relays(queues, cores, &self.config, (node, begun))?;
+        let facts = self.workers.await_relays(queues, cores, &self.config, (node, news))?;
         node.set_interface(driver, mode.map(|mode| mode.to_string()), facts);
         self.scene = Some(Scene { index, shape, since: Instant::now() });
         Ok(())

@@ -50,9 +50,13 @@ pub struct Left {
     result: io::Result<()>,
 }
 
-/// A worker that has begun where that of another process has stopped: its number, and for how many nanoseconds nobody
-/// worked, or why it has not.
-pub type Begun = (usize, io::Result<u64>);
+/// What a worker says that takes over from one of another process.
+pub enum News {
+    /// It waits for what the other one had; all else is done.
+    Waits,
+    /// The one with this number has begun: for how many nanoseconds nobody worked, or why it has not.
+    Begun(usize, io::Result<u64>),
+}
 
 /// A worker there is or was.
 struct Seat {
@@ -111,13 +115,14 @@ impl Workers {
     }
 
     /// Has workers wait for what those of another process had, to go on with it at these queues, each on its core. All that
-    /// takes time is done before. Answers what there is to say of each; when one has begun, `begun` is told.
+    /// takes time is done before: `news` is told of each when it waits, and when it has begun. Answers what there is to say of
+    /// each.
     pub fn await_relays(
         &mut self,
         queues: Vec<(u32, QueueIo, Legacy)>,
         cores: Vec<usize>,
         config: &Config,
-        (node, begun): (&mut Node, &mpsc::Sender<Begun>),
+        (node, news): (&mut Node, &mpsc::Sender<News>),
     ) -> io::Result<Vec<WorkerFacts>> {
         let mut facts = Vec::new();
         for (number, ((queue, io, legacy), core)) in queues.into_iter().zip(cores).enumerate() {
@@ -127,10 +132,11 @@ impl Workers {
             let (zero_copy, shown) = (io.zero_copy(), board.clone());
             facts.push(WorkerFacts { queue: Some(queue), core: Some(core), zero_copy, board: board.clone() });
             let Legacy { relay, table } = legacy;
-            let (begun, window, in_place) = (begun.clone(), config.handover.window_seconds(), table.is_some());
+            let (news, window, in_place) = (news.clone(), config.handover.window_seconds(), table.is_some());
             let (table, content) = table.map_or_else(|| TableFile::new(tracked_flows(config)), Ok)?;
             let make_kit = move |queue: &mut QueueIo| {
                 let mut kit = Kit::new(inbox, shown, Flows::with(Tracked::over(content.look(), window)));
+                _ = news.send(News::Waits);
                 let result = relay::hear(&relay).transpose()?.and_then(|told| {
                     queue.take_over(told.free)?;
                     kit.inbox.arrive();
@@ -139,7 +145,7 @@ impl Workers {
                     Ok(queue.now().since(told.left))
                 });
                 let has_begun = result.is_ok();
-                _ = begun.send((number, result));
+                _ = news.send(News::Begun(number, result));
                 has_begun.then_some(kit)
             };
             let place = spawn((number, core), (queue, io), Box::new(make_kit), config)?;

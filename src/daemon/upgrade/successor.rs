@@ -18,7 +18,7 @@ use crate::control::server::Server;
 use crate::control::settings::settings;
 use crate::daemon::driver::{Opened, QueueIo, Shape};
 use crate::daemon::keeper::{Keeper, Opener};
-use crate::daemon::workers::{Begun, Legacy};
+use crate::daemon::workers::{Legacy, News};
 use crate::daemon::{Daemon, node, privileges};
 use crate::forward::track::table::LAYOUT;
 use crate::steer::{Gate, Guard, Steering};
@@ -42,7 +42,7 @@ struct Inheritance {
 
 /// Workers that wait for what those of another process had.
 struct Waiting {
-    begun: mpsc::Receiver<Begun>,
+    news: mpsc::Receiver<News>,
     relays: Vec<UnixStream>,
     /// They go on with tracked flows where they lie.
     in_place: bool,
@@ -158,10 +158,11 @@ fn prepare(inheritance: Inheritance, config: (Config, PathBuf), opener: Opener) 
     let mut node = node(config, &link, settings, &keeper).map_err(|error| error.to_string())?;
     let relays = legacies.iter().map(|legacy| legacy.relay.try_clone()).collect::<Result<Vec<_>, _>>();
     let in_place = legacies.iter().all(|legacy| legacy.table.is_some());
-    let (sender, begun) = mpsc::channel();
-    let waiting = Waiting { begun, relays: relays.map_err(|error| error.to_string())?, in_place };
+    let (sender, news) = mpsc::channel();
+    let waiting = Waiting { news, relays: relays.map_err(|error| error.to_string())?, in_place };
     keeper.inherit(link.index, (opened, legacies), &mut node, &sender).map_err(|error| error.to_string())?;
     node.adopt(state)?;
+    waiting.until_all_wait()?;
     let daemon = Daemon {
         server,
         node,
@@ -223,11 +224,22 @@ fn receive(channel: &Channel, daemon: &mut Daemon, waiting: &Waiting) -> Result<
 }
 
 impl Waiting {
+    /// Waits until every worker has done all that it can do before its turn.
+    fn until_all_wait(&self) -> Result<(), String> {
+        for _ in &self.relays {
+            match self.news.recv_timeout(PREPARE_LIMIT) {
+                Ok(News::Waits) => {}
+                _ => return Err("a worker cannot get ready".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until a worker goes on, and answers for how many nanoseconds nobody worked.
     fn pause_of(&self, number: usize) -> Result<u64, String> {
-        match self.begun.recv_timeout(STEP_LIMIT) {
-            Ok((begun, Ok(pause))) if begun == number => Ok(pause),
-            Ok((begun, Err(error))) => Err(format!("worker {begun} cannot go on: {error}")),
+        match self.news.recv_timeout(STEP_LIMIT) {
+            Ok(News::Begun(begun, Ok(pause))) if begun == number => Ok(pause),
+            Ok(News::Begun(begun, Err(error))) => Err(format!("worker {begun} cannot go on: {error}")),
             _ => Err(format!("worker {number} does not go on")),
         }
     }
