@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use netns::{Asked, Driver, EDGE_V4, EDGE_V6, Edge, Load, SOON, Sessions, Stream, Topology};
+use netns::{Asked, Driver, EDGE_V4, EDGE_V6, Edge, Load, Pauses, SOON, Sessions, Stream, Topology};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -42,31 +42,49 @@ fn no_packet_is_lost(driver: Driver, upgrades: usize) {
     edge.apply(set(&topology));
     let stream = start(&topology);
     stream.run(50);
-    let (mut pauses, mut received) = (Vec::new(), 0);
+    let (mut pauses, mut before) = (Pauses::default(), [0; 3]);
     for _ in 0..upgrades {
-        let answer = edge.upgrade();
-        pauses.push(answer["longest_pause"].as_f64().expect("a number") * 1e3);
+        pauses.take(&edge.upgrade());
         let metrics = edge.metrics();
         metrics.assert_balanced();
-        let now = metrics.sum("pointsman_received_packets_total");
-        assert!(now >= received, "{now} packets were received after {received}");
-        received = now;
+        let now = ["pointsman_received_packets_total", "pointsman_service_packets_total"].map(|name| metrics.sum(name));
+        let now = [now[0], now[1], metrics.count("pointsman_latency_seconds")];
+        assert!(now.iter().zip(&before).all(|(now, before)| now >= before), "{now:?} after {before:?}");
+        before = now;
         stream.run(4);
     }
     let (sent, heard) = stream.finish();
-    pauses.sort_by(f64::total_cmp);
     println!(
-        "{driver:?}: {upgrades} upgrades, {sent} packets sent, {} came; the longest pause of each: median {:.2} ms, longest of all {:.2} ms; longest silence {:?}",
-        heard.count,
-        pauses[pauses.len() / 2],
-        pauses[pauses.len() - 1],
-        heard.silence
+        "{driver:?}: {upgrades} upgrades, {sent} packets sent, {} came; {pauses}; longest silence {:?}",
+        heard.count, heard.silence
     );
     assert_eq!((heard.count, heard.lost, heard.late), (sent, 0, 0), "{}", edge.json("stats"));
+    assert_short(&pauses, 2 * upgrades);
     let metrics = edge.metrics();
     metrics.assert_balanced();
     assert!(metrics.sum("pointsman_service_packets_total") >= sent, "counters go on");
     assert!(edge.stop().success());
+}
+
+/// A thousand connections over which requests go all the time.
+#[test]
+fn no_connection_is_lost_by_fifty_upgrades() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(2, 2);
+    let _servers: Vec<Asked> = topology.endpoints.iter().map(|e| Asked::start(&e.namespace, &e.name)).collect();
+    let mut edge = Edge::start(&topology.edge, Driver::XdpNative);
+    edge.apply(set(&topology));
+    let sessions = Sessions::start(&topology.client, VIP, 1_000);
+    let mut pauses = Pauses::default();
+    (0..50).for_each(|_| pauses.take(&edge.upgrade()));
+    sessions.go_on("after 50 upgrades");
+    let metrics = edge.metrics();
+    println!("1,000 connections: {} rounds of requests, {pauses}", sessions.rounds());
+    assert_short(&pauses, 2 * 50);
+    metrics.assert_balanced();
+    assert!(metrics.sum("pointsman_service_packets_total") >= 2 * 1_000 * sessions.rounds().saturating_sub(1));
 }
 
 #[test]
@@ -129,9 +147,80 @@ fn flows_that_only_the_daemon_knows_of_go_on() {
     sessions.go_on("in a handover");
     let slots = || edge.json("status")["services"][0]["handover"]["slots"].as_u64();
     assert!(netns::wait_until(3 * SOON, || slots() == Some(0)), "{:?} slots remember", slots());
+    let tracked = |edge: &Edge<'_>| edge.metrics().sum("pointsman_tracked_flows");
+    let before = tracked(&edge);
+    assert!(before >= 100, "{before} flows are tracked");
     edge.upgrade();
     sessions.go_on("when slots have forgotten");
-    assert!(edge.metrics().sum("pointsman_tracked_flows") >= 100);
+    assert_eq!(tracked(&edge), before);
+    // Where the table is of another size, flows are told; and the next process goes on with the new one where it lies.
+    edge.edit_config("window = \"15s\"", "window = \"15s\"\ntracked_flows = 4096");
+    for _ in 0..2 {
+        edge.upgrade();
+        sessions.go_on("in a table of another size");
+        assert_eq!(tracked(&edge), before);
+    }
+    let words = edge.log();
+    let ways: Vec<bool> = words.lines().filter_map(in_place).collect();
+    assert_eq!(ways, [true, false, true], "{words}");
+}
+
+/// Whether a line of the log says that tracked flows stay where they lie, or that they do not.
+fn in_place(line: &str) -> Option<bool> {
+    let is_about = line.contains("ready to take over");
+    is_about.then(|| line.contains("in_place=true"))
+}
+
+/// Those who wait at the same time for different programs get different answers.
+#[test]
+fn each_request_gets_the_program_that_it_asks_for() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(1, 1);
+    let mut edge = Edge::start(&topology.edge, Driver::XdpNative);
+    edge.apply(set(&topology));
+    let before = edge.pid();
+    let copy = edge.copy_of_binary("another");
+    let connect = || BufReader::new(UnixStream::connect(edge.socket()).expect("it listens"));
+    let mut clients = [connect(), connect(), connect(), connect()];
+    clients.iter().for_each(|client| client.get_ref().set_read_timeout(Some(SOON)).expect("a socket"));
+    let wanted = [json!(edge.script("exit 3")), json!(copy), json!("/nowhere/pointsman"), Value::Null];
+    // In its tracks, so that all of them wait when it looks.
+    edge.frozen(|| {
+        for (client, binary) in clients.iter().zip(&wanted) {
+            let question = json!({ "jsonrpc": "2.0", "id": 5, "method": "upgrade", "params": { "binary": binary } });
+            say(client, &format!("{question}\n"));
+        }
+    });
+    let answers = clients.each_mut().map(line);
+    let reason = |at: usize| answers[at]["error"]["message"].as_str().unwrap_or_default();
+    assert!(reason(0).contains("exit status: 3"), "{answers:?}");
+    assert!(reason(2).contains("there is no file /nowhere/pointsman"), "{answers:?}");
+    let process = |at: usize| answers[at]["result"]["process"].as_i64().unwrap_or_else(|| panic!("{answers:?}"));
+    assert!(process(1) != process(3) && [process(1), process(3)].iter().all(|number| *number != i64::from(before)));
+    let now = edge.follow_upgrades();
+    assert!([process(1), process(3)].contains(&now.into()), "{now}: {answers:?}");
+    assert!(edge.stop().success());
+}
+
+/// Who asks for an upgrade while the daemon is about to end is told that, and so is who has waited since before.
+#[test]
+fn a_daemon_that_stops_says_why_there_is_no_upgrade() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(1, 1);
+    let announces = "[announce]\nroutes = true\ndrain_time = \"60s\"\n";
+    let mut edge = Edge::start_with(&topology.edge, Driver::XdpNative, (EDGE_V4, EDGE_V6), announces);
+    edge.apply(set(&topology));
+    edge.ask_to_stop();
+    let routes = || topology.edge.run(&["ip", "route", "show", "proto", "112"]);
+    assert!(netns::wait_until(SOON, || routes().trim().is_empty()), "{}", routes());
+    let said = edge.upgrade_to(None).expect_err("it stops");
+    assert!(said.contains("this daemon was asked to stop"), "{said}");
+    // The second signal ends the waiting.
+    assert!(edge.stop().success());
 }
 
 /// A subscriber, one with half a question, and one with answers that it has not read.
@@ -219,7 +308,12 @@ fn what_has_changed_in_the_config_comes_into_force() {
     edge.append_config(&format!(
         "[[service]]\nname = \"own\"\nvip = \"203.0.113.77\"\nendpoints = [{{ name = \"a\", address = \"{address}\" }}]\n"
     ));
+    let core = edge.json("status")["workers"][0]["core"].as_u64().expect("it has a core") as usize;
+    let cores = core_affinity::get_core_ids().expect("they are known");
+    let other = cores.iter().map(|core| core.id).find(|other| *other != core).unwrap_or(core);
+    edge.edit_config("driver = ", &format!("cores = [{other}]\nbatch = 32\npoll = \"busy\"\ndriver = "));
     edge.upgrade();
+    assert_eq!(edge.json("status")["workers"][0]["core"], json!(other));
     let names = || -> Vec<String> {
         let status = edge.json("status");
         let services = status["services"].as_array().expect("a list").iter();
@@ -271,6 +365,11 @@ fn a_cold_restart_is_short() {
     println!("restarts: nothing came for {silences:?}");
     let shortest = silences.iter().min().expect("three");
     assert!(*shortest < Duration::from_secs(3), "{silences:?}");
+}
+
+/// What no busy machine makes of them: all workers told, and half of them went on within a tenth of a second.
+fn assert_short(pauses: &Pauses, count: usize) {
+    assert!(pauses.count() == count && pauses.quantile(0.5) < 100.0, "{pauses}");
 }
 
 fn say(to: &BufReader<UnixStream>, text: &str) {

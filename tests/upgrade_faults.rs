@@ -5,9 +5,11 @@ mod netns;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use netns::{Driver, Edge, Stream, Topology};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use serde_json::{Value, json};
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
@@ -84,10 +86,18 @@ fn what_is_no_daemon_changes_nothing() {
     let said = edge.upgrade_to(Some("/etc/hostname".as_ref())).expect_err("it is no program");
     assert!(said.contains("/etc/hostname cannot be started: "), "{said}");
     // What cannot be handed over, and a config that is none.
-    edge.edit_config("xdp_mode = \"native\"", "xdp_mode = \"native\"\nframes = 512");
-    let said = edge.upgrade_to(None).expect_err("rings are of one size");
-    assert!(said.contains("interface.frames cannot change by an upgrade: restart the daemon instead"), "{said}");
-    edge.edit_config("\nframes = 512", "\nframes = 511");
+    for (from, to, key) in [
+        ("xdp_mode = \"native\"", "xdp_mode = \"generic\"", "interface.xdp_mode"),
+        ("driver = \"af_xdp\"", "driver = \"af_xdp\"\nframes = 512", "interface.frames"),
+        ("driver = \"af_xdp\"", "driver = \"af_xdp\"\nqueues = [0]", "interface.queues"),
+        ("name = \"eth0\"", "name = \"lo\"", "interface.name"),
+    ] {
+        edge.edit_config(from, to);
+        let said = edge.upgrade_to(None).expect_err("it cannot change");
+        assert!(said.contains(&format!("{key} cannot change by an upgrade: restart the daemon instead")), "{said}");
+        edge.edit_config(to, from);
+    }
+    edge.edit_config("driver = \"af_xdp\"", "driver = \"af_xdp\"\nframes = 511");
     let said = edge.upgrade_to(None).expect_err("not valid");
     assert!(said.contains("interface.frames: 511 is not a power of two"), "{said}");
     edge.edit_config("\nframes = 511", "");
@@ -136,6 +146,61 @@ fn a_successor_that_stands_still_is_not_waited_for_until_the_ring_is_full() {
     assert!(heard.lost <= 4 * IN_HAND && heard.late == 0, "{heard:?} of {sent}: {}", edge.log());
 }
 
+/// What a stopped successor costs with more packets than the ring holds for so long: figures for docs/upgrade.md.
+/// `cargo test --test upgrade_faults -- --ignored --nocapture`
+#[test]
+#[ignore = "measures, and asserts little"]
+fn what_a_successor_that_stands_still_costs() {
+    if netns::skipped() || is_released() {
+        return;
+    }
+    for (a_second_and_queue, pause) in
+        [(500, 16_000), (1_000, 8_000), (2_000, 4_000), (4_000, 2_000), (8_000, 1_000), (16_000, 500)]
+    {
+        let scene = Scene::new();
+        let mut edge = scene.edge(Driver::XdpNative);
+        let stream = scene.stream_of(Duration::from_micros(pause));
+        let begun = Instant::now();
+        let before = stream.heard().count;
+        goes_on(&mut edge, &stream, |edge| edge.failing_binary("worker-0:stop"));
+        let (came, seconds) = (stream.heard().count - before, begun.elapsed().as_secs_f64());
+        let (sent, heard) = stream.finish();
+        let full = edge.metrics().sum("pointsman_xsk_rx_ring_full_total");
+        println!(
+            "{a_second_and_queue} a second and queue wanted, {:.0} came: {} of {sent} lost, {} late; {full} found the ring full",
+            came as f64 / seconds / 2.0,
+            heard.lost,
+            heard.late
+        );
+        assert_eq!(heard.late, 0, "{heard:?}");
+    }
+}
+
+/// A process that cannot read what the running one says tells it so, and touches nothing.
+#[test]
+fn another_form_is_refused_in_words() {
+    if netns::skipped() {
+        return;
+    }
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let config = directory.path().join("pointsman.toml");
+    std::fs::write(&config, "[interface]\nname = \"lo\"\n").expect("the directory is the test's own");
+    let begin = json!({ "step": "begin", "format": 9, "version": "3.0.0", "all": "else" }).to_string();
+    send(&ours, begin.as_bytes(), SendFlags::NOSIGNAL).expect("there is room");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    command.arg("run").arg("--config").arg(&config).env("POINTSMAN_UPGRADE", "1").stdin(Stdio::from(theirs));
+    let output = command.output().expect("it runs");
+    drop(command);
+    let mut answer = [0; 4096];
+    let (length, _) = recv(&ours, &mut answer, RecvFlags::empty()).expect("it has answered");
+    let answer: Value = serde_json::from_slice(&answer[..length]).expect("JSON");
+    let reason = answer["reason"].as_str().unwrap_or_default();
+    assert_eq!((&answer["step"], output.status.code()), (&json!("failed"), Some(1)), "{answer} {output:?}");
+    assert!(reason.contains("pointsman 3.0.0 hands over in form 9") && reason.contains("restart instead"), "{reason}");
+}
+
 /// Whoever stops the daemon while it waits for a program that hangs does not wait, too; nor does anything of that program stay.
 #[test]
 fn a_daemon_that_waits_for_its_successor_can_be_stopped() {
@@ -151,7 +216,7 @@ fn a_daemon_that_waits_for_its_successor_can_be_stopped() {
     let status = std::thread::scope(|scope| {
         let socket = edge.socket();
         scope.spawn(move || {
-            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"));
+            let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
             command.args(["upgrade", "--socket", &socket, "--binary"]).arg(program).output()
         });
         assert!(netns::wait_until(netns::SOON, || file.exists()), "{}", edge.log());
@@ -201,7 +266,11 @@ impl Scene {
     }
 
     fn stream(&self) -> Stream {
+        self.stream_of(Duration::from_millis(10))
+    }
+
+    fn stream_of(&self, pause: Duration) -> Stream {
         let endpoints: Vec<_> = self.0.endpoints.iter().map(|endpoint| &endpoint.namespace).collect();
-        Stream::start(&self.0.client, VIP, &endpoints, 16, Duration::from_millis(10))
+        Stream::start(&self.0.client, VIP, &endpoints, 16, pause)
     }
 }

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use mio::net::UnixStream;
 use serde_json::Value;
 
+mod wish;
+
+use self::wish::Wish;
 use super::event::Event;
 use super::node::Node;
 use super::protocol::{self, Call, Fault, LONGEST_LINE, Lines, Method, Request};
-use crate::document::Tree;
-use crate::upgrade::Client as ClientState;
+use crate::upgrade::{Asked, Client as ClientState};
 
 /// How much of one client is read before the others get their turn, in bytes.
 const TURN: usize = 1 << 20;
@@ -37,8 +39,8 @@ pub struct Client {
     is_brief: bool,
     /// Events that it was too slow for.
     missed: usize,
-    /// What it has asked and only an upgrade answers; until then nothing more is asked of it.
-    upgrade: Option<Request<'static>>,
+    /// The upgrade that it has asked for; until that is answered nothing more is asked of it.
+    upgrade: Option<Wish>,
     /// When it last asked something.
     heard: Instant,
     /// When it began the line that is not finished.
@@ -78,7 +80,7 @@ impl Client {
         if may_write {
             return;
         }
-        self.answer_upgrade(&Err(Fault::not_permitted(Method::Upgrade.name())));
+        self.refuse_upgrade(&Fault::not_permitted(Method::Upgrade.name()));
         if std::mem::take(&mut self.capturing) {
             self.refuse(&Fault::not_permitted(Method::Capture.name()));
         }
@@ -193,8 +195,10 @@ impl Client {
         };
         let Request { id, call } = protocol::read(&line);
         if let Some(call) = call.as_ref().ok().filter(|call| call.method == Method::Upgrade && self.may_write) {
-            let call = Call { method: call.method, params: call.params.to_value().into() };
-            self.upgrade = Some(Request { id, call: Ok(call) });
+            match wish::wanted_binary(&call.params) {
+                Ok(binary) => self.upgrade = Some(Wish::new(id, binary)),
+                Err(fault) => self.answer(id, &Err(fault)),
+            }
             return;
         }
         let result = call.and_then(|call| {
@@ -204,8 +208,14 @@ impl Client {
                 self.ask(call, node)
             }
         });
-        let Some(id) = id else { return };
-        self.unread.extend(protocol::write(&id, &result).as_bytes());
+        self.answer(id, &result);
+    }
+
+    /// Answers a question, if that has an id.
+    fn answer(&mut self, id: Option<Value>, result: &Result<Value, Fault>) {
+        if let Some(id) = id {
+            self.unread.extend(protocol::write(&id, result).as_bytes());
+        }
     }
 
     fn ask(&mut self, call: Call<'_>, node: &mut Node) -> Result<Value, Fault> {
@@ -219,37 +229,26 @@ impl Client {
         Ok(result)
     }
 
-    /// The parameters of its question for an upgrade, if it has asked for one and was not answered yet.
-    pub fn upgrade(&self) -> Option<&Tree<'static>> {
-        self.upgrade.as_ref()?.call.as_ref().ok().map(|call| &call.params)
-    }
-
-    /// Answers its question for an upgrade, if it has asked; says whether it has.
-    pub fn answer_upgrade(&mut self, result: &Result<Value, Fault>) -> bool {
-        let Some(Request { id, .. }) = self.upgrade.take() else { return false };
-        if let Some(id) = id {
-            self.unread.extend(protocol::write(&id, result).as_bytes());
-        }
-        true
-    }
-
     /// All that another process needs to go on with it, and the bytes that it has not read, and then those of it that have
     /// not been answered.
     pub fn state(&self) -> (ClientState, Vec<u8>) {
-        let asked = self.upgrade.as_ref().and_then(|request| request.id.as_ref()).map(Value::to_string);
+        let (served, later): (Option<&Wish>, _) = match &self.upgrade {
+            Some(wish) if wish.is_served => (Some(wish), None),
+            other => (None, other.as_ref().map(Wish::to_asked)),
+        };
+        let asked = served.and_then(|wish| wish.to_asked().id);
         let &Self { subscribed, closing, missed, .. } = self;
-        let state = ClientState { subscribed, closing, missed, unread: self.unread.len(), asked };
+        let state = ClientState { subscribed, closing, missed, unread: self.unread.len(), asked, later };
         let (front, back) = self.unread.as_slices();
         (state, [front, back, self.lines.unanswered()].concat())
     }
 
     /// A client of another process; none where its bytes are not what is said of them.
     pub fn adopt(stream: UnixStream, may_write: bool, state: ClientState, bytes: &[u8]) -> Option<Self> {
-        let ClientState { subscribed, closing, missed, unread, asked } = state;
+        let ClientState { subscribed, closing, missed, unread, asked, later } = state;
         let (unread, unanswered) = bytes.split_at_checked(unread)?;
-        let asked = asked.and_then(|id| serde_json::from_str(&id).ok());
-        let call = || Ok(Call { method: Method::Upgrade, params: Tree::Null });
-        let upgrade = asked.map(|id| Request { id: Some(id), call: call() });
+        let served = asked.map(|id| Wish::of(&Asked { id: Some(id), binary: None }, true));
+        let upgrade = served.or_else(|| later.map(|asked| Wish::of(&asked, false)));
         let mut client = Self { subscribed, closing, missed, upgrade, ..Self::new(stream, may_write) };
         client.unread.extend(unread);
         client.lines.push(unanswered);

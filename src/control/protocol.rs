@@ -129,6 +129,13 @@ impl Fault {
         Self::internal("this node cannot be upgraded while it runs: it is not the daemon of `pointsman run`")
     }
 
+    /// The daemon is about to end.
+    pub fn is_stopping() -> Self {
+        Self::internal(
+            "there is no upgrade: this daemon was asked to stop; start it again with the new program instead",
+        )
+    }
+
     /// A patch is meant for another revision than the current one.
     pub fn stale_base(base: &Revision, current: &Revision) -> Self {
         let reason = format!("the current revision is \"{}\", not \"{}\"", current.0, base.0);

@@ -71,6 +71,16 @@ struct Asked {
     end: bool,
 }
 
+/// Whether this process can hand over to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upgrades {
+    /// There is nothing to hand over.
+    None,
+    Allowed,
+    /// Not any more: it is about to end.
+    Over,
+}
+
 /// What ends the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -80,7 +90,7 @@ pub enum End {
     Failed,
     /// The time was over.
     TimeOver,
-    /// A client, or SIGUSR2, asks that another process take over; see [`Server::wanted_binary`].
+    /// A client, or SIGUSR2, asks that another process take over; see [`Server::begin_upgrade`].
     Upgrade,
 }
 
@@ -117,8 +127,7 @@ pub struct Server {
     limits: Limits,
     /// When packets were fetched last.
     fetched: Instant,
-    /// Whether there is anything to hand over to another process.
-    can_upgrade: bool,
+    upgrades: Upgrades,
     /// The path is another process's now.
     forsaken: bool,
     watched: bool,
@@ -150,7 +159,7 @@ impl Server {
             writers: writers(config),
             limits: Limits::default(),
             fetched: Instant::now(),
-            can_upgrade: false,
+            upgrades: Upgrades::None,
             forsaken: false,
             watched: false,
         })
@@ -231,7 +240,7 @@ impl Server {
             if signals.reload {
                 self.reload(node);
             }
-            let upgrade = self.is_upgrade_wanted() || signals.upgrade && self.can_upgrade;
+            let upgrade = self.is_upgrade_wanted() || signals.upgrade && self.upgrades == Upgrades::Allowed;
             self.tell(node);
             self.show_packets(node);
             // Not before: an event that is not looked at does not come again.

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use super::DaemonError;
 use super::cores::Cores;
 use super::driver::{self, DriverError, Opened, Shape};
 use super::privileges;
-use super::workers::{Begun, Left, Workers};
+use super::workers::{Left, Legacy, News, Workers};
 use crate::config::Config;
 use crate::control::node::{Gate, Node};
 use crate::steer::{self, SteerError};
@@ -101,20 +100,20 @@ impl Keeper {
     }
 
     /// Takes an interface from another process, as it was opened there; workers wait for what those of that process had,
-    /// each at its relay. `begun` is told when one goes on with it.
+    /// each with its legacy. `news` is told when one waits, and when it goes on.
     pub fn inherit(
         &mut self,
         index: u32,
-        (opened, relays): (Opened, Vec<UnixStream>),
+        (opened, legacies): (Opened, Vec<Legacy>),
         node: &mut Node,
-        begun: &mpsc::Sender<Begun>,
+        news: &mpsc::Sender<News>,
     ) -> Result<(), DaemonError> {
         let Opened { driver, mode, gate, queues, shape } = opened;
         let cores = self.cores.choose(&self.config, queues.len())?;
         self.cores.leave_to(&cores);
         *self.gate.0.borrow_mut() = Some(gate);
-        let queues = queues.into_iter().zip(relays).map(|((queue, io), relay)| (queue, io, relay)).collect();
-        let facts = self.workers.await_relays(queues, cores, &self.config, (node, begun))?;
+        let queues = queues.into_iter().zip(legacies).map(|((queue, io), legacy)| (queue, io, legacy)).collect();
+        let facts = self.workers.await_relays(queues, cores, &self.config, (node, news))?;
         node.set_interface(driver, mode.map(|mode| mode.to_string()), facts);
         self.scene = Some(Scene { index, shape, since: Instant::now() });
         Ok(())

@@ -169,10 +169,10 @@ impl Daemon {
         if end == End::Asked {
             notify(&[NotifyState::Stopping]);
         }
+        self.server.refuse_upgrade();
         let (announced, drain_time) = (self.node.withdraw(), self.node.config().announce.drain_time);
         if end == End::Asked && announced && !drain_time.is_zero() {
             tracing::info!(?drain_time, "the VIP routes are withdrawn; forwarding goes on for a while");
-            self.server.refuse_upgrade();
             let extend = || notify(&[NotifyState::ExtendTimeoutUsec(STOP_EXTENSION.as_micros() as u32)]);
             extend();
             let Self { server, node, keeper, .. } = self;
@@ -192,7 +192,7 @@ impl Daemon {
             if end != End::Upgrade {
                 return Ok(end);
             }
-            let binary = self.server.wanted_binary().ok().flatten().unwrap_or_else(|| self.binary.clone());
+            let binary = self.server.begin_upgrade(&self.binary);
             let Err(reason) = upgrade::hand_over(self, &binary);
             let reason = format!("there was no upgrade, and this process goes on: {reason}");
             self.server.answer_upgrade(&Err(Fault::internal(reason.clone())));

@@ -9,15 +9,16 @@ use std::thread::JoinHandle;
 use super::DaemonError;
 use super::driver::QueueIo;
 use super::upgrade::queue::Share;
-use super::upgrade::relay;
+use super::upgrade::relay::{self, Waiting};
 use super::{privileges, seccomp};
 use crate::config::Config;
 use crate::control::node::{Node, WorkerFacts};
 use crate::forward::Flows;
+use crate::forward::track::Tracked;
 use crate::io::PacketIo;
 use crate::publish::Inbox;
 use crate::stats::Board;
-use crate::upgrade::Told;
+use crate::worker::table::{Content, TableFile};
 use crate::worker::{Kit, Pace, Worker};
 
 /// Readies the queue, and makes what the worker has beside it; none: it does not begin at all.
@@ -26,7 +27,7 @@ type MakeKit = Box<dyn FnOnce(&mut QueueIo) -> Option<Kit> + Send>;
 /// Where a worker is.
 enum Place {
     /// It has not begun yet.
-    New(Inbox),
+    New(Inbox, Content),
     /// At its queue, which could be shared with another process.
     AtWork(JoinHandle<Option<Left>>, Share),
     /// It has no queue. Boxed, as kits are large.
@@ -49,18 +50,38 @@ pub struct Left {
     result: io::Result<()>,
 }
 
-/// A worker that has begun where that of another process has stopped: its number, and for how many nanoseconds nobody
-/// worked, or why it has not.
-pub type Begun = (usize, io::Result<u64>);
+/// What a worker says that takes over from one of another process.
+pub enum News {
+    /// It waits for what the other one had; all else is done.
+    Waits,
+    /// The one with this number has begun: for how many nanoseconds nobody worked, or why it has not.
+    Begun(usize, io::Result<u64>),
+}
+
+/// A worker there is or was.
+struct Seat {
+    place: Place,
+    board: Arc<Board>,
+    /// Where its tracked flows lie.
+    table: TableFile,
+}
+
+/// What a worker of another process leaves to the one that waits for it.
+pub struct Legacy {
+    /// By which it will tell what it had.
+    pub relay: UnixStream,
+    /// Where its tracked flows lie, if this one can go on with them there.
+    pub table: Option<(TableFile, Content)>,
+}
 
 /// All workers there ever were, by their numbers.
 #[derive(Default)]
-pub struct Workers(Vec<(Place, Arc<Board>)>);
+pub struct Workers(Vec<Seat>);
 
 impl Workers {
     /// How many have a queue.
     pub fn at_work(&self) -> usize {
-        self.0.iter().filter(|(place, _)| matches!(place, Place::AtWork(..))).count()
+        self.0.iter().filter(|seat| matches!(seat.place, Place::AtWork(..))).count()
     }
 
     /// Has the first of them, none of which is at work, work at these queues, each on its core; makes more where there are
@@ -74,9 +95,9 @@ impl Workers {
     ) -> io::Result<Vec<WorkerFacts>> {
         let (mut resting, mut facts) = (std::mem::take(&mut self.0).into_iter(), Vec::new());
         for (number, ((at, io), core)) in queues.into_iter().zip(cores).enumerate() {
-            let (place, board) = match resting.next() {
+            let Seat { place, board, table } = match resting.next() {
                 Some(known) => known,
-                None => (Place::New(node.add_worker()?), Arc::default()),
+                None => Seat::new(node.add_worker()?, config)?,
             };
             let (queue, zero_copy) = (Some(at), io.zero_copy());
             facts.push(WorkerFacts { queue, core: Some(core), zero_copy, board: board.clone() });
@@ -84,72 +105,81 @@ impl Workers {
                 Ok(make_kit) => spawn((number, core), (at, io), make_kit, config)?,
                 Err(working) => working,
             };
-            self.0.push((place, board));
+            self.0.push(Seat { place, board, table });
         }
-        for (place, board) in resting {
-            facts.push(WorkerFacts { queue: None, core: None, zero_copy: false, board: board.clone() });
-            self.0.push((place, board));
+        for seat in resting {
+            facts.push(WorkerFacts { queue: None, core: None, zero_copy: false, board: seat.board.clone() });
+            self.0.push(seat);
         }
         Ok(facts)
     }
 
     /// Has workers wait for what those of another process had, to go on with it at these queues, each on its core. All that
-    /// takes time is done before. Answers what there is to say of each; when one has begun, `begun` is told.
+    /// takes time is done before: `news` is told of each when it waits, and when it has begun. Answers what there is to say of
+    /// each.
     pub fn await_relays(
         &mut self,
-        queues: Vec<(u32, QueueIo, UnixStream)>,
+        queues: Vec<(u32, QueueIo, Legacy)>,
         cores: Vec<usize>,
         config: &Config,
-        (node, begun): (&mut Node, &mpsc::Sender<Begun>),
+        (node, news): (&mut Node, &mpsc::Sender<News>),
     ) -> io::Result<Vec<WorkerFacts>> {
         let mut facts = Vec::new();
-        for (number, ((queue, io, relay), core)) in queues.into_iter().zip(cores).enumerate() {
+        for (number, ((queue, io, legacy), core)) in queues.into_iter().zip(cores).enumerate() {
             let (inbox, board): (_, Arc<Board>) = (node.add_worker()?, Arc::default());
             // Nobody need wait for one that does not forward yet.
             inbox.leave();
             let (zero_copy, shown) = (io.zero_copy(), board.clone());
             facts.push(WorkerFacts { queue: Some(queue), core: Some(core), zero_copy, board: board.clone() });
-            let (begun, handover) = (begun.clone(), config.handover.clone());
+            let Legacy { relay, table } = legacy;
+            let (news, window, in_place) = (news.clone(), config.handover.window_seconds(), table.is_some());
+            let (table, content) = table.map_or_else(|| TableFile::new(tracked_flows(config)), Ok)?;
             let make_kit = move |queue: &mut QueueIo| {
-                let flows = Flows::new(handover.tracked_flows as usize, handover.window_seconds());
-                let mut kit = Kit::new(inbox, shown, flows);
+                let mut kit = Kit::new(inbox, shown, Flows::with(Tracked::over(content.look(), window)));
+                _ = news.send(News::Waits);
                 let result = relay::hear(&relay).transpose()?.and_then(|told| {
                     queue.take_over(told.free)?;
                     kit.inbox.arrive();
                     kit.take_over(&told.carried);
-                    relay::hear_tracked(&relay, told.tracked, &mut kit)?;
+                    relay::hear_tracked(&relay, told.tracked, in_place, &mut kit)?;
                     Ok(queue.now().since(told.left))
                 });
                 let has_begun = result.is_ok();
-                _ = begun.send((number, result));
+                _ = news.send(News::Begun(number, result));
                 has_begun.then_some(kit)
             };
-            self.0.push((spawn((number, core), (queue, io), Box::new(make_kit), config)?, board));
+            let place = spawn((number, core), (queue, io), Box::new(make_kit), config)?;
+            self.0.push(Seat { place, board, table });
         }
         Ok(facts)
     }
 
     /// Whether every worker is at its queue.
     pub fn are_all_at_work(&self) -> bool {
-        self.0.iter().all(|(place, _)| matches!(place, Place::AtWork(thread, _) if !thread.is_finished()))
+        self.0.iter().all(|seat| matches!(&seat.place, Place::AtWork(thread, _) if !thread.is_finished()))
     }
 
-    /// What another process needs of the queues that are at work.
-    pub fn shares(&self) -> impl Iterator<Item = &Share> {
-        self.0.iter().filter_map(|(place, _)| match place {
-            Place::AtWork(_, share) => Some(share),
+    /// What another process needs of the queues that are at work, and where their workers' tracked flows lie.
+    pub fn shares(&self) -> impl Iterator<Item = (&Share, &TableFile)> {
+        self.0.iter().filter_map(|seat| match &seat.place {
+            Place::AtWork(_, share) => Some((share, &seat.table)),
             _ => None,
         })
     }
 
+    /// Who waits for what workers had goes on with their tracked flows where they lie.
+    pub fn leave_tracked_in_place(&self) {
+        self.shares().for_each(|(share, _)| share.relay.leave_tracked_in_place());
+    }
+
     /// Nobody waits any more for what workers had.
     pub fn close_relays(&self) {
-        self.shares().for_each(|share| share.relay.close());
+        self.shares().for_each(|(share, _)| share.relay.close());
     }
 
     /// One that is nowhere: it has panicked on its way to another process.
     pub fn missing(&self) -> Option<usize> {
-        self.0.iter().position(|(place, _)| matches!(place, Place::Away))
+        self.0.iter().position(|seat| matches!(seat.place, Place::Away))
     }
 
     /// How many there are.
@@ -162,27 +192,28 @@ impl Workers {
     /// # Errors
     /// It has panicked, or lost its queue.
     pub fn take(&mut self, number: usize) -> Result<Left, DaemonError> {
-        let place = self.0.get_mut(number).map(|(place, _)| std::mem::replace(place, Place::Away));
+        let place = self.0.get_mut(number).map(|seat| std::mem::replace(&mut seat.place, Place::Away));
         let Some(Place::AtWork(thread, _)) = place else { return Err(DaemonError::WorkerPanicked(number)) };
         let left = thread.join().ok().flatten().ok_or(DaemonError::WorkerPanicked(number))?;
         if let Err(error) = left.result {
-            self.0[number].0 = Place::Resting(leave_queue(left.queue, left.kit));
+            self.0[number].place = Place::Resting(leave_queue(left.queue, left.kit));
             return Err(DaemonError::QueueLost(number, error));
         }
         Ok(left)
     }
 
-    /// Has one go on with what it had when it was [taken](Self::take).
+    /// Has one go on with what it had when it was [taken](Self::take), with its tracked flows as another process has left them.
     pub fn put_back(&mut self, number: usize, left: Left, config: &Config) -> io::Result<()> {
         let Left { queue, mut kit, core, number: at, .. } = left;
         kit.inbox.come_back();
-        self.0[number].0 = spawn((number, core), (at, queue), Box::new(move |_| Some(*kit)), config)?;
+        kit.count_tracked_anew();
+        self.0[number].place = spawn((number, core), (at, queue), Box::new(move |_| Some(*kit)), config)?;
         Ok(())
     }
 
     /// The same without its queue, which is given up.
     pub fn put_to_rest(&mut self, number: usize, left: Left) {
-        self.0[number].0 = Place::Resting(leave_queue(left.queue, left.kit));
+        self.0[number].place = Place::Resting(leave_queue(left.queue, left.kit));
     }
 
     /// Looks for workers that have ended, and answers for what reason one has lost its queue, if any has.
@@ -207,7 +238,7 @@ impl Workers {
     ) -> Result<Option<DaemonError>, DaemonError> {
         let (mut lost, mut panicked) = (None, None);
         let all = std::mem::take(&mut self.0).into_iter().enumerate();
-        for (number, (place, board)) in all {
+        for (number, Seat { place, board, table }) in all {
             let place = match place {
                 Place::AtWork(thread, _) if is_due(&thread) => match thread.join() {
                     Ok(Some(Left { queue, kit, result, .. })) => {
@@ -222,19 +253,32 @@ impl Workers {
                 },
                 other => other,
             };
-            self.0.push((place, board));
+            self.0.push(Seat { place, board, table });
         }
         panicked.map_or(Ok(lost), Err)
     }
 }
 
+impl Seat {
+    fn new(inbox: Inbox, config: &Config) -> io::Result<Self> {
+        let (table, content) = TableFile::new(tracked_flows(config))?;
+        Ok(Self { place: Place::New(inbox, content), board: Arc::default(), table })
+    }
+}
+
+/// How many flows a worker has room for.
+fn tracked_flows(config: &Config) -> usize {
+    config.handover.tracked_flows as usize
+}
+
 /// How to get the kit of a worker that is not at work; else its place, unchanged.
 fn make_kit(place: Place, board: &Arc<Board>, config: &Config) -> Result<MakeKit, Place> {
-    let (board, handover) = (board.clone(), &config.handover);
-    let (tracked_flows, window) = (handover.tracked_flows as usize, handover.window_seconds());
+    let (board, window) = (board.clone(), config.handover.window_seconds());
     match place {
-        // A worker's own memory is made by itself, on its own core's side.
-        Place::New(inbox) => Ok(Box::new(move |_| Some(Kit::new(inbox, board, Flows::new(tracked_flows, window))))),
+        // A worker's own memory is made present by itself, on its own core's side.
+        Place::New(inbox, content) => {
+            Ok(Box::new(move |_| Some(Kit::new(inbox, board, Flows::with(Tracked::over(content.look(), window))))))
+        }
         Place::Resting(mut kit) => {
             kit.inbox.come_back();
             Ok(Box::new(move |_| Some(*kit)))
@@ -285,12 +329,11 @@ fn spawn(
 }
 
 /// Tells a worker of another process, which waits for it, what this one had.
-fn tell(queue: &mut QueueIo, kit: &mut Kit, waiting: UnixStream) -> io::Result<()> {
+fn tell(queue: &mut QueueIo, kit: &mut Kit, waiting: Waiting) -> io::Result<()> {
     let left = queue.now();
     let (ended, live) = queue.settle();
     kit.pass_queue(ended, live);
-    let (free, tracked) = (queue.free_frames().to_vec(), kit.tracked().stored_len());
-    relay::tell(waiting, &Told { left, carried: kit.carry(left), free, tracked }, kit)
+    waiting.tell(left, queue.free_frames(), kit)
 }
 
 /// Works until the end, and answers with what is left of it.

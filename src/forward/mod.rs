@@ -56,13 +56,13 @@ impl Default for Flows {
 impl Flows {
     /// Memory for so many tracked flows, among other things, and for handovers of `window` seconds.
     pub fn new(tracked_flows: usize, window: u32) -> Self {
-        Self {
-            fragments: Fragments::default(),
-            answers: Limit::default(),
-            parts: Parts::default(),
-            tracked: Tracked::new(tracked_flows, window),
-            opened: false,
-        }
+        Self::with(Tracked::new(tracked_flows, window))
+    }
+
+    /// The same with tracked flows that are made already.
+    pub fn with(tracked: Tracked) -> Self {
+        let (fragments, answers, parts) = (Fragments::default(), Limit::default(), Parts::default());
+        Self { fragments, answers, parts, tracked, opened: false }
     }
 
     /// First fragments as bytes, with which another process on this machine can go on, at `now`.

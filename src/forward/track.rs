@@ -5,9 +5,11 @@
 //! of one cache line, and each flow has two buckets it may lie in, so that nearly all entries can be used.
 
 pub mod stored;
+pub mod table;
 
 use std::hint::black_box;
 
+use self::table::{Table, buckets_for};
 use super::parse::Packet;
 use crate::flow::FlowHash;
 use crate::moment::{Moment, SECOND};
@@ -104,6 +106,7 @@ impl Sign {
 /// One flow. `packed` has the endpoint's cell in its lower 29 bits, then the stage, then whether a second packet has
 /// confirmed the first, which anybody can send.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 struct Entry {
     hash: u64,
     /// Seconds of the worker's clock, from 1; 0: the entry is free.
@@ -146,9 +149,10 @@ impl Lifetimes {
     }
 }
 
+/// Entries that lie in one cache line. Any bits are some.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
-struct Bucket([Entry; WAYS]);
+#[repr(C, align(64))]
+pub struct Bucket([Entry; WAYS]);
 
 /// Where a flow is tracked: the number of an entry, or [`NOWHERE`].
 #[derive(Clone, Copy, Debug)]
@@ -177,7 +181,7 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Tracked {
     /// A power of two.
-    buckets: Box<[Bucket]>,
+    buckets: Table,
     lifetimes: Lifetimes,
     /// How many entries are not free.
     len: usize,
@@ -190,8 +194,11 @@ pub struct Tracked {
 impl Tracked {
     /// Memory for `flows` flows, rounded up to a power of two, and for handovers of so many seconds.
     pub fn new(flows: usize, window: u32) -> Self {
-        let buckets = vec![Bucket::default(); flows.div_ceil(WAYS).next_power_of_two()];
-        Self { buckets: buckets.into(), lifetimes: Lifetimes::new(window), len: 0, changes: [None; 3], swept: 0 }
+        Self::of(Table::Own(vec![Bucket::default(); buckets_for(flows)].into()), window)
+    }
+
+    fn of(buckets: Table, window: u32) -> Self {
+        Self { buckets, lifetimes: Lifetimes::new(window), len: 0, changes: [None; 3], swept: 0 }
     }
 
     /// Whether no flow is tracked.

@@ -16,7 +16,23 @@ const PAGE: usize = 512;
 /// One worker's cells. Grown by pages on the control side, so that what a worker already counts in never moves.
 #[derive(Clone, Debug, Default)]
 pub struct Cells {
-    pages: Vec<Arc<[AtomicTraffic; PAGE]>>,
+    pages: Vec<Arc<Page>>,
+}
+
+#[derive(Debug)]
+struct Page {
+    traffic: [AtomicTraffic; PAGE],
+    /// Tracked flows that the worker has found when it began: those of another process. Only the control side writes these.
+    found: [AtomicU64; PAGE],
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            traffic: std::array::from_fn(|_| AtomicTraffic::default()),
+            found: std::array::from_fn(|_| AtomicU64::default()),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +41,7 @@ struct AtomicTraffic {
     bytes: AtomicU64,
     /// Packets among them that opened a flow.
     new_flows: AtomicU64,
-    /// Flows that are tracked now.
+    /// Flows that are tracked now, less those that were found: below 0, it wraps round.
     tracked: AtomicU64,
 }
 
@@ -33,13 +49,18 @@ impl Cells {
     /// Makes room for `count` cells.
     pub fn grow(&mut self, count: usize) {
         while self.pages.len() * PAGE < count {
-            self.pages.push(Arc::new(std::array::from_fn(|_| AtomicTraffic::default())));
+            self.pages.push(Arc::default());
         }
     }
 
     fn cell(&self, cell: Cell) -> Option<&AtomicTraffic> {
         let cell = cell as usize;
-        self.pages.get(cell / PAGE).map(|page| &page[cell % PAGE])
+        self.pages.get(cell / PAGE).map(|page| &page.traffic[cell % PAGE])
+    }
+
+    fn found(&self, cell: Cell) -> Option<&AtomicU64> {
+        let cell = cell as usize;
+        self.pages.get(cell / PAGE).map(|page| &page.found[cell % PAGE])
     }
 
     /// Counts one packet. Only the worker that owns the cells calls this, so no locked instruction is needed.
@@ -60,13 +81,37 @@ impl Cells {
         let (Change::Begun(number) | Change::Ended(number)) = change;
         let Some(cell) = self.cell(number) else { return };
         let tracked = cell.tracked.load(Ordering::Relaxed);
-        let tracked = if matches!(change, Change::Begun(_)) { tracked + 1 } else { tracked.saturating_sub(1) };
-        cell.tracked.store(tracked, Ordering::Relaxed);
+        let step = if matches!(change, Change::Begun(_)) { 1 } else { u64::MAX };
+        cell.tracked.store(tracked.wrapping_add(step), Ordering::Relaxed);
     }
 
     /// How many flows are tracked for a cell.
     pub fn tracked(&self, cell: Cell) -> u64 {
-        self.cell(cell).map_or(0, |cell| cell.tracked.load(Ordering::Relaxed))
+        let (Some(own), Some(found)) = (self.cell(cell), self.found(cell)) else { return 0 };
+        let sum = own.tracked.load(Ordering::Relaxed).wrapping_add(found.load(Ordering::Relaxed));
+        // One that reads while another process's flows are not put in yet sees too few.
+        u64::try_from(sum.cast_signed()).unwrap_or(0)
+    }
+
+    /// The cells for which flows are tracked, with their numbers.
+    pub fn all_tracked(&self) -> Vec<(Cell, u64)> {
+        let cells = (0..(self.pages.len() * PAGE) as Cell).map(|cell| (cell, self.tracked(cell)));
+        cells.filter(|(_, flows)| *flows > 0).collect()
+    }
+
+    /// Counts the flows that the worker has found where it went on with those of another process.
+    pub fn put_found(&self, cell: Cell, flows: u64) {
+        if let Some(found) = self.found(cell) {
+            found.store(flows, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets how many flows are tracked, when the worker does not work.
+    pub fn clear_tracked(&self) {
+        for page in &self.pages {
+            let own = page.traffic.iter().map(|cell| &cell.tracked);
+            own.chain(&page.found).for_each(|value| value.store(0, Ordering::Relaxed));
+        }
     }
 
     /// What a cell holds.
@@ -89,7 +134,8 @@ impl Cells {
     /// Makes a cell as good as new, when no worker counts in it.
     pub fn clear(&self, cell: Cell) {
         let Some(AtomicTraffic { packets, bytes, new_flows, tracked }) = self.cell(cell) else { return };
-        [packets, bytes, new_flows, tracked].into_iter().for_each(|value| value.store(0, Ordering::Relaxed));
+        let values = [packets, bytes, new_flows, tracked].into_iter().chain(self.found(cell));
+        values.for_each(|value| value.store(0, Ordering::Relaxed));
     }
 }
 
@@ -303,6 +349,25 @@ mod tests {
         assert_eq!(Count::of(0, &[cells.clone(), cells.clone()]), Count { new_flows: 2, ..traffic(4, 400) });
         cells.clear(0);
         assert_eq!(worker.read(0), Count::default());
+    }
+
+    #[test]
+    fn flows_that_a_worker_has_found_count_until_they_end() {
+        let mut cells = Cells::default();
+        cells.grow(1);
+        let worker = cells.clone();
+        // It works before the control side knows of what it has found.
+        [Change::Ended(3), Change::Ended(3), Change::Begun(3), Change::Begun(5)]
+            .into_iter()
+            .for_each(|change| worker.track(change));
+        assert_eq!((cells.tracked(3), cells.tracked(5)), (0, 1));
+        cells.put_found(3, 10);
+        assert_eq!(cells.all_tracked(), [(3, 9), (5, 1)]);
+        cells.clear(3);
+        assert_eq!(cells.all_tracked(), [(5, 1)]);
+        cells.put_found(6, 2);
+        cells.clear_tracked();
+        assert_eq!(cells.all_tracked(), []);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The messages, each a JSON object; what is large comes in files beside them.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,13 +13,16 @@ use super::FORMAT;
 pub enum Message {
     /// Old → new, with the listening sockets (control, metrics) and a file with the node's state.
     Begin(Begin),
-    /// Old → new, with the descriptors of a worker's queue, and last the socket by which the worker itself will tell its
-    /// successor what it had (see [`Worker`](super::Worker)).
+    /// Old → new, with the descriptors of a worker's queue, the file of its tracked flows if they lie in one, and last the
+    /// socket by which the worker itself will tell its successor what it had (see [`Worker`](super::Worker)).
     Queue(Queue),
     /// New → old: all is ready to take the first worker.
     Prepared {
         /// Of the new process.
         version: String,
+        /// Its workers go on with tracked flows where they lie; else they are to be told.
+        #[serde(default)]
+        in_place: bool,
     },
     /// New → old: it does not go on, and has taken its hands from all that it was given.
     Failed {
@@ -74,6 +79,9 @@ pub struct Queue {
     pub frames: u32,
     /// Bytes of each.
     pub chunk_size: u32,
+    /// In which form tracked flows lie in a file, if they do.
+    #[serde(default)]
+    pub layout: Option<u32>,
 }
 
 /// A client of the control socket.
@@ -87,8 +95,20 @@ pub struct Client {
     pub missed: usize,
     /// How many bytes it has not read.
     pub unread: usize,
-    /// The id of its question for the upgrade, as JSON, if it has asked for that and wants an answer.
+    /// The id of its question for this upgrade, as JSON, if it has asked for that and wants an answer.
     pub asked: Option<String>,
+    /// The upgrade that it has asked for, where that is another one: its turn comes after this.
+    #[serde(default)]
+    pub later: Option<Asked>,
+}
+
+/// An upgrade that a client has asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The id of the question, as JSON; none: no answer is wanted.
+    pub id: Option<String>,
+    /// The program that is to take over; none: the daemon's own.
+    pub binary: Option<PathBuf>,
 }
 
 /// Why a message cannot be read.
@@ -150,8 +170,8 @@ mod tests {
     fn messages() -> Vec<Message> {
         vec![
             Message::Begin(begin()),
-            Message::Queue(Queue { queue: 1, frames: 4096, chunk_size: 2048 }),
-            Message::Prepared { version: "0.2.0".to_owned() },
+            Message::Queue(Queue { queue: 1, frames: 4096, chunk_size: 2048, layout: Some(1) }),
+            Message::Prepared { version: "0.2.0".to_owned(), in_place: true },
             Message::Failed { reason: "no".to_owned() },
             Message::Worker { number: 1 },
             Message::Taken { pause: 7 },

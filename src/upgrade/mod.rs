@@ -21,8 +21,8 @@ mod message;
 mod worker;
 
 pub use facts::{differences, facts};
-pub use message::{Begin, Client, Message, Queue, Unreadable};
-pub use worker::{Told, Worker};
+pub use message::{Asked, Begin, Client, Message, Queue, Unreadable};
+pub use worker::{Told, ToldFlows, Worker};
 
 /// The number of this form of the messages. One that changes the meaning of any of them has another.
 pub const FORMAT: u32 = 1;

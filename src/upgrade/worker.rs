@@ -32,6 +32,8 @@ pub struct Worker {
     kernel: [u64; 6],
     /// Bytes of the free frames, of first fragments, and of tracked flows.
     lengths: [usize; 3],
+    /// How many tracked flows lie where the other process goes on with them.
+    in_place: Option<usize>,
 }
 
 /// What a worker had.
@@ -43,8 +45,17 @@ pub struct Told {
     pub carried: Carried,
     /// The frames that are in no ring.
     pub free: Vec<u64>,
-    /// How many bytes of tracked flows follow.
-    pub tracked: usize,
+    /// Its tracked flows.
+    pub tracked: ToldFlows,
+}
+
+/// Where tracked flows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToldFlows {
+    /// So many bytes of them follow.
+    Follow(usize),
+    /// So many lie where they lay.
+    InPlace(usize),
 }
 
 impl Worker {
@@ -53,6 +64,10 @@ impl Worker {
         let Told { left, carried: Carried { tally, earlier, fragments }, free, tracked } = told;
         let Tally { received, sent, answered, parts, drops } = *tally;
         let drops = DropReason::ALL.iter().zip(drops).filter(|(_, count)| *count > 0);
+        let (behind, in_place) = match *tracked {
+            ToldFlows::Follow(bytes) => (bytes, None),
+            ToldFlows::InPlace(flows) => (0, Some(flows)),
+        };
         let free: Vec<u8> = free.iter().flat_map(|chunk| chunk.to_le_bytes()).collect();
         let worker = Self {
             left: left.0,
@@ -62,7 +77,8 @@ impl Worker {
             parts,
             drops: drops.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
             kernel: earlier.to_array(),
-            lengths: [free.len(), fragments.len(), *tracked],
+            lengths: [free.len(), fragments.len(), behind],
+            in_place,
         };
         let first = serde_json::to_vec(&worker).expect("plain data, with texts as keys");
         let rest = 4 + first.len() + free.len() + fragments.len();
@@ -93,7 +109,8 @@ impl Worker {
             let reason = DropReason::ALL.iter().position(|reason| reason.name() == name).unwrap_or(0);
             drops[reason] = drops[reason].saturating_add(*count);
         }
-        let Self { left, received, sent, answered, parts, kernel, lengths: [_, _, tracked], .. } = worker;
+        let Self { left, received, sent, answered, parts, kernel, lengths: [_, _, behind], .. } = worker;
+        let tracked = worker.in_place.map_or(ToldFlows::Follow(behind), ToldFlows::InPlace);
         let tally = Tally { received, sent, answered, parts, drops };
         let fragments = fragments.to_vec();
         let carried = Carried { tally, earlier: KernelStatistics::from_array(kernel), fragments };
@@ -115,7 +132,7 @@ mod tests {
         tally.count(Verdict::Dropped(DropReason::TooBig, None), 1514, 0);
         let earlier = KernelStatistics { rx_ring_full: 3, ..KernelStatistics::default() };
         let carried = Carried { tally, earlier, fragments: vec![1, 2, 3] };
-        Told { left: Moment(77), carried, free: vec![2048, 0], tracked: 40 }
+        Told { left: Moment(77), carried, free: vec![2048, 0], tracked: ToldFlows::Follow(40) }
     }
 
     fn split(bytes: &[u8]) -> (Option<usize>, &[u8]) {
@@ -128,6 +145,8 @@ mod tests {
         let bytes = Worker::write(&told());
         let (length, rest) = split(&bytes);
         assert_eq!((length, Worker::read(rest)), (Some(rest.len()), Some(told())));
+        let in_place = Told { tracked: ToldFlows::InPlace(2), ..told() };
+        assert_eq!(Worker::read(split(&Worker::write(&in_place)).1), Some(in_place));
         assert_eq!(Worker::read(&rest[..rest.len() - 1]), None);
         assert_eq!(Worker::read(&[rest, &[0]].concat()), None);
         assert_eq!(Worker::length(u64::MAX.to_le_bytes()), None);
@@ -141,7 +160,7 @@ mod tests {
         let told = Worker::read(&bytes).expect("form 1");
         assert_eq!(
             (told.tracked, told.left, told.free.len(), told.carried.tally.received.packets),
-            (20, Moment(77), 2, 3)
+            (ToldFlows::Follow(20), Moment(77), 2, 3)
         );
         assert!(told.carried.tally.is_balanced());
     }

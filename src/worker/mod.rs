@@ -2,6 +2,7 @@
 //! that all of it is tested with nothing but memory.
 
 mod observer;
+pub mod table;
 
 use std::io;
 use std::sync::Arc;
@@ -125,6 +126,19 @@ impl Kit {
     pub fn take_over_tracked(&mut self, bytes: &[u8]) {
         let cells = &self.inbox.current().cells;
         self.flows.tracked().restore(bytes, |cell| cells.track(Change::Begun(cell)));
+    }
+
+    /// Goes on with so many tracked flows of another process, which lie in its memory already. They count for their endpoints
+    /// when that process tells how many each had.
+    pub fn go_on_with_tracked(&mut self, flows: usize) {
+        self.flows.tracked().go_on_with(flows);
+    }
+
+    /// Finds out anew which flows are tracked: another process has used their memory, and is dead.
+    pub fn count_tracked_anew(&mut self) {
+        let cells = &self.inbox.current().cells;
+        cells.clear_tracked();
+        self.flows.tracked().count_anew(|cell| cells.track(Change::Begun(cell)));
     }
 
     /// Counts what the kernel has counted on a queue that is left for good.

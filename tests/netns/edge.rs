@@ -296,6 +296,11 @@ impl<'a> Edge<'a> {
         self.signal(Signal::USR2);
         let is_over = wait_until(SOON, || ended(before).is_some());
         assert!(is_over && ended(before).is_some_and(|status| status.success()), "{}", self.log());
+        self.follow_upgrades()
+    }
+
+    /// Finds out which process is the daemon now, after upgrades that somebody else has asked for, and answers its number.
+    pub fn follow_upgrades(&mut self) -> i32 {
         let number = self.json("status")["process"].as_i64().expect("a number") as i32;
         self.successor = Pid::from_raw(number);
         number
@@ -308,6 +313,13 @@ impl<'a> Edge<'a> {
     /// A program that is the daemon's own, but fails by an upgrade as these words say.
     pub fn failing_binary(&self, fault: &str) -> PathBuf {
         self.script(&format!("POINTSMAN_UPGRADE_FAULT={fault} exec {} \"$@\"", self.binary.display()))
+    }
+
+    /// The daemon's own program at another path.
+    pub fn copy_of_binary(&self, name: &str) -> PathBuf {
+        let copy = self.path(name);
+        fs::hard_link(&self.binary, &copy).or_else(|_| fs::copy(&self.binary, &copy).map(drop)).expect("there is room");
+        copy
     }
 
     /// A program of these words for a shell.

@@ -42,6 +42,12 @@ impl Metrics {
         self.0.get(name).unwrap_or_else(|| panic!("stats has no {name}: {}", self.0))
     }
 
+    /// How many values a summary by one label has seen.
+    pub fn count(&self, name: &str) -> u64 {
+        let by_label = self.counter(name).as_object().expect("it has a label").values();
+        by_label.map(|summary| summary["count"].as_u64().expect("a number")).sum()
+    }
+
     /// Holds the promise that every received packet was sent, answered, or dropped for a counted reason.
     pub fn assert_balanced(&self) {
         let received = self.sum("pointsman_received_packets_total");

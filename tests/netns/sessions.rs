@@ -1,4 +1,4 @@
-//! Long TCP connections that ask something now and then, as an established flow of a client's does.
+//! Long HTTP connections that ask something now and then, as an established flow of a client's does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,10 +14,13 @@ use super::{Namespace, SOON, wait_until};
 
 /// The port of [`Asked`].
 const PORT: u16 = 7_000;
+/// What is asked, and how many lines that has.
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: vip\r\n\r\n";
+const REQUEST_LINES: usize = 3;
 /// The listener's among the tokens of an [`Asked`].
 const LISTENER: Token = Token(0);
 
-/// A server, on all addresses of a namespace, that answers each line with its name: one thread for thousands of
+/// An HTTP server, on all addresses of a namespace, that answers each request with its name: one thread for thousands of
 /// connections. It stops when dropped.
 pub struct Asked {
     stop: Arc<AtomicBool>,
@@ -29,7 +32,8 @@ impl Asked {
         let listener = namespace.inside(|| TcpListener::bind(("::", PORT))).expect("the port is free");
         listener.set_nonblocking(true).expect("a socket can be made so");
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, answer) = (Arc::clone(&stop), format!("{name}\n").into_bytes());
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", name.len() + 1);
+        let (stopped, answer) = (Arc::clone(&stop), format!("{head}{name}\n").into_bytes());
         thread::spawn(move || serve(mio::net::TcpListener::from_std(listener), &answer, &stopped));
         Self { stop }
     }
@@ -52,9 +56,11 @@ fn serve(mut listener: mio::net::TcpListener, answer: &[u8], stop: &AtomicBool) 
                 while let Ok((mut stream, _)) = listener.accept() {
                     next += 1;
                     poll.registry().register(&mut stream, Token(next), Interest::READABLE)?;
-                    connections.insert(Token(next), stream);
+                    connections.insert(Token(next), (stream, 0));
                 }
-            } else if connections.get_mut(&event.token()).is_some_and(|stream| answer_all(stream, answer).is_err()) {
+            } else if let Some((stream, lines)) = connections.get_mut(&event.token())
+                && answer_all(stream, lines, answer).is_err()
+            {
                 connections.remove(&event.token());
             }
         }
@@ -62,15 +68,16 @@ fn serve(mut listener: mio::net::TcpListener, answer: &[u8], stop: &AtomicBool) 
     Ok(())
 }
 
-/// Answers each line that has come; an error where the connection has ended.
-fn answer_all(stream: &mut mio::net::TcpStream, answer: &[u8]) -> io::Result<()> {
+/// Answers each request that has come, of which `lines` is the part of one; an error where the connection has ended.
+fn answer_all(stream: &mut mio::net::TcpStream, lines: &mut usize, answer: &[u8]) -> io::Result<()> {
     let mut bytes = [0; 256];
     loop {
         match stream.read(&mut bytes) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => {
-                let lines = bytes[..length].iter().filter(|byte| **byte == b'\n').count();
-                stream.write_all(&answer.repeat(lines))?;
+                *lines += bytes[..length].iter().filter(|byte| **byte == b'\n').count();
+                stream.write_all(&answer.repeat(*lines / REQUEST_LINES))?;
+                *lines %= REQUEST_LINES;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
@@ -88,6 +95,11 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// How many rounds of requests have been answered.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
+    }
+
     /// Opens `count` connections to a VIP, and begins to ask.
     pub fn start(client: &Namespace, vip: std::net::IpAddr, count: usize) -> Self {
         let address = SocketAddr::new(vip, PORT);
@@ -160,17 +172,30 @@ impl Session {
         stream.set_read_timeout(Some(SOON))?;
         let mut session = Self { stream: BufReader::new(stream), name: String::new() };
         session.ask()?;
-        session.stream.read_line(&mut session.name)?;
+        session.name = session.read()?;
         Ok(session)
     }
 
     fn ask(&mut self) -> io::Result<()> {
-        self.stream.get_mut().write_all(b"?\n")
+        self.stream.get_mut().write_all(REQUEST)
+    }
+
+    /// Reads an answer, which is a name.
+    fn read(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        while line.trim_end() != "" || line.is_empty() {
+            line.clear();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        line.clear();
+        self.stream.read_line(&mut line)?;
+        Ok(line)
     }
 
     fn hear(&mut self) -> io::Result<()> {
-        let mut name = String::new();
-        self.stream.read_line(&mut name)?;
+        let name = self.read()?;
         if name == self.name { Ok(()) } else { Err(io::Error::other(format!("{name:?} after {:?}", self.name))) }
     }
 }

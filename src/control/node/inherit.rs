@@ -10,6 +10,7 @@ use crate::control::update::StoredBuilder;
 use crate::document::Problems;
 use crate::endpoint_set;
 use crate::model::{EndpointSet, Revision};
+use crate::snapshot::Cell;
 use crate::stats::{Count, Recorder, StoredTiming};
 
 /// All that a node knows and its successor could not find out anew.
@@ -34,6 +35,9 @@ pub struct Counted {
     counts: Vec<Count>,
     /// By worker.
     timings: Vec<StoredTiming>,
+    /// By worker, where it goes on with its tracked flows where they lie: how many there are of each cell.
+    #[serde(default)]
+    tracked: Vec<Vec<(Cell, u64)>>,
 }
 
 impl Node {
@@ -76,9 +80,11 @@ impl Node {
         Ok(())
     }
 
-    /// What has been counted, and measured by each worker, of which none works any more; `timings`: by worker.
-    pub fn counted(&self, timings: Vec<StoredTiming>) -> Counted {
-        Counted { counts: self.builder.counts(), timings }
+    /// What has been counted, and measured by each worker, of which none works any more; `timings`: by worker; `in_place`:
+    /// their successors go on with tracked flows where they lie, and so have not counted them.
+    pub fn counted(&self, timings: Vec<StoredTiming>, in_place: bool) -> Counted {
+        let tracked = if in_place { self.builder.tracked() } else { Vec::new() };
+        Counted { counts: self.builder.counts(), timings, tracked }
     }
 
     /// What one worker has measured, of which `last` was not handed over yet.
@@ -89,6 +95,7 @@ impl Node {
     /// Counts on where another process has stopped.
     pub fn count_on(&mut self, counted: &Counted) {
         self.builder.put_counts(&counted.counts);
+        self.builder.put_tracked(&counted.tracked);
         for (worker, timing) in self.workers.iter().zip(&counted.timings) {
             worker.board.timing().restore(timing);
         }

@@ -1,18 +1,17 @@
 //! The control socket on its way from one process to another: clients notice nothing.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mio::net::{UnixListener, UnixStream};
 use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Server, ServerError, at, may_write};
+use super::{Server, ServerError, Upgrades, at, may_write};
 use crate::config::ControlConfig;
 use crate::control::client::Client;
 use crate::control::node::Node;
 use crate::control::protocol::Fault;
-use crate::document::Tree;
 use crate::upgrade::Client as ClientState;
 
 impl Server {
@@ -25,46 +24,45 @@ impl Server {
 
     /// From now on clients, and SIGUSR2, may ask for an upgrade.
     pub fn allow_upgrade(&mut self) {
-        self.can_upgrade = true;
+        self.upgrades = Upgrades::Allowed;
     }
 
-    /// From now on they may not.
+    /// From now on they may not, as this process is about to end; who waits for one is told so.
     pub fn refuse_upgrade(&mut self) {
-        self.can_upgrade = false;
-    }
-
-    /// Whether some client has asked for an upgrade. One that cannot be is refused at once.
-    pub(super) fn is_upgrade_wanted(&mut self) -> bool {
-        if !self.clients.values().any(|client| client.upgrade().is_some()) {
-            return false;
-        }
-        let refusal = if self.can_upgrade { self.wanted_binary().err() } else { Some(Fault::cannot_upgrade()) };
-        match refusal {
-            Some(fault) => {
-                self.answer_upgrade(&Err(fault));
-                false
+        self.upgrades = Upgrades::Over;
+        for client in self.clients.values_mut() {
+            if client.refuse_upgrade(&Fault::is_stopping()) {
+                // Where this process does not serve any more, there is no later.
+                _ = client.write();
             }
-            None => true,
         }
     }
 
-    /// The program that is to take over, where a client has named one.
-    ///
-    /// # Errors
-    /// It is no file with an absolute path.
-    pub fn wanted_binary(&self) -> Result<Option<PathBuf>, Fault> {
-        let mut wanted = self.clients.values().filter_map(Client::upgrade).filter_map(|params| params.get("binary"));
-        let Some(binary) = wanted.find(|binary| **binary != Tree::Null) else { return Ok(None) };
-        let path = binary.as_text().map(PathBuf::from).filter(|path| path.is_absolute());
-        let path =
-            path.ok_or_else(|| Fault::invalid_param("binary", format!("{} is no absolute path", binary.to_value())))?;
-        if !path.is_file() {
-            return Err(Fault::invalid_param("binary", format!("there is no file {}", path.display())));
+    /// Whether some client has asked for an upgrade. Where there can be none, that is answered at once.
+    pub(super) fn is_upgrade_wanted(&mut self) -> bool {
+        let fault = match self.upgrades {
+            Upgrades::Allowed => return self.clients.values().any(|client| client.wanted_upgrade().is_some()),
+            Upgrades::Over => Fault::is_stopping(),
+            Upgrades::None => Fault::cannot_upgrade(),
+        };
+        for (token, client) in &mut self.clients {
+            if client.refuse_upgrade(&fault) {
+                self.unfinished.insert(*token);
+            }
         }
-        Ok(Some(path))
+        false
     }
 
-    /// Answers all who have asked for an upgrade.
+    /// The program that is to take over: the one that has been asked for first, `own` where none is named. Whoever has asked
+    /// for the same waits for the same upgrade, all others for a later one.
+    pub fn begin_upgrade(&mut self, own: &Path) -> PathBuf {
+        let first = self.clients.values().filter_map(Client::wanted_upgrade).min_by_key(|(since, _)| *since);
+        let binary = first.and_then(|(_, binary)| binary).unwrap_or(own).to_owned();
+        self.clients.values_mut().for_each(|client| client.serve_upgrade(&binary, own));
+        binary
+    }
+
+    /// Answers all who have asked for the upgrade that is over.
     pub fn answer_upgrade(&mut self, result: &Result<Value, Fault>) {
         for (token, client) in &mut self.clients {
             if client.answer_upgrade(result) {

@@ -107,6 +107,18 @@ impl Builder {
         let past: &Cells = &self.past;
         (0..).zip(counts).for_each(|(cell, count)| past.put(cell, *count));
     }
+
+    /// By worker: the cells for which it tracks flows, with their numbers.
+    pub fn tracked(&self) -> Vec<Vec<(Cell, u64)>> {
+        self.cells.iter().map(|cells| cells.all_tracked()).collect()
+    }
+
+    /// The same of another process, where each worker goes on with its flows where they lie.
+    pub fn put_tracked(&mut self, tracked: &[Vec<(Cell, u64)>]) {
+        for (cells, tracked) in self.cells.iter().zip(tracked) {
+            tracked.iter().for_each(|(cell, flows)| cells.put_found(*cell, *flows));
+        }
+    }
 }
 
 #[cfg(test)]

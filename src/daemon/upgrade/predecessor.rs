@@ -35,6 +35,8 @@ struct Passed {
 struct Successor {
     child: Child,
     channel: Channel,
+    /// It goes on with tracked flows where they lie.
+    in_place: bool,
 }
 
 /// Starts a program, and hands everything over to it; then that process is the daemon, and this one ends here. After an error
@@ -93,7 +95,7 @@ impl Successor {
         let child =
             daemon.keeper.cores().handed_on(|| privileges::handed_on(|| command.spawn())).and_then(|child| child);
         let child = child.map_err(|error| format!("{} cannot be started: {error}", binary.display()))?;
-        Ok(Self { child, channel })
+        Ok(Self { child, channel, in_place: false })
     }
 
     /// Tells it all that it can know beforehand, and waits until it is ready.
@@ -112,14 +114,19 @@ impl Successor {
             workers: daemon.keeper.workers().count(),
         });
         self.send(&begin, &[daemon.server.listener(), daemon.metrics_listener.as_fd(), state.as_fd()])?;
-        for Share { queue, descriptors, relay } in daemon.keeper.workers().shares() {
+        for (Share { queue, descriptors, relay }, table) in daemon.keeper.workers().shares() {
             let relay = relay.open().map_err(|error| error.to_string())?;
-            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).chain([relay.as_fd()]).collect();
+            let last = [table.as_fd(), relay.as_fd()];
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).chain(last).collect();
             self.send(&Message::Queue(queue.clone()), &descriptors)?;
         }
         match self.hear_unless_ended(&mut daemon.server)? {
-            Message::Prepared { version } => {
-                tracing::info!(version, "the new process is ready to take over");
+            Message::Prepared { version, in_place } => {
+                tracing::info!(version, in_place, "the new process is ready to take over");
+                if in_place {
+                    daemon.keeper.workers().leave_tracked_in_place();
+                }
+                self.in_place = in_place;
                 Ok(())
             }
             other => Err(refused(other)),
@@ -138,7 +145,7 @@ impl Successor {
         }
         let timing =
             |passed: &Passed| -> StoredTiming { daemon.node.timing(passed.number, passed.left.kit.recorder()) };
-        let counted = daemon.node.counted(passed.iter().map(timing).collect());
+        let counted = daemon.node.counted(passed.iter().map(timing).collect(), self.in_place);
         let counted = serde_json::to_vec(&counted).map_err(|error| error.to_string())?;
         let counted = file_of(&counted).map_err(|error| error.to_string())?;
         self.send(&Message::Finish { longest_pause }, &[counted.as_fd()])?;

@@ -8,6 +8,7 @@ use rustix::event::{Timespec, poll};
 
 use super::relay::Relay;
 use crate::daemon::driver::{DriverError, QueueIo};
+use crate::forward::track::table::LAYOUT;
 use crate::io::packet_socket::PacketSocket;
 use crate::io::xsk::{Inherited, XskIo};
 use crate::io::{KernelStatistics, PacketIo};
@@ -50,7 +51,7 @@ impl QueueIo {
             #[cfg(test)]
             Self::Test(_) => (0, 0, Vec::new()),
         };
-        (Queue { queue, frames, chunk_size }, descriptors)
+        (Queue { queue, frames, chunk_size, layout: Some(LAYOUT) }, descriptors)
     }
 
     /// Makes it of what another process has passed on; a socket alone is one of AF_PACKET.

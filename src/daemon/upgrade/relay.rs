@@ -3,24 +3,38 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::TAKE_LIMIT;
 use crate::forward::track::stored::PIECE;
-use crate::upgrade::{Told, Worker};
+use crate::moment::Moment;
+use crate::upgrade::{Told, ToldFlows, Worker};
 use crate::worker::Kit;
 
 /// Where a worker that stops tells what it had; shared with the control side.
 #[derive(Clone, Debug, Default)]
-pub struct Relay(Arc<Mutex<Option<UnixStream>>>);
+pub struct Relay(Arc<Mutex<Option<Waiting>>>);
+
+/// Who waits for what a worker had.
+#[derive(Debug)]
+pub struct Waiting {
+    to: UnixStream,
+    /// It goes on with tracked flows where they lie.
+    in_place: bool,
+}
 
 impl Relay {
     /// From now on, the worker that stops tells what it had to whoever has the answer.
     pub fn open(&self) -> io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_write_timeout(Some(TAKE_LIMIT))?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ours);
+        *self.lock() = Some(Waiting { to: ours, in_place: false });
         Ok(theirs)
+    }
+
+    /// Whoever waits goes on with tracked flows where they lie.
+    pub fn leave_tracked_in_place(&self) {
+        self.lock().iter_mut().for_each(|waiting| waiting.in_place = true);
     }
 
     /// Nobody waits any more.
@@ -28,16 +42,26 @@ impl Relay {
         self.take();
     }
 
-    /// Where to tell, if anywhere.
-    pub fn take(&self) -> Option<UnixStream> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Who is to be told, if anybody.
+    pub fn take(&self) -> Option<Waiting> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells what a worker had; `kit` has its tracked flows.
-pub fn tell(mut to: UnixStream, told: &Told, kit: &Kit) -> io::Result<()> {
-    to.write_all(&Worker::write(told))?;
-    kit.tracked().store(|piece| to.write_all(piece))
+impl Waiting {
+    /// Tells what a worker had when it stopped: `left`, with these free frames, and `kit`.
+    pub fn tell(mut self, left: Moment, free: &[u64], kit: &Kit) -> io::Result<()> {
+        let flows = kit.tracked();
+        let tracked =
+            if self.in_place { ToldFlows::InPlace(flows.len()) } else { ToldFlows::Follow(flows.stored_len()) };
+        let told = Told { left, carried: kit.carry(left), free: free.to_vec(), tracked };
+        self.to.write_all(&Worker::write(&told))?;
+        if self.in_place { Ok(()) } else { flows.store(|piece| self.to.write_all(piece)) }
+    }
 }
 
 /// Hears what a worker had, however long it works on; none where it never tells. Its tracked flows come
@@ -55,7 +79,7 @@ pub fn hear(mut from: &UnixStream) -> io::Result<Option<Told>> {
 }
 
 /// Hears so many bytes of tracked flows.
-pub fn hear_tracked(mut from: &UnixStream, bytes: usize, kit: &mut Kit) -> io::Result<()> {
+fn hear_pieces(mut from: &UnixStream, bytes: usize, kit: &mut Kit) -> io::Result<()> {
     let mut piece = vec![0; PIECE.min(bytes)];
     let mut left = bytes;
     while left > 0 {
@@ -65,4 +89,16 @@ pub fn hear_tracked(mut from: &UnixStream, bytes: usize, kit: &mut Kit) -> io::R
         left -= piece.len();
     }
     Ok(())
+}
+
+/// Gets at the tracked flows; `in_place`: this worker has the memory in which they lie.
+pub fn hear_tracked(from: &UnixStream, tracked: ToldFlows, in_place: bool, kit: &mut Kit) -> io::Result<()> {
+    match tracked {
+        ToldFlows::Follow(bytes) if !in_place => hear_pieces(from, bytes, kit),
+        ToldFlows::InPlace(flows) if in_place => {
+            kit.go_on_with_tracked(flows);
+            Ok(())
+        }
+        _ => Err(io::Error::other("the other process has left tracked flows where nobody looks for them")),
+    }
 }

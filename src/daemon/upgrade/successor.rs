@@ -18,11 +18,13 @@ use crate::control::server::Server;
 use crate::control::settings::settings;
 use crate::daemon::driver::{Opened, QueueIo, Shape};
 use crate::daemon::keeper::{Keeper, Opener};
-use crate::daemon::workers::Begun;
+use crate::daemon::workers::{Legacy, News};
 use crate::daemon::{Daemon, node, privileges};
+use crate::forward::track::table::LAYOUT;
 use crate::steer::{Gate, Guard, Steering};
 use crate::underlay::{self, Link};
 use crate::upgrade::{Begin, Message, VARIABLE, differences, facts};
+use crate::worker::table::TableFile;
 
 /// A process that is to be succeeded by this one.
 pub struct Succession(Channel);
@@ -34,14 +36,16 @@ struct Inheritance {
     metrics: OwnedFd,
     state: NodeState,
     queues: Vec<(u32, QueueIo)>,
-    /// By which each worker will be told what the other one had.
-    relays: Vec<UnixStream>,
+    /// What each worker will have of the other one's.
+    legacies: Vec<Legacy>,
 }
 
 /// Workers that wait for what those of another process had.
 struct Waiting {
-    begun: mpsc::Receiver<Begun>,
+    news: mpsc::Receiver<News>,
     relays: Vec<UnixStream>,
+    /// They go on with tracked flows where they lie.
+    in_place: bool,
 }
 
 /// The process that has started this one to succeed it, if one has.
@@ -76,11 +80,11 @@ fn take_over(channel: &Channel, config: (Config, PathBuf), opener: Opener) -> Re
     let from = inheritance.begin.version.clone();
     let (mut daemon, waiting) = prepare(inheritance, config, opener)?;
     fault::at("prepare")?;
-    say(channel, &Message::Prepared { version: env!("CARGO_PKG_VERSION").to_owned() })?;
-    let workers = waiting.relays.len();
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    say(channel, &Message::Prepared { version, in_place: waiting.in_place })?;
     let result = receive(channel, &mut daemon, &waiting);
-    let longest_pause = match result.and_then(|pause| get_hold(&mut daemon).map(|()| pause)) {
-        Ok(longest_pause) => longest_pause,
+    let pauses = match result.and_then(|pauses| get_hold(&mut daemon).map(|()| pauses)) {
+        Ok(pauses) => pauses,
         Err(reason) => {
             // At the end of a batch every frame is in a ring, or free: the other process finds them all.
             daemon.stop_metrics();
@@ -93,7 +97,7 @@ fn take_over(channel: &Channel, config: (Config, PathBuf), opener: Opener) -> Re
     if let Err(reason) = say(channel, &Message::Done) {
         tracing::warn!("the process before this one cannot be told that it may go: {reason}");
     }
-    begin_to_be(&mut daemon, from, workers, longest_pause);
+    begin_to_be(&mut daemon, from, &pauses);
     Ok(daemon)
 }
 
@@ -110,23 +114,33 @@ impl Inheritance {
         let (listener, metrics, state) = (next()?, next()?, next()?);
         let state = read_file(state).map_err(|error| error.to_string())?;
         let state = serde_json::from_slice(&state).map_err(|error| format!("the state cannot be read: {error}"))?;
-        let queues = (0..begin.workers).map(|_| queue(channel)).collect::<Result<Vec<_>, _>>()?;
-        let (queues, relays) = queues.into_iter().unzip();
-        Ok(Self { begin, listener, metrics, state, queues, relays })
+        let flows = config.handover.tracked_flows as usize;
+        let queues = (0..begin.workers).map(|_| queue(channel, flows)).collect::<Result<Vec<_>, _>>()?;
+        let (queues, mut legacies): (_, Vec<Legacy>) = queues.into_iter().unzip();
+        // All of them or none.
+        if legacies.iter().any(|legacy| legacy.table.is_none()) {
+            legacies.iter_mut().for_each(|legacy| legacy.table = None);
+        }
+        Ok(Self { begin, listener, metrics, state, queues, legacies })
     }
 }
 
-fn queue(channel: &Channel) -> Result<((u32, QueueIo), UnixStream), String> {
+/// A worker's queue, and what else it leaves; `flows`: for how many it is to have room.
+fn queue(channel: &Channel, flows: usize) -> Result<((u32, QueueIo), Legacy), String> {
     let (message, mut descriptors) = channel.receive(STEP_LIMIT, || true).map_err(words)?;
     let Message::Queue(queue) = message else { return Err(words(ChannelError::Unexpected)) };
-    let relay = descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected))?;
+    let mut last = || descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected));
+    let relay = last()?.into();
+    let table = queue.layout.map(|layout| last().map(|file| (layout, file))).transpose()?;
+    let table = table.filter(|(layout, _)| *layout == LAYOUT).map(|(_, file)| TableFile::inherit(file, flows));
+    let table = table.transpose().map_err(|error| format!("tracked flows cannot be had: {error}"))?.flatten();
     let io = QueueIo::inherit(&queue, descriptors).map_err(|error| error.to_string())?;
-    Ok(((queue.queue, io), relay.into()))
+    Ok(((queue.queue, io), Legacy { relay, table }))
 }
 
 /// Builds all that the daemon has, without anybody noticing.
 fn prepare(inheritance: Inheritance, config: (Config, PathBuf), opener: Opener) -> Result<(Daemon, Waiting), String> {
-    let Inheritance { begin, listener, metrics, state, queues, relays } = inheritance;
+    let Inheritance { begin, listener, metrics, state, queues, legacies } = inheritance;
     let link = underlay::link(&config.0.interface.name).map_err(|error| error.to_string())?;
     if link.index != begin.interface {
         return Err(format!("{} is another interface than the one that is open", link.name));
@@ -142,11 +156,13 @@ fn prepare(inheritance: Inheritance, config: (Config, PathBuf), opener: Opener) 
     let opened = opened(&begin, &config.0, &link, queues)?;
     let config_file = config.1.clone();
     let mut node = node(config, &link, settings, &keeper).map_err(|error| error.to_string())?;
-    let clones = relays.iter().map(UnixStream::try_clone).collect::<Result<Vec<_>, _>>();
-    let (sender, begun) = mpsc::channel();
-    let waiting = Waiting { begun, relays: clones.map_err(|error| error.to_string())? };
-    keeper.inherit(link.index, (opened, relays), &mut node, &sender).map_err(|error| error.to_string())?;
+    let relays = legacies.iter().map(|legacy| legacy.relay.try_clone()).collect::<Result<Vec<_>, _>>();
+    let in_place = legacies.iter().all(|legacy| legacy.table.is_some());
+    let (sender, news) = mpsc::channel();
+    let waiting = Waiting { news, relays: relays.map_err(|error| error.to_string())?, in_place };
+    keeper.inherit(link.index, (opened, legacies), &mut node, &sender).map_err(|error| error.to_string())?;
     node.adopt(state)?;
+    waiting.until_all_wait()?;
     let daemon = Daemon {
         server,
         node,
@@ -174,9 +190,9 @@ fn opened(begin: &Begin, config: &Config, link: &Link, queues: Vec<(u32, QueueIo
     })
 }
 
-/// Takes the workers, one by one, then the clients and the counters. Answers the longest pause, in nanoseconds.
-fn receive(channel: &Channel, daemon: &mut Daemon, waiting: &Waiting) -> Result<u64, String> {
-    let mut clients = Vec::new();
+/// Takes the workers, one by one, then the clients and the counters. Answers each worker's pause, in nanoseconds.
+fn receive(channel: &Channel, daemon: &mut Daemon, waiting: &Waiting) -> Result<Vec<u64>, String> {
+    let (mut clients, mut pauses) = (Vec::new(), Vec::new());
     loop {
         let (message, mut descriptors) = channel.receive(PREPARE_LIMIT, || true).map_err(words)?;
         let mut next = || descriptors.pop().ok_or_else(|| words(ChannelError::Unexpected));
@@ -186,12 +202,13 @@ fn receive(channel: &Channel, daemon: &mut Daemon, waiting: &Waiting) -> Result<
                 let pause = waiting.pause_of(number)?;
                 fault::at(&format!("worker-{number}"))?;
                 say(channel, &Message::Taken { pause })?;
+                pauses.push(pause);
             }
             Message::Client(state) => {
                 let bytes = read_file(next()?).map_err(|error| error.to_string())?;
                 clients.push((next()?, state, bytes));
             }
-            Message::Finish { longest_pause } => {
+            Message::Finish { .. } => {
                 fault::at("finish")?;
                 let counted = read_file(next()?).map_err(|error| error.to_string())?;
                 let counted: Counted = serde_json::from_slice(&counted).map_err(|error| error.to_string())?;
@@ -199,7 +216,7 @@ fn receive(channel: &Channel, daemon: &mut Daemon, waiting: &Waiting) -> Result<
                 for (stream, state, bytes) in clients {
                     daemon.server.adopt(stream, state, &bytes, &mut daemon.node);
                 }
-                return Ok(longest_pause);
+                return Ok(pauses);
             }
             _ => return Err(words(ChannelError::Unexpected)),
         }
@@ -207,11 +224,22 @@ fn receive(channel: &Channel, daemon: &mut Daemon, waiting: &Waiting) -> Result<
 }
 
 impl Waiting {
+    /// Waits until every worker has done all that it can do before its turn.
+    fn until_all_wait(&self) -> Result<(), String> {
+        for _ in &self.relays {
+            match self.news.recv_timeout(PREPARE_LIMIT) {
+                Ok(News::Waits) => {}
+                _ => return Err("a worker cannot get ready".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until a worker goes on, and answers for how many nanoseconds nobody worked.
     fn pause_of(&self, number: usize) -> Result<u64, String> {
-        match self.begun.recv_timeout(STEP_LIMIT) {
-            Ok((begun, Ok(pause))) if begun == number => Ok(pause),
-            Ok((begun, Err(error))) => Err(format!("worker {begun} cannot go on: {error}")),
+        match self.news.recv_timeout(STEP_LIMIT) {
+            Ok(News::Begun(begun, Ok(pause))) if begun == number => Ok(pause),
+            Ok(News::Begun(begun, Err(error))) => Err(format!("worker {begun} cannot go on: {error}")),
             _ => Err(format!("worker {number} does not go on")),
         }
     }
@@ -229,17 +257,20 @@ fn get_hold(daemon: &mut Daemon) -> Result<(), String> {
 }
 
 /// From now on this process is the daemon, whatever becomes of the other.
-fn begin_to_be(daemon: &mut Daemon, from: String, workers: usize, longest_pause: u64) {
+fn begin_to_be(daemon: &mut Daemon, from: String, pauses: &[u64]) {
     daemon.server.reclaim();
     daemon.node.follow_config();
-    let longest_pause = longest_pause as f64 / 1e9;
-    daemon.server.answer_upgrade(&Ok(json!({
+    let pauses: Vec<f64> = pauses.iter().map(|pause| *pause as f64 / 1e9).collect();
+    let (workers, longest_pause) = (pauses.len(), pauses.iter().copied().fold(0.0, f64::max));
+    let answer = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "from": from,
         "process": std::process::id(),
         "workers": workers,
         "longest_pause": longest_pause,
-    })));
+        "pauses": pauses,
+    });
+    daemon.server.answer_upgrade(&Ok(answer));
     tracing::info!(from, workers, longest_pause, "this process forwards now");
     daemon.node.tell_upgraded(from, workers, longest_pause);
 }
