@@ -1,15 +1,16 @@
 //! The workers' threads. A worker that leaves its queue leaves its kit, flows and counters in it, and goes on with it at
 //! the next.
 
+pub mod legacy;
+
 use std::io;
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::DaemonError;
 use super::driver::QueueIo;
 use super::upgrade::queue::Share;
-use super::upgrade::relay::{self, Waiting};
+use super::upgrade::relay::Waiting;
 use super::{privileges, seccomp};
 use crate::config::Config;
 use crate::control::node::{Node, WorkerFacts};
@@ -50,28 +51,12 @@ pub struct Left {
     result: io::Result<()>,
 }
 
-/// What a worker says that takes over from one of another process.
-pub enum News {
-    /// It waits for what the other one had; all else is done.
-    Waits,
-    /// The one with this number has begun: for how many nanoseconds nobody worked, or why it has not.
-    Begun(usize, io::Result<u64>),
-}
-
 /// A worker there is or was.
 struct Seat {
     place: Place,
     board: Arc<Board>,
     /// Where its tracked flows lie.
     table: TableFile,
-}
-
-/// What a worker of another process leaves to the one that waits for it.
-pub struct Legacy {
-    /// By which it will tell what it had.
-    pub relay: UnixStream,
-    /// Where its tracked flows lie, if this one can go on with them there.
-    pub table: Option<(TableFile, Content)>,
 }
 
 /// All workers there ever were, by their numbers.
@@ -110,46 +95,6 @@ impl Workers {
         for seat in resting {
             facts.push(WorkerFacts { queue: None, core: None, zero_copy: false, board: seat.board.clone() });
             self.0.push(seat);
-        }
-        Ok(facts)
-    }
-
-    /// Has workers wait for what those of another process had, to go on with it at these queues, each on its core. All that
-    /// takes time is done before: `news` is told of each when it waits, and when it has begun. Answers what there is to say of
-    /// each.
-    pub fn await_relays(
-        &mut self,
-        queues: Vec<(u32, QueueIo, Legacy)>,
-        cores: Vec<usize>,
-        config: &Config,
-        (node, news): (&mut Node, &mpsc::Sender<News>),
-    ) -> io::Result<Vec<WorkerFacts>> {
-        let mut facts = Vec::new();
-        for (number, ((queue, io, legacy), core)) in queues.into_iter().zip(cores).enumerate() {
-            let (inbox, board): (_, Arc<Board>) = (node.add_worker()?, Arc::default());
-            // Nobody need wait for one that does not forward yet.
-            inbox.leave();
-            let (zero_copy, shown) = (io.zero_copy(), board.clone());
-            facts.push(WorkerFacts { queue: Some(queue), core: Some(core), zero_copy, board: board.clone() });
-            let Legacy { relay, table } = legacy;
-            let (news, window, in_place) = (news.clone(), config.handover.window_seconds(), table.is_some());
-            let (table, content) = table.map_or_else(|| TableFile::new(tracked_flows(config)), Ok)?;
-            let make_kit = move |queue: &mut QueueIo| {
-                let mut kit = Kit::new(inbox, shown, Flows::with(Tracked::over(content.look(), window)));
-                _ = news.send(News::Waits);
-                let result = relay::hear(&relay).transpose()?.and_then(|told| {
-                    queue.take_over(told.free)?;
-                    kit.inbox.arrive();
-                    kit.take_over(&told.carried);
-                    relay::hear_tracked(&relay, told.tracked, in_place, &mut kit)?;
-                    Ok(queue.now().since(told.left))
-                });
-                let has_begun = result.is_ok();
-                _ = news.send(News::Begun(number, result));
-                has_begun.then_some(kit)
-            };
-            let place = spawn((number, core), (queue, io), Box::new(make_kit), config)?;
-            self.0.push(Seat { place, board, table });
         }
         Ok(facts)
     }

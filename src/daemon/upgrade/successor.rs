@@ -18,7 +18,7 @@ use crate::control::server::Server;
 use crate::control::settings::settings;
 use crate::daemon::driver::{Opened, QueueIo, Shape};
 use crate::daemon::keeper::{Keeper, Opener};
-use crate::daemon::workers::{Legacy, News};
+use crate::daemon::workers::legacy::{Legacy, News};
 use crate::daemon::{Daemon, node, privileges};
 use crate::forward::track::table::LAYOUT;
 use crate::steer::{Gate, Guard, Steering};
