@@ -4,7 +4,11 @@
 //! means nothing. Each endpoint prefers the slots in an order of its own and takes its turns, as many as its weight
 //! asks for, so that when one endpoint goes or comes few slots of the others change.
 
+mod batch;
+mod filling;
+mod modular;
 mod slots;
+mod turn;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,7 +16,9 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
+use filling::fill;
 pub use slots::Slots;
+use turn::{Order, Turn};
 
 /// An endpoint's number in the list that a table was built from.
 pub type Index = u16;
@@ -57,53 +63,9 @@ pub fn build(candidates: &[Candidate<'_>], size: u32) -> Box<[Index]> {
         return Box::default();
     };
     let quotas = quotas(order.iter().map(|i| u64::from(candidates[*i].weight)), u64::from(size));
-    let mut turns: Vec<Turn> = (order.iter().zip(quotas))
-        .map(|(index, quota)| Turn::new(*index as Index, &candidates[*index], quota, size))
-        .collect();
-
-    let mut table = Table::new(size);
-    while !turns.is_empty() {
-        let mut is_any_over = false;
-        for turn in &mut turns {
-            turn.credit += turn.weight;
-            if turn.credit >= heaviest {
-                turn.credit -= heaviest;
-                turn.take(&mut table);
-                is_any_over |= turn.quota == 0;
-            }
-        }
-        if is_any_over {
-            turns.retain(|turn| turn.quota > 0);
-        }
-    }
-    table.slots
-}
-
-/// A table while it is being filled.
-struct Table {
-    size: u32,
-    slots: Box<[Index]>,
-    /// A bit for each slot that is taken: an endpoint asks for many of those, and these fit a core's nearest cache.
-    taken: Box<[u64]>,
-}
-
-impl Table {
-    fn new(size: u32) -> Self {
-        let slots = size as usize;
-        Self { size, slots: vec![Index::MAX; slots].into(), taken: vec![0; slots.div_ceil(64)].into() }
-    }
-
-    /// Gives a slot to an endpoint; answers whether it was free.
-    #[inline]
-    fn give(&mut self, slot: u32, to: Index) -> bool {
-        let (word, bit) = (&mut self.taken[slot as usize / 64], 1 << (slot % 64));
-        if *word & bit != 0 {
-            return false;
-        }
-        *word |= bit;
-        self.slots[slot as usize] = to;
-        true
-    }
+    let turns = (order.iter().zip(quotas)).filter(|(_, quota)| *quota > 0);
+    let turns = turns.map(|(index, quota)| turn(*index as Index, &candidates[*index], quota, size));
+    fill(turns.collect(), heaviest, size)
 }
 
 /// How many of `size` slots each weight is due: the whole part of its share, the slots left over to the largest
@@ -138,41 +100,11 @@ fn raise_empty(quotas: &mut [u64]) {
     }
 }
 
-/// An endpoint while a table is being filled.
-struct Turn {
-    index: Index,
-    weight: u32,
-    credit: u32,
-    quota: u32,
-    next: u32,
-    skip: u32,
-}
-
-impl Turn {
-    fn new(index: Index, candidate: &Candidate<'_>, quota: u64, size: u32) -> Self {
-        let offset = name_hash(candidate.name, b"offset") % u64::from(size);
-        let skip = name_hash(candidate.name, b"skip") % u64::from(size - 1) + 1;
-        let weight = u32::from(candidate.weight);
-        Self { index, weight, credit: 0, quota: quota as u32, next: offset as u32, skip: skip as u32 }
-    }
-
-    /// Takes the next free slot in this endpoint's order, if it is still due one.
-    #[inline]
-    fn take(&mut self, table: &mut Table) {
-        if self.quota == 0 {
-            return;
-        }
-        let back = self.skip.wrapping_sub(table.size);
-        loop {
-            let slot = self.next;
-            // The rest of a division, without one and without a branch: either sum is in range, the other one is larger.
-            self.next = (slot + self.skip).min(slot.wrapping_add(back));
-            if table.give(slot, self.index) {
-                self.quota -= 1;
-                return;
-            }
-        }
-    }
+/// What a candidate's name and weight make of its turns, with so many slots due to it.
+fn turn(index: Index, candidate: &Candidate<'_>, quota: u64, size: u32) -> Turn {
+    let offset = name_hash(candidate.name, b"offset") % u64::from(size);
+    let skip = name_hash(candidate.name, b"skip") % u64::from(size - 1) + 1;
+    Turn::new(index, candidate.weight, quota as u32, Order { slot: offset as u32, skip: skip as u32 })
 }
 
 /// Names are hashed without the secret seed: nobody gains by choosing them, and tables can be compared between nodes.
@@ -197,6 +129,36 @@ mod tests {
         let candidates: Vec<_> =
             names.iter().zip(weights).map(|(name, weight)| Candidate { name, weight: *weight }).collect();
         build(&candidates, size).iter().map(|index| names[usize::from(*index)].clone()).collect()
+    }
+
+    fn one_by_one(candidates: &[Candidate<'_>], size: u32) -> Box<[Index]> {
+        let mut order: Vec<usize> = (0..candidates.len()).collect();
+        order.sort_by_key(|i| candidates[*i].name);
+        let mut quotas = quotas(order.iter().map(|i| candidates[*i].weight.into()), size.into());
+        let heaviest = candidates.iter().map(|candidate| u32::from(candidate.weight)).max().expect("not empty");
+        let mut slots = vec![Index::MAX; size as usize];
+        let (mut asked, mut credits) = (vec![0; order.len()], vec![0; order.len()]);
+        while quotas.iter().any(|quota| *quota > 0) {
+            for (at, i) in order.iter().enumerate() {
+                credits[at] += u32::from(candidates[*i].weight);
+                if credits[at] < heaviest {
+                    continue;
+                }
+                credits[at] -= heaviest;
+                let hash = |purpose| name_hash(candidates[*i].name, purpose);
+                let (offset, skip) = (hash(b"offset") % u64::from(size), hash(b"skip") % u64::from(size - 1) + 1);
+                while quotas[at] > 0 {
+                    let slot = (offset + asked[at] * skip) % u64::from(size);
+                    asked[at] += 1;
+                    if slots[slot as usize] == Index::MAX {
+                        slots[slot as usize] = *i as Index;
+                        quotas[at] -= 1;
+                        break;
+                    }
+                }
+            }
+        }
+        slots.into()
     }
 
     fn count(table: &[String], name: &str) -> f64 {
@@ -241,6 +203,18 @@ mod tests {
                 table(&names, &weights, size)
             };
             prop_assert_eq!(build(given), build(shuffled));
+        }
+
+        /// However turns are sped up: one endpoint after the other, one slot after the other, as the paper has it.
+        #[test]
+        fn each_endpoint_in_turn_takes_its_next_free_slot(
+            weights in prop::collection::vec(prop::sample::select(vec![1u16, 1, 1, 2, 3, 500, 1000]), 1..400),
+            size in prop::sample::select(vec![2u32, 3, 5, 1_021, 1_031, 4_093, 16_381]),
+        ) {
+            let names = names(weights.len());
+            let candidates: Vec<_> =
+                names.iter().zip(&weights).map(|(name, weight)| Candidate { name, weight: *weight }).collect();
+            prop_assert_eq!(build(&candidates, size), one_by_one(&candidates, size));
         }
 
         /// The paper's figure 12: the fewer the endpoints a slot, the smaller the disruption; with 100 slots and more
