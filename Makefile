@@ -1,6 +1,7 @@
 # make deps   what building, testing and the demo need: Debian's packages, only those that are missing
 # make build  the optimised binary, target/release/pointsman
 # make test   every check and test; those that need root say "skipped" where they do not have it
+# make test-zero-copy  zero-copy for real, in a guest with a recent kernel; docs/zero-copy.md says more
 # make fuzz   any frames through the data path, and any text through what reads it; fuzz/README.md says more
 # make bench  every bench, one after the other; bench/README.md says more
 # make man    the manual pages, target/man
@@ -10,6 +11,9 @@
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
             user-mode-linux busybox-static cpio bird2 keepalived prometheus python3-jsonschema strace systemd tmux \
             tshark valgrind
+
+# Beside those, what the guest of test-zero-copy takes.
+GUEST_PACKAGES := qemu-system-x86 xz-utils
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
@@ -25,7 +29,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BINARY ?= target/release/pointsman
 PREFIX ?= /usr/local
 
-.PHONY: deps build test bench man install demo deny fuzz clean-namespaces
+.PHONY: deps build test test-zero-copy bench man install demo deny fuzz clean-namespaces
 
 deps:
 	@scripts/install-missing $(PACKAGES)
@@ -39,6 +43,12 @@ test: deps
 	cargo test --locked
 	cargo bench --locked --bench instructions
 	@$(MAKE) --no-print-directory deny
+
+# One guest at a time: each has the machine's cores.
+test-zero-copy: build
+	@scripts/install-missing $(GUEST_PACKAGES)
+	@scripts/fetch-guest-kernel target/guest
+	POINTSMAN=$(abspath $(BINARY)) cargo test --locked --test zero_copy -- --test-threads=1 --nocapture
 
 man:
 	@$(BINARY) man --out target/man

@@ -1,6 +1,7 @@
 //! Tunnelled packets read by a stock kernel: Debian's user-mode-linux with its own tunnel devices is the endpoint.
 //! Needs root, user-mode-linux, busybox-static and cpio (`make deps`).
 
+mod booted;
 mod netns;
 #[path = "stock_kernel/mod.rs"]
 mod stock;

@@ -1,12 +1,9 @@
 //! The stock kernel's file system: busybox, iproute2's `ip`, the modules for tunnels and a small `/init`.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::find;
-use crate::netns::output_of;
+use crate::booted::{Image, find};
 
 const MODULES: &str = "/usr/lib/uml/modules";
 
@@ -66,53 +63,17 @@ pub fn missing() -> Option<String> {
 
 /// Builds it in a directory and answers the image's path.
 pub fn build(directory: &Path) -> PathBuf {
-    let root = directory.join("root");
-    for folder in ["bin", "dev", "lib64", "modules", "proc", "sys", "www/cgi-bin", "tmp"] {
-        fs::create_dir_all(root.join(folder)).expect("the directory is the test's own");
-    }
-    let busybox = find("busybox").expect("looked for before");
-    copy(Path::new(&busybox), &root.join("bin/busybox"));
-    let applets = output_of(Command::new(&busybox).arg("--list"));
-    for applet in String::from_utf8_lossy(&applets.stdout).lines().filter(|applet| !["ip", "busybox"].contains(applet))
-    {
-        symlink("busybox", root.join("bin").join(applet)).expect("a new directory");
-    }
-    add_ip(&root);
+    let mut image = Image::new(directory);
     let modules = modules().expect("looked for before");
-    for (number, module) in NEEDED.iter().enumerate() {
-        let name = module.rsplit_once('/').map_or(*module, |(_, name)| name);
-        copy(&modules.join(format!("{module}.ko")), &root.join(format!("modules/{number:02}-{name}.ko")));
+    for module in NEEDED {
+        image.add_module(&modules.join(format!("{module}.ko")));
     }
-    write_program(&root.join("init"), INIT);
-    write_program(&root.join("www/cgi-bin/who"), WHO);
-    let image = directory.join("initramfs");
-    let pack = "cd \"$0\" && find . | cpio --quiet -o -H newc > \"$1\"";
-    output_of(Command::new("sh").args(["-c", pack]).arg(&root).arg(&image));
-    image
-}
-
-/// iproute2's `ip` with the libraries it names.
-fn add_ip(root: &Path) {
-    let program = fs::canonicalize(find("ip").expect("looked for before")).expect("it was found");
-    copy(&program, &root.join("bin/ip"));
-    let libraries = output_of(Command::new("ldd").arg(&program));
-    for library in String::from_utf8_lossy(&libraries.stdout).split_whitespace().filter(|word| word.starts_with('/')) {
-        let to = root.join(library.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().expect("below the root")).expect("the directory is the test's own");
-        copy(Path::new(library), &to);
-    }
+    image.add_script("init", INIT);
+    image.add_script("www/cgi-bin/who", WHO);
+    image.pack()
 }
 
 fn modules() -> Option<PathBuf> {
     let version = fs::read_dir(MODULES).ok()?.next()?.ok()?;
     Some(version.path().join("kernel"))
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::copy(from, to).unwrap_or_else(|error| panic!("cannot copy {} to {}: {error}", from.display(), to.display()));
-}
-
-fn write_program(path: &Path, text: &str) {
-    fs::write(path, text).expect("the directory is the test's own");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the file was just written");
 }
