@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The rooms that own programs for the kernel.
-const ROOMS: [&str; 3] = ["src/steer", "src/endpoint", "bench/forward"];
+const ROOMS: [&str; 4] = ["src/steer", "src/endpoint", "bench/forward", "bench/veth"];
 
 const NO_CLANG: &str =
     "clang is needed to compile the steering program: run `make deps` or apt-get install clang llvm libbpf-dev";
