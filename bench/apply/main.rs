@@ -3,6 +3,7 @@
 
 #[path = "../../tests/netns/mod.rs"]
 mod netns;
+#[path = "../node/syncer.rs"]
 mod syncer;
 
 use std::fs::DirEntry;
