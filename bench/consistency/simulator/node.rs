@@ -15,7 +15,7 @@ use pointsman::moment::{Moment, SECOND};
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{Dscp, NextHop, ServiceEntry, Settings, Snapshot, Tag};
 use pointsman::stats::Board;
-use pointsman::upgrade::{Told, Worker as WorkerState};
+use pointsman::upgrade::{Told, ToldFlows, Worker as WorkerState};
 use pointsman::wire::ethernet::MacAddress;
 use pointsman::worker::{Kit, Pace, Worker};
 
@@ -85,7 +85,7 @@ impl Node {
         builder.put_counts(&self.builder.counts());
         let before = std::mem::replace(self, Self::new(0));
         let (_, old) = before.worker.into_parts();
-        let tracked = old.tracked().stored_len();
+        let tracked = ToldFlows::Follow(old.tracked().stored_len());
         let told = WorkerState::write(&Told { left: moment, carried: old.carry(moment), free: Vec::new(), tracked });
         let told = WorkerState::read(&told[size_of::<u64>()..]).expect("its own form");
         *self = Self::with(builder, before.tracked_flows, |kit| {
