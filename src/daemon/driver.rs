@@ -5,7 +5,7 @@ use crate::io::packet_socket::PacketSocket;
 use crate::io::xsk::{XskError, XskIo, XskOptions, chunk_size};
 use crate::io::{KernelStatistics, PacketIo};
 use crate::moment::Moment;
-use crate::steer::{Gate, Guard, Mode, SteerError, Steering, rx_queues};
+use crate::steer::{Gate, Guard, Mode, SteerError, Steering, rx_queues, tx_queues};
 use crate::underlay::Link;
 use std::os::fd::AsFd;
 
@@ -38,6 +38,20 @@ pub enum DriverError {
         queue: u32,
         /// The last one there is.
         last: u32,
+    },
+    /// What comes in by some queue could not leave.
+    #[error(
+        "{interface} has {receiving} queues to receive by and {sending} to send by, and an AF_XDP socket sends by the queue it \
+         receives from: give it as many of both (pointsman cleanup --detach, then ethtool -L {interface} combined \
+         {receiving}), or set driver = \"af_packet\""
+    )]
+    NoWayOut {
+        /// The interface.
+        interface: String,
+        /// How many receive queues it has.
+        receiving: u32,
+        /// How many others.
+        sending: u32,
     },
 }
 
@@ -144,6 +158,7 @@ fn is_for_good(error: &DriverError) -> bool {
     match error {
         DriverError::Steer(error) => matches!(error, SteerError::NoNative { .. } | SteerError::Failed { .. }),
         DriverError::Xsk(error) => matches!(error, XskError::NotSupported | XskError::Mtu { .. }),
+        DriverError::NoWayOut { .. } => true,
         DriverError::PacketSocket { .. } | DriverError::NoQueue { .. } | DriverError::NothingPassedOn(_) => false,
     }
 }
@@ -171,6 +186,10 @@ fn open_sockets(
     let missing = numbers.iter().find(|queue| **queue >= count);
     if let Some(queue) = missing {
         return Err(DriverError::NoQueue { interface: interface.name.clone(), queue: *queue, last: count - 1 });
+    }
+    let sending = tx_queues(&interface.name, link.index, count).unwrap_or(count);
+    if numbers.iter().any(|queue| *queue >= sending) {
+        return Err(DriverError::NoWayOut { interface: interface.name.clone(), receiving: count, sending });
     }
     if numbers.len() < count as usize {
         tracing::warn!(

@@ -23,7 +23,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 
 pub use error::SteerError;
 pub use guard::Guard;
-pub use queues::rx_queues;
+pub use queues::{rx_queues, tx_queues};
 pub use xdp::{Mode, Steering};
 
 use pins::Pins;

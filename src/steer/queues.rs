@@ -1,8 +1,10 @@
-//! How many receive queues an interface has.
+//! How many queues an interface has.
 #![allow(unsafe_code, reason = "ethtool's ioctl has no safe wrapper")]
 
+use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketType, socket};
 
@@ -36,6 +38,17 @@ pub fn rx_queues(interface: &str) -> io::Result<u32> {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(1),
         Err(error) => Err(error),
     }
+}
+
+/// The queues that an interface, by its name and number, sends by at present; by no others can an AF_XDP socket send. There
+/// are fewer than receive queues where the driver has set some apart for XDP's own forwarding, as virtio-net does when a
+/// program is attached. None where `/sys` does not show them, or those of another network namespace.
+pub fn tx_queues(interface: &str, index: u32, rx_queues: u32) -> Option<u32> {
+    let directory = Path::new("/sys/class/net").join(interface);
+    let shown: u32 = fs::read_to_string(directory.join("ifindex")).ok()?.trim().parse().ok()?;
+    let names: Vec<_> = fs::read_dir(directory.join("queues")).ok()?.flatten().map(|entry| entry.file_name()).collect();
+    let count = |kind: &[u8]| names.iter().filter(|name| name.as_encoded_bytes().starts_with(kind)).count() as u32;
+    (shown == index && count(b"rx-") == rx_queues && count(b"tx-") > 0).then(|| count(b"tx-"))
 }
 
 fn ask(interface: &str, channels: &mut Channels) -> io::Result<()> {

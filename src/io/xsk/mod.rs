@@ -86,7 +86,7 @@ pub enum XskError {
         interface_index: u32,
     },
     /// Past the last queue.
-    #[error("the interface has no queue {queue}, or not with this setting of zero_copy")]
+    #[error("the interface has no queue {queue}")]
     NoQueue {
         /// As asked for.
         queue: u32,

@@ -119,8 +119,9 @@ pub fn bind_to(socket: &OwnedFd, interface_index: u32, queue: u32, zero_copy: Ze
     Err(match error {
         Errno::BUSY => XskError::Busy { queue },
         Errno::NODEV => XskError::NoInterface { interface_index },
+        // With a queue that is there, drivers have these ways to decline.
+        Errno::OPNOTSUPP | Errno::INVAL | Errno::NOENT if zero_copy == ZeroCopy::On => XskError::NoZeroCopy { queue },
         Errno::INVAL => XskError::NoQueue { queue },
-        Errno::OPNOTSUPP if zero_copy == ZeroCopy::On => XskError::NoZeroCopy { queue },
         error => XskError::Kernel { step: "bind the AF_XDP socket", error: error.into() },
     })
 }
