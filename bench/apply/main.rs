@@ -3,7 +3,8 @@
 
 #[path = "../../tests/netns/mod.rs"]
 mod netns;
-mod syncer;
+#[path = "../node/mod.rs"]
+mod node;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use netns::{CLIENT_V6, Driver, EDGE_V4, Edge, Namespace, Topology};
-use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
+use netns::{Driver, Edge, Namespace};
 
-use syncer::{Syncer, service, vip};
+use node::syncer::{Syncer, service, vip};
 
 /// How long sets and patches take from the control socket to their acknowledgement (needs root)
 #[derive(Debug, Parser)]
@@ -40,12 +40,9 @@ fn main() {
     if netns::skipped() {
         return;
     }
-    let topology = Topology::new(1);
-    // One neighbour is the way to all endpoints, as a router would be.
-    topology.edge.run(&["ip", "route", "add", "2001:db8:10::/44", "via", &CLIENT_V6.to_string()]);
-    topology.client.run(&["ip", "route", "add", "100.64.0.0/10", "via", &EDGE_V4.to_string()]);
+    let topology = node::topology();
     let edge = Edge::start(&topology.edge, Driver::XdpNative);
-    leave_its_core_to_the_worker(&edge);
+    node::leave_its_core_to_the_worker(&edge);
     let syncer = Syncer::connect(&edge.socket());
     let all = |version| (0..arguments.services).map(|number| service(number, version)).collect::<Vec<_>>();
 
@@ -70,26 +67,6 @@ fn main() {
         print_gap_so_far(&edge, "with all this");
         stop.store(true, Ordering::Relaxed);
     });
-}
-
-/// Has all else of the daemon, and of this program, run on the other cores: what is to be seen is whether an update holds a
-/// worker up, not whether the kernel gives its core to somebody else.
-fn leave_its_core_to_the_worker(edge: &Edge<'_>) {
-    let core = edge.json("status")["workers"][0]["core"].as_u64().expect("it has a core") as usize;
-    let mut others = sched_getaffinity(None).expect("of this thread");
-    others.unset(core);
-    if (0..CpuSet::MAX_CPU).all(|other| !others.is_set(other)) {
-        return eprintln!("the worker has to share its core: there is no other");
-    }
-    sched_setaffinity(None, &others).expect("there are others");
-    let threads = std::fs::read_dir(format!("/proc/{}/task", edge.pid())).expect("it runs");
-    for thread in threads.flatten() {
-        let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-        let id = thread.file_name().to_str().and_then(|id| Pid::from_raw(id.parse().ok()?));
-        if let Some(id) = id.filter(|_| !name.starts_with("worker-")) {
-            sched_setaffinity(Some(id), &others).expect("root may");
-        }
-    }
 }
 
 /// Sends datagrams of many flows to the first VIP at an even pace.
