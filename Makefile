@@ -79,7 +79,8 @@ deny:
 	else echo "skipped: the advisories' database cannot be reached"; fi
 
 bench: deps
-	cargo bench --locked --bench forward --bench worker --bench maglev --bench consistency
+	cargo bench --locked --bench forward --bench worker --bench maglev --bench latency --bench apply --bench storm \
+	--bench idle --bench consistency
 
 # What is found goes to fuzz/found; a crash to fuzz/artifacts.
 fuzz: deps

@@ -3,21 +3,18 @@
 
 #[path = "../../tests/netns/mod.rs"]
 mod netns;
-#[path = "../node/syncer.rs"]
-mod syncer;
+#[path = "../node/mod.rs"]
+mod node;
 
-use std::fs::DirEntry;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use netns::{CLIENT_V6, Driver, EDGE_V4, Edge, Namespace, Topology};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use netns::{Driver, Edge, Namespace};
 
-use syncer::{Syncer, service, vip};
+use node::syncer::{Syncer, service, vip};
 
 /// How long sets and patches take from the control socket to their acknowledgement (needs root)
 #[derive(Debug, Parser)]
@@ -43,12 +40,10 @@ fn main() {
     if netns::skipped() {
         return;
     }
-    let topology = Topology::new(1);
-    // One neighbour is the way to all endpoints, as a router would be.
-    topology.edge.run(&["ip", "route", "add", "2001:db8:10::/44", "via", &CLIENT_V6.to_string()]);
-    topology.client.run(&["ip", "route", "add", "100.64.0.0/10", "via", &EDGE_V4.to_string()]);
+    let topology = node::topology();
     let edge = Edge::start(&topology.edge, Driver::XdpNative);
-    leave_its_core_to_the_worker(&edge);
+    node::leave_its_core_to_the_worker(&edge);
+    node::make_worker_urgent(&edge);
     let syncer = Syncer::connect(&edge.socket());
     let all = |version| (0..arguments.services).map(|number| service(number, version)).collect::<Vec<_>>();
 
@@ -73,24 +68,6 @@ fn main() {
         print_gap_so_far(&edge, "with all this");
         stop.store(true, Ordering::Relaxed);
     });
-}
-
-/// Has this program run on the other cores, and the worker come before whatever else the machine does: what is to be seen is
-/// whether an update holds a worker up, not whether the kernel gives its core to somebody else.
-fn leave_its_core_to_the_worker(edge: &Edge<'_>) {
-    let core = edge.json("status")["workers"][0]["core"].as_u64().expect("it has a core") as usize;
-    let mut others = sched_getaffinity(None).expect("of this thread");
-    others.unset(core);
-    if (0..CpuSet::MAX_CPU).all(|other| !others.is_set(other)) {
-        eprintln!("the worker has to share its core: there is no other");
-    } else {
-        sched_setaffinity(None, &others).expect("there are others");
-    }
-    let threads = std::fs::read_dir(format!("/proc/{}/task", edge.pid())).expect("it runs").flatten();
-    let name = |thread: &DirEntry| std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-    let worker = threads.into_iter().find(|thread| name(thread).starts_with("worker-")).expect("it works");
-    let first = Command::new("chrt").args(["--fifo", "--pid", "1"]).arg(worker.file_name()).status();
-    assert!(first.is_ok_and(|status| status.success()), "chrt must give the worker its priority");
 }
 
 /// Sends datagrams of many flows to the first VIP at an even pace.

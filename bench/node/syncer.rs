@@ -46,13 +46,18 @@ pub fn vip(number: u32) -> String {
 
 /// A service with ten endpoints, of which the first is another in each version.
 pub fn service(number: u32, version: u32) -> Value {
+    service_of(number, version, 10)
+}
+
+/// The same with so many endpoints.
+pub fn service_of(number: u32, version: u32, endpoints: u32) -> Value {
     let endpoint = |index: u32| {
         let version = if index == 0 { version } else { 0 };
         let (high, low) = (number >> 12 & 15, number & 0xfff);
         let address = format!("2001:db8:1{high:x}:{low:x}::{version:x}:{:x}", index + 1);
         json!({ "name": format!("service-{number:05}-{version}-{index}"), "address": address })
     };
-    let endpoints: Vec<Value> = (0..10).map(endpoint).collect();
+    let endpoints: Vec<Value> = (0..endpoints).map(endpoint).collect();
     let name = format!("default/service-{number:05}");
     json!({ "name": name, "vip": vip(number), "protocol": "udp", "ports": [80], "endpoints": endpoints })
 }
