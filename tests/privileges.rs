@@ -137,7 +137,24 @@ fn the_units_system_calls_are_enough() {
         assert!(calls.contains("bpf") && calls.contains("seccomp"), "{calls:?}");
         let refused: Vec<&&str> = calls.iter().filter(|call| !allowed.contains(**call)).collect();
         assert!(refused.is_empty(), "{driver:?}: the unit does not allow {refused:?}");
+        assert_workers_read_the_clock_themselves(&trace);
     }
+}
+
+/// A confined thread makes no system call to know the time, where this machine's clock can be read without one.
+fn assert_workers_read_the_clock_themselves(trace: &str) {
+    let clock = fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    let clock = clock.unwrap_or_default();
+    if !["tsc", "kvm-clock", "arch_sys_counter"].contains(&clock.trim()) {
+        return eprintln!("not looked at: whether workers read the clock without a system call, as it is {clock}");
+    }
+    let calls = || trace.lines().filter_map(|line| line.split_once(' '));
+    let of = |name: &'static str| calls().filter(move |(_, call)| call.trim_start().starts_with(name));
+    let confined: BTreeSet<&str> = of("seccomp(").map(|(thread, _)| thread).collect();
+    let asked = of("clock_gettime(").filter(|(thread, _)| confined.contains(thread)).count();
+    let slept = of("ppoll(").filter(|(thread, _)| confined.contains(thread)).count();
+    // Two threads that begin at once may have to ask while the one of them looks for the clock.
+    assert!(slept > 0 && asked <= confined.len(), "{asked} times in {} workers", confined.len());
 }
 
 fn is_name(text: &str) -> bool {

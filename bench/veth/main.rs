@@ -31,7 +31,7 @@ struct Arguments {
     /// Rounds; in each, every contestant is started anew and its best load looked for
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Leave others out; may be repeated
+    /// This one alone, or those that are named so one after the other; all where none is
     #[arg(long)]
     contestant: Vec<Contestant>,
     /// How long a load is offered, in milliseconds
@@ -44,7 +44,7 @@ struct Arguments {
     #[arg(long, default_value_t = 0.001)]
     loss: f64,
     /// Involuntary context switches of the forwarder beyond which a load that did not pass is offered again
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 15)]
     switches: u64,
     /// The lowest load to begin with, in frames a second
     #[arg(long, default_value_t = 300_000.0)]

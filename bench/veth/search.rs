@@ -12,6 +12,8 @@ const MOST_TRIES: u32 = 6;
 const CLOSE: f64 = 1.01;
 /// A generator that falls behind by more than this has lost its core, or can do no more.
 const SHORTFALL: f64 = 0.02;
+/// No core that was taken away accounts for such a loss.
+const OVERLOAD: f64 = 0.15;
 
 /// What counts as a pass, and how long it takes.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +86,9 @@ impl Search<'_> {
             let held_up = outcome.rate < rate * (1.0 - SHORTFALL);
             if outcome.loss() <= self.terms.loss && !held_up {
                 return Ok(Some(outcome.rate));
+            }
+            if outcome.loss() > OVERLOAD {
+                return Ok(None);
             }
             if held_up || switches > self.terms.switches {
                 self.discarded += 1;

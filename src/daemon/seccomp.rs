@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
 
+use rustix::time::{ClockId, clock_gettime};
 use seccompiler::{
     BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter,
@@ -57,6 +58,9 @@ const PROTECTION: u8 = 2;
 /// # Errors
 /// The kernel has no seccomp filters, or the filter is not made for this kind of processor.
 pub fn confine() -> Result<(), Error> {
+    // When rustix is first asked for the time, it looks for the kernel's vDSO, by calls that are refused from now on. Without
+    // it every look at the clock, and there are two a batch, would be a system call.
+    let _ = clock_gettime(ClockId::Monotonic);
     apply_filter(&filter()?)
 }
 
