@@ -168,7 +168,7 @@ impl<'a> Match<'a> {
     fn play(&mut self, round: usize) -> anyhow::Result<()> {
         let count = self.contestants.len();
         for at in 0..count {
-            let at = if round % 2 == 0 { (round + at) % count } else { (round + count - at) % count };
+            let at = if round.is_multiple_of(2) { (round + at) % count } else { (round + count - at) % count };
             let contestant = self.contestants[at];
             if self.arguments.verbose {
                 eprintln!("{}", contestant.name());
