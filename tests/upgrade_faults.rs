@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use netns::{Driver, Edge, Stream, Topology};
+use netns::{Asked, Driver, Edge, Sessions, Stream, Topology};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use serde_json::{Value, json};
 
@@ -146,6 +146,34 @@ fn a_successor_that_stands_still_is_not_waited_for_until_the_ring_is_full() {
     }
     let (sent, heard) = stream.finish();
     assert!(heard.lost <= 4 * IN_HAND && heard.late == 0, "{heard:?} of {sent}: {}", edge.log());
+}
+
+/// A worker that is taken back goes on with what lies in its table, and counts it once.
+#[test]
+fn tracked_flows_come_back_with_their_workers() {
+    if netns::skipped() || is_released() {
+        return;
+    }
+    let scene = Scene::new();
+    let _servers: Vec<Asked> = scene.0.endpoints.iter().map(|e| Asked::start(&e.namespace, &e.name)).collect();
+    let mut edge = scene.edge(Driver::XdpNative);
+    let sessions = Sessions::start(&scene.0.client, VIP, 100);
+    let mut endpoints: Vec<Value> = scene.0.endpoints.iter().map(|endpoint| endpoint.over_ipv6()).collect();
+    endpoints[0]["state"] = json!("draining");
+    edge.apply(json!([{ "name": "web", "vip": VIP, "endpoints": endpoints }]));
+    sessions.go_on("in a handover");
+    let tracked = |edge: &Edge<'_>| edge.metrics().sum("pointsman_tracked_flows");
+    let before = tracked(&edge);
+    assert!(before > 0, "flows of the endpoint that drains are tracked");
+    for fault in ["worker-0:fail", "worker-1:die", "finish:fail"] {
+        let path = edge.failing_binary(fault);
+        edge.upgrade_to(Some(&path)).expect_err("it fails");
+        sessions.go_on(fault);
+        assert_eq!(tracked(&edge), before, "{fault}");
+    }
+    edge.upgrade();
+    sessions.go_on("after an upgrade");
+    assert_eq!(tracked(&edge), before);
 }
 
 /// What a stopped successor costs with more packets than the ring holds for so long: figures for docs/upgrade.md.
