@@ -289,7 +289,7 @@ fn tell(queue: &mut QueueIo, kit: &mut Kit, waiting: UnixStream) -> io::Result<(
     let left = queue.now();
     let (ended, live) = queue.settle();
     kit.pass_queue(ended, live);
-    let (free, tracked) = (queue.free_frames().to_vec(), kit.tracked().stored_len());
+    let (free, tracked) = (queue.leave().to_vec(), kit.tracked().stored_len());
     relay::tell(waiting, &Told { left, carried: kit.carry(left), free, tracked }, kit)
 }
 
