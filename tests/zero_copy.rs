@@ -105,28 +105,36 @@ fn wakes_a_driver_that_has_run_out_of_frames() {
     }
 }
 
-/// With queues to spare, the kernel uses more of them as soon as a program is attached: each needs its worker.
+/// With queues to spare, the kernel uses more of them as soon as a program is attached, to receive by alone. What came in by
+/// those could not leave: it says so, and works where the operator has done as it says.
 #[test]
-fn serves_the_queues_that_come_with_the_program() {
+fn does_not_take_queues_that_do_not_send() {
     if netns::skipped() {
         return;
     }
     let topology = two_endpoints();
     let mut guest = Guest::boot(topology.fabric(), Hardware { queues: 4, ..Hardware::USUAL });
-    let queues = |guest: &mut Guest| guest.run("ls -d /sys/class/net/eth0/queues/rx-* | wc -l").trim().to_owned();
-    assert_eq!(queues(&mut guest), "2");
+    assert_eq!(queues(&mut guest), ["2", "2"]);
+    let said = guest.run_in_vain("driver = \"af_xdp\"\nzero_copy = \"on\"");
+    assert_eq!(queues(&mut guest), ["4", "2"]);
+    assert!(said.contains("eth0 has 4 queues to receive by and 2 to send by"), "{said}");
+    guest.run("pointsman cleanup --config /etc/pointsman.toml --detach && ethtool -L eth0 combined 4");
     guest.start("zero_copy = \"on\"");
-    assert_eq!((queues(&mut guest).as_str(), guest.zero_copy()), ("4", vec![true; 4]));
+    assert_eq!((queues(&mut guest), guest.zero_copy()), (["4", "4"].map(str::to_owned), vec![true; 4]));
     guest.apply(&services(&topology));
-    let due = pings_and_datagrams(&topology);
+    pings_and_datagrams(&topology);
     transfers(&topology);
     let metrics = guest.metrics();
     metrics.assert_balanced();
     let by_worker = metrics.each("pointsman_received_packets_total");
     assert!(by_worker.len() == 4 && by_worker.iter().all(|received| *received > 0), "{by_worker:?}");
-    assert!(metrics.sum("pointsman_received_packets_total") > due && metrics.sum("pointsman_drops_total") == 0);
+    assert_eq!(metrics.sum("pointsman_drops_total"), 0, "{:?}", metrics.by_label("pointsman_drops_total"));
     guest.end("TERM");
-    assert_eq!(queues(&mut guest), "2");
+}
+
+/// How many queues the guest receives by, and how many it sends by.
+fn queues(guest: &mut Guest) -> [String; 2] {
+    ["rx", "tx"].map(|way| guest.run(&format!("ls -d /sys/class/net/eth0/queues/{way}-* | wc -l")).trim().to_owned())
 }
 
 #[test]
@@ -156,6 +164,9 @@ fn loses_nothing_by_upgrades() {
     guest.end("TERM");
 }
 
+/// Datagrams that a successor which is killed can have in its hands.
+const BATCH: u64 = 64;
+
 /// A successor that fails at any step: the daemon goes on, and without copying.
 #[test]
 fn goes_on_after_an_upgrade_that_fails() {
@@ -177,7 +188,9 @@ fn goes_on_after_an_upgrade_that_fails() {
         let said = guest.run("pointsman upgrade --binary /run/failing 2>&1; test $? = 1");
         stream.run(50);
         let (sent, heard) = stream.finish();
-        println!("{fault}: {} of {sent} were lost, {} late; {}", heard.lost, heard.late, said.trim());
+        println!("{fault}: {} of {sent} were lost, {} late; {}", sent - heard.count, heard.late, said.trim());
+        let in_hand = if fault.ends_with("die") { BATCH } else { 0 };
+        assert!(sent - heard.count <= in_hand && heard.late == 0, "{heard:?} of {sent}: {}", guest.log());
         assert_eq!(guest.zero_copy(), [true; 2], "{}", guest.log());
         guest.metrics().assert_balanced();
     }

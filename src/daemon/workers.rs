@@ -278,7 +278,7 @@ fn tell(queue: &mut QueueIo, kit: &mut Kit, waiting: Waiting) -> io::Result<()> 
     let left = queue.now();
     let (ended, live) = queue.settle();
     kit.pass_queue(ended, live);
-    waiting.tell(left, queue.free_frames(), kit)
+    waiting.tell(left, queue.leave(), kit)
 }
 
 /// Works until the end, and answers with what is left of it.

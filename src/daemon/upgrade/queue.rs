@@ -33,6 +33,15 @@ fn rest() {
     _ = poll(&mut [], Timespec::try_from(PAUSE).ok().as_ref());
 }
 
+/// Goes on without the frames that nobody can tell any more who has them.
+fn recover_most(io: &mut XskIo) -> bool {
+    let given_up = io.recover_most();
+    if let Some(frames) = given_up {
+        tracing::warn!("{frames} of {} frames are given up until the interface is opened anew", io.memory().0);
+    }
+    given_up.is_some()
+}
+
 impl QueueIo {
     /// What another process needs to use it, too; `queue`: its number.
     pub fn share(&self, queue: u32) -> io::Result<Share> {
@@ -67,10 +76,10 @@ impl QueueIo {
         })
     }
 
-    /// The frames that are in no ring.
-    pub fn free_frames(&self) -> &[u64] {
+    /// Leaves it to another process, which has to be told the frames that are in no ring.
+    pub fn leave(&mut self) -> &[u64] {
         match self {
-            Self::Xsk(io) => io.free_frames(),
+            Self::Xsk(io) => io.leave(),
             _ => &[],
         }
     }
@@ -101,8 +110,9 @@ impl QueueIo {
         let Self::Xsk(io) = self else { return true };
         let end = Instant::now() + IN_HAND;
         while !io.recover() {
-            if Instant::now() >= end {
-                return false;
+            // A driver that does not copy always has frames in its hands.
+            if io.zero_copy() || Instant::now() >= end {
+                return recover_most(io);
             }
             rest();
         }

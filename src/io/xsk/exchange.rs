@@ -87,13 +87,15 @@ pub struct Exchange<M> {
     held: u32,
     /// How many free frames the kernel is not offered, for packets of our own making.
     reserve: usize,
+    /// How far this side had come in the rings when it left them to another process.
+    left_at: Option<[u32; 4]>,
 }
 
 impl<M: Memory> Exchange<M> {
     /// With these frames free; all others are in the rings, or the kernel's.
     pub fn new(umem: Umem<M>, rings: Rings<M>, free: Vec<u64>) -> Self {
         let reserve = usize::min(LARGEST_RESERVE, umem.chunks().count() / SHARE_OF_RESERVE);
-        Self { umem, rings, free, held: 0, reserve }
+        Self { umem, rings, free, held: 0, reserve, left_at: None }
     }
 
     /// Hands over up to `most` received frames, as long as all that are held could be sent.

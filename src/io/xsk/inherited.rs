@@ -45,9 +45,9 @@ impl XskIo {
         Ok(Self { exchange, zero_copy, socket, file })
     }
 
-    /// The frames that are in no ring, as the process that stops using this has to tell its successor.
-    pub fn free_frames(&self) -> &[u64] {
-        self.exchange.free()
+    /// Leaves it to another process, which has to be told the frames that are in no ring.
+    pub fn leave(&mut self) -> &[u64] {
+        self.exchange.leave()
     }
 
     /// Begins where the other process has stopped.
@@ -59,10 +59,16 @@ impl XskIo {
         if taken { Ok(()) } else { Err(io::Error::other("the list of free frames contradicts the rings")) }
     }
 
-    /// Goes on after a process that used this has died. Answers false, while that cannot be: where the kernel has frames in
-    /// its own hands.
+    /// Goes on after the process that it was [left](Self::leave) to has died. Answers false, while that cannot be: where that
+    /// one has used it, and the kernel has frames in its own hands.
     #[must_use]
     pub fn recover(&mut self) -> bool {
         self.exchange.recover()
+    }
+
+    /// The same where that cannot be, without the frames that the dead process had in its own hands. Answers how many those
+    /// are; none, and nothing is changed, where too few would be left.
+    pub fn recover_most(&mut self) -> Option<u32> {
+        self.exchange.recover_most()
     }
 }

@@ -188,6 +188,11 @@ impl<T: Entry, M: Memory> Producer<T, M> {
         self.ring.positions().1
     }
 
+    /// How far this side has come, whichever process was on it.
+    pub fn published(&self) -> u32 {
+        self.ring.positions().0
+    }
+
     /// Looks at what the other side has not consumed, which stays.
     pub fn look(&self, each: impl FnMut(T)) {
         self.ring.look(each);
@@ -226,6 +231,11 @@ impl<T: Entry, M: Memory> Consumer<T, M> {
     /// How far the other side has come.
     pub fn produced(&self) -> u32 {
         self.ring.positions().0
+    }
+
+    /// How far this side has come, whichever process was on it.
+    pub fn taken(&self) -> u32 {
+        self.ring.positions().1
     }
 
     /// Looks at what can be taken, which stays.

@@ -1,11 +1,12 @@
 //! Frames that another process knows about: it says which are free, or has died, and then the rings tell.
 
-use super::Exchange;
+use super::{Exchange, Rings};
 use crate::io::xsk::ring::Memory;
 
 impl<M: Memory> Exchange<M> {
-    /// The free frames: the only ones that no ring and no kernel has.
-    pub fn free(&self) -> &[u64] {
+    /// Leaves the rings to another process, which is told the free frames: the only ones that no ring and no kernel has.
+    pub fn leave(&mut self) -> &[u64] {
+        self.left_at = Some(self.position());
         &self.free
     }
 
@@ -30,13 +31,15 @@ impl<M: Memory> Exchange<M> {
         true
     }
 
-    /// Finds the free frames where whoever used these rings has died: all that are in none of them. Answers false, and
-    /// changes nothing, while the kernel has some in its own hands, which nobody can tell from free ones.
+    /// Finds the free frames where whoever was left these rings has died: those that were free, if it has not touched a ring;
+    /// else all that are in none of them. Answers false, and changes nothing, while the kernel has some in its own hands,
+    /// which nobody can tell from free ones. With zero copy it always has: the driver keeps what it is to receive into.
     #[must_use]
     pub fn recover(&mut self) -> bool {
-        let receiving = self.rings.fill.consumed().wrapping_sub(self.rings.rx.produced());
-        let sending = self.rings.tx.consumed().wrapping_sub(self.rings.completion.produced());
-        if (receiving, sending) != (0, 0) {
+        if self.left_at == Some(self.position()) {
+            return true;
+        }
+        if self.in_kernel() != (0, 0) {
             return false;
         }
         let marked = self.marked();
@@ -44,6 +47,34 @@ impl<M: Memory> Exchange<M> {
         self.free = free.map(|(chunk, _)| chunk).collect();
         self.held = 0;
         true
+    }
+
+    /// Goes on where [`recover`](Self::recover) cannot: with all frames but those that the dead process had free or held. They
+    /// cannot be told from those in the kernel's hands, which come back by the rings. Answers how many are given up; none, and
+    /// nothing is changed, where fewer than half of all would be left.
+    pub fn recover_most(&mut self) -> Option<u32> {
+        let (receiving, sending) = self.in_kernel();
+        let audit = self.audit();
+        let known = audit.fill + audit.rx + audit.tx + audit.completion + receiving + sending;
+        let given_up = self.umem.frames().saturating_sub(known);
+        if given_up > self.umem.frames() / 2 {
+            return None;
+        }
+        self.free.clear();
+        self.held = 0;
+        Some(given_up)
+    }
+
+    /// How many frames the kernel has taken from the rings and not given back, to receive into and to be sent.
+    fn in_kernel(&self) -> (u32, u32) {
+        let Rings { fill, rx, tx, completion } = &self.rings;
+        (fill.consumed().wrapping_sub(rx.produced()), tx.consumed().wrapping_sub(completion.produced()))
+    }
+
+    /// How far this side has come in each ring, whichever process was on it.
+    fn position(&self) -> [u32; 4] {
+        let Rings { fill, rx, tx, completion } = &self.rings;
+        [fill.published(), rx.taken(), tx.published(), completion.taken()]
     }
 
     /// By chunk, whether it is in a ring.

@@ -235,7 +235,7 @@ fn is_short_while_the_kernel_has_nothing_to_receive_into() {
 
 /// The same rings and packet memory, as another process maps them.
 fn successor(exchange: Exchange<Shared>) -> (Exchange<Shared>, Vec<u64>) {
-    let free = exchange.free().to_vec();
+    let free = exchange.free.clone();
     let Exchange { umem, rings, .. } = exchange;
     (Exchange::new(umem, rings, Vec::new()), free)
 }
@@ -300,4 +300,61 @@ fn after_a_death_the_frames_that_are_nowhere_are_free() {
     assert!(next.recover());
     assert_eq!(next.audit().total(), 64);
     assert_eq!(frames_in(next.audit()), (5, 1, 57));
+}
+
+/// A driver that does not copy always has frames in its own hands. A successor that fails before its first batch has
+/// touched nothing, so what was free is still known.
+#[test]
+fn after_a_successor_that_touched_no_ring_the_same_frames_are_free() {
+    let (mut exchange, mut kernel) = exchange(64);
+    exchange.recycle();
+    kernel.receive(3, 60);
+    kernel.fill.take(20, |chunk| kernel.to_receive.push_back(chunk));
+    let (before, free) = (exchange.audit(), exchange.leave().to_vec());
+    kernel.receive(2, 60);
+    assert!(exchange.recover(), "the kernel goes on, but no other process has");
+    assert_eq!((exchange.free.clone(), exchange.audit().rx), (free, before.rx + 2));
+    exchange.rings.rx.take(1, |_| ());
+    assert!(!exchange.recover(), "somebody has a frame that is free or held");
+}
+
+/// Those that the driver keeps come back by the rings; those that the dead process had are lost, and none is ever twice.
+#[test]
+fn after_a_death_all_but_the_dead_process_s_own_frames_go_on() {
+    let (mut exchange, mut kernel) = exchange(64);
+    exchange.recycle();
+    kernel.receive(9, 60);
+    kernel.fill.take(20, |chunk| kernel.to_receive.push_back(chunk));
+    let left = exchange.leave().to_vec();
+    // The dead process took six, sent two of them and one that was free, and held four.
+    let mut taken = receive(&mut exchange, 6);
+    taken.drain(..2).for_each(|held| exchange.send(held));
+    let own = exchange.allocate(60).expect("one is free");
+    exchange.send(own);
+    exchange.publish();
+    kernel.take(1);
+    let given_up = left.len() as u32 - 1 + 4;
+    let (mut next, _) = successor(exchange);
+    next.free = left;
+    assert!(!next.recover());
+    assert_eq!(next.recover_most(), Some(given_up));
+    kernel.receive(20, 60);
+    receive(&mut next, 64).into_iter().for_each(|held| next.release(held));
+    kernel.complete(9);
+    next.recycle();
+    let mut chunks = empty(next, kernel, VecDeque::new());
+    let count = chunks.len();
+    chunks.dedup();
+    assert_eq!((chunks.len(), count as u32), (count, 64 - given_up));
+}
+
+#[test]
+fn too_few_frames_to_go_on_with_are_none() {
+    let (mut exchange, mut kernel) = exchange(64);
+    exchange.recycle();
+    kernel.receive(32, 60);
+    let taken = receive(&mut exchange, 32);
+    assert_eq!(taken.len(), 32);
+    let before = exchange.audit();
+    assert_eq!((exchange.recover_most(), exchange.audit()), (None, before));
 }
