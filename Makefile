@@ -4,6 +4,7 @@
 # make test-zero-copy  zero-copy for real, in a guest with a recent kernel; docs/zero-copy.md says more
 # make fuzz   any frames through the data path, and any text through what reads it; fuzz/README.md says more
 # make bench  every bench, one after the other; bench/README.md says more
+# make bench-veth  AF_XDP over veth beside DPDK's testpmd (some 200 MB of Debian packages); as root, some minutes
 # make man    the manual pages, target/man
 # make install  the binary of make build, its unit, manual, completions and example configs below DESTDIR and PREFIX
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
@@ -29,7 +30,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BINARY ?= target/release/pointsman
 PREFIX ?= /usr/local
 
-.PHONY: deps build test test-zero-copy bench man install demo deny fuzz clean-namespaces
+.PHONY: deps build test test-zero-copy bench bench-veth man install demo deny fuzz clean-namespaces
 
 deps:
 	@scripts/install-missing $(PACKAGES)
@@ -81,6 +82,10 @@ deny:
 bench: deps
 	cargo bench --locked --bench forward --bench worker --bench maglev --bench latency --bench apply --bench storm \
 	--bench idle --bench consistency
+
+bench-veth: deps
+	@scripts/install-missing dpdk-dev libelf-dev zlib1g-dev
+	bench/veth.sh
 
 # What is found goes to fuzz/found; a crash to fuzz/artifacts.
 fuzz: deps
