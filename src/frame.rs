@@ -67,22 +67,27 @@ impl<'a> Frame<'a> {
         true
     }
 
-    /// The last `N` bytes before the packet's part behind `strip` bytes, and that part; none where there are fewer.
+    /// Makes the packet its own part of `len` bytes behind the first `strip`, as far as it has them.
     #[inline]
-    pub fn split_before<const N: usize>(&mut self, strip: usize) -> Option<(&mut [u8; N], &[u8])> {
+    pub fn narrow(&mut self, strip: usize, len: usize) {
+        let strip = strip.min(self.span.len);
+        self.span = Span { start: self.span.start + strip, len: len.min(self.span.len - strip) };
+    }
+
+    /// The last `N` bytes before the packet, and the packet; none where there are fewer.
+    #[inline]
+    pub fn split_before<const N: usize>(&mut self) -> Option<(&mut [u8; N], &[u8])> {
         let end = self.span.start + self.span.len;
-        let (before, packet) = self.buffer.get_mut(..end)?.split_at_mut_checked(self.span.start + strip)?;
+        let (before, packet) = self.buffer.get_mut(..end)?.split_at_mut_checked(self.span.start)?;
         Some((before.last_chunk_mut()?, packet))
     }
 
-    /// Makes the packet begin so many bytes before its part behind `strip` bytes. Answers whether the buffer has them; else
-    /// nothing has changed.
+    /// Makes the packet begin so many bytes earlier. Answers whether the buffer has them; else nothing has changed.
     #[inline]
     #[must_use]
-    pub fn begin_before(&mut self, strip: usize, len: usize) -> bool {
-        let Some(kept) = self.span.len.checked_sub(strip) else { return false };
-        let Some(start) = (self.span.start + strip).checked_sub(len) else { return false };
-        self.span = Span { start, len: kept + len };
+    pub fn widen(&mut self, len: usize) -> bool {
+        let Some(start) = self.span.start.checked_sub(len) else { return false };
+        self.span = Span { start, len: self.span.len + len };
         true
     }
 
@@ -112,12 +117,17 @@ mod tests {
     fn headers_can_be_written_in_place() {
         let mut buffer = *b"........ABpayload";
         let mut frame = Frame::new(&mut buffer, Span { start: 8, len: 9 }).expect("inside");
-        let (before, packet) = frame.split_before::<5>(2).expect("room");
-        assert_eq!((&*before, packet), (b"...AB", &b"payload"[..]));
+        frame.narrow(2, 6);
+        let (before, packet) = frame.split_before::<5>().expect("room");
+        assert_eq!((&*before, packet), (b"...AB", &b"payloa"[..]));
         before.copy_from_slice(b"outer");
-        assert!(frame.begin_before(2, 3));
-        assert_eq!((frame.bytes(), frame.span()), (&b"terpayload"[..], Span { start: 7, len: 10 }));
-        assert!(frame.split_before::<8>(0).is_none() && !frame.begin_before(0, 8) && !frame.begin_before(11, 0));
+        assert!(frame.widen(3));
+        assert_eq!((frame.bytes(), frame.span()), (&b"terpayloa"[..], Span { start: 7, len: 9 }));
+        assert!(frame.split_before::<8>().is_none() && !frame.widen(8));
+        frame.narrow(3, 100);
+        assert_eq!(frame.bytes(), b"payloa");
+        frame.narrow(7, 1);
+        assert_eq!(frame.bytes(), b"");
     }
 
     #[test]

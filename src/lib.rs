@@ -16,6 +16,7 @@ pub mod maglev;
 pub mod metrics;
 pub mod model;
 pub mod moment;
+pub mod prefetch;
 pub mod publish;
 pub mod snapshot;
 pub mod stats;

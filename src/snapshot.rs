@@ -3,6 +3,8 @@
 //! A service's entry is shared between snapshots until that service changes, so an update of one costs the others
 //! nothing.
 
+mod paths;
+
 use std::collections::HashMap;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
+pub use self::paths::{Path, Paths};
 use crate::flow::{Affinity, Seed, address_bits};
 use crate::forward::encap::{Outer, Sources};
 use crate::handover::{Memories, Remembered, Touched};
@@ -19,7 +22,7 @@ use crate::vip_map::VipMap;
 use crate::wire::ethernet::MacAddress;
 
 /// Where a packet goes on the wire to reach an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NextHop {
     /// The neighbour's address.
     pub destination: MacAddress,
@@ -29,17 +32,8 @@ pub struct NextHop {
     pub tag: Tag,
 }
 
-/// The way to an endpoint's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Path {
-    /// Where packets go first; none while it is not known.
-    pub next_hop: Option<NextHop>,
-    /// The largest outer packet that gets there, in bytes: the underlay's MTU, or what a router on the way has said.
-    pub mtu: u32,
-}
-
 /// The 802.1Q tag of a frame that leaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Tag {
     /// None.
     #[default]
@@ -150,9 +144,9 @@ fn by_cell(endpoints: &[(Cell, maglev::Index)]) -> Box<[Option<(Cell, maglev::In
     places.into()
 }
 
-/// One endpoint, ready for packets, in one cache line.
+/// One endpoint, ready for packets, in half a cache line.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(align(32))]
 pub struct EndpointEntry {
     /// The headers put in front; none where the node has no source address of its family.
     pub outer: Option<Outer>,
@@ -162,7 +156,7 @@ pub struct EndpointEntry {
     pub cell: Cell,
 }
 
-const _: () = assert!(size_of::<EndpointEntry>() == 64);
+const _: () = assert!(size_of::<EndpointEntry>() == 32);
 
 /// Addresses of one family, from the first to the last, both included; IPv4 as `::ffff:a.b.c.d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -311,7 +305,7 @@ pub struct Snapshot {
     /// In the order of their names.
     pub services: Arc<[Arc<ServiceEntry>]>,
     /// The ways to endpoints, by number.
-    pub paths: Arc<[Path]>,
+    pub paths: Paths,
     /// The UDP ports that tunnels of this node go to.
     pub gue_ports: Arc<[u16]>,
     /// By cell, whether it is that of an endpoint of some service: flows tracked for others are to be forgotten.
@@ -327,7 +321,7 @@ impl Snapshot {
             settings,
             vips: Arc::default(),
             services: Arc::new([]),
-            paths: Arc::new([]),
+            paths: Paths::default(),
             gue_ports: Arc::new([]),
             cells_in_use: Arc::new([]),
         }

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 /// The rooms from the bottom up, and what each may use of the others. A room may always use itself.
 const ROOMS: &[(&str, &[&str])] = &[
     ("moment", &[]),
+    ("prefetch", &[]),
     ("wire", &[]),
     ("frame", &[]),
     ("flow", &["wire"]),
-    ("maglev", &[]),
+    ("maglev", &["prefetch"]),
     ("model", &["flow", "maglev", "wire"]),
-    ("vip_map", &["flow", "wire"]),
+    ("vip_map", &["flow", "prefetch", "wire"]),
     ("handover", &["flow", "maglev", "model"]),
     ("document", &[]),
     ("endpoint_set", &["document", "maglev", "model", "vip_map", "wire"]),
-    ("snapshot", &["flow", "forward", "handover", "maglev", "model", "vip_map", "wire"]),
-    ("forward", &["flow", "frame", "handover", "maglev", "model", "moment", "snapshot", "vip_map", "wire"]),
+    ("snapshot", &["flow", "forward", "handover", "maglev", "model", "prefetch", "vip_map", "wire"]),
+    ("forward", &["flow", "frame", "handover", "maglev", "model", "moment", "prefetch", "snapshot", "vip_map", "wire"]),
     ("config", &["document", "endpoint_set", "flow", "forward", "model", "snapshot", "wire"]),
     ("io", &["config", "frame", "moment", "wire"]),
     ("stats", &["forward", "io", "moment", "snapshot"]),
@@ -62,7 +63,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// The pure core knows no socket, file, thread, lock, logger or clock.
 const PURE: &[&str] =
-    &["moment", "wire", "frame", "flow", "maglev", "model", "vip_map", "handover", "snapshot", "forward"];
+    &["moment", "prefetch", "wire", "frame", "flow", "maglev", "model", "vip_map", "handover", "snapshot", "forward"];
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::io",
@@ -84,9 +85,17 @@ const IMPURE: &[&str] = &[
     "serde_json",
 ];
 
-/// Where `unsafe` may be, each with its reason: the AF_XDP rings, and kernel calls without a safe wrapper.
-const UNSAFE: &[&str] =
-    &["io/xsk/", "io/packet_socket/", "steer/", "endpoint/", "underlay/path_mtu/socket.rs", "worker/table.rs"];
+/// Where `unsafe` may be, each with its reason: the AF_XDP rings, kernel calls without a safe wrapper, and an instruction without
+/// one.
+const UNSAFE: &[&str] = &[
+    "prefetch.rs",
+    "io/xsk/",
+    "io/packet_socket/",
+    "steer/",
+    "endpoint/",
+    "underlay/path_mtu/socket.rs",
+    "worker/table.rs",
+];
 
 fn sources(room: &str) -> Vec<PathBuf> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

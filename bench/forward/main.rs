@@ -13,7 +13,7 @@ mod yardstick;
 use clap::Parser;
 
 use cases::Case;
-use measure::{Subject, measure, use_one_core};
+use measure::{Subject, measure, use_huge_pages, use_one_core};
 use scene::batch::{Batch, Kind};
 use subject::Ready;
 use yardstick::Yardstick;
@@ -38,6 +38,7 @@ struct Arguments {
 
 fn main() {
     let arguments = Arguments::parse();
+    use_huge_pages();
     use_one_core();
     let wanted = |case: &Case| arguments.case.is_empty() || arguments.case.iter().any(|part| case.name.contains(part));
     let cases: Vec<Case> = cases::all(arguments.flows).into_iter().filter(wanted).collect();

@@ -6,6 +6,8 @@
 pub mod figures;
 mod switches;
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use figures::Figures;
@@ -81,6 +83,17 @@ fn undisturbed(subject: &mut dyn Subject, disturbed: &mut usize) -> Sample {
         *disturbed += 1;
     }
     subject.sample()
+}
+
+/// Begins anew with malloc asking for huge pages, as the daemon's unit has it, unless the environment says something else.
+pub fn use_huge_pages() {
+    const TUNABLES: &str = "GLIBC_TUNABLES";
+    if std::env::var_os(TUNABLES).is_none()
+        && let Ok(own) = std::env::current_exe()
+    {
+        let error = Command::new(own).args(std::env::args_os().skip(1)).env(TUNABLES, "glibc.malloc.hugetlb=1").exec();
+        eprintln!("without huge pages: {error}");
+    }
 }
 
 /// Stays on one core from now on: the last, which has the fewest interrupts.

@@ -20,7 +20,7 @@ use pointsman::stats::Board;
 use pointsman::wire::Family::{self, V4, V6};
 use pointsman::worker::{Pace, Worker};
 
-use measure::{Sample, Subject, measure, use_one_core};
+use measure::{Sample, Subject, measure, use_huge_pages, use_one_core};
 use scene::batch::{BATCH, Batch, Kind};
 use scene::flows::Order;
 use scene::node::{Node, Services, WINDOW};
@@ -45,6 +45,8 @@ const CHUNKS: usize = 4_096;
 const FRAMES: usize = 4_096;
 /// Batches of a sample.
 const BATCHES: usize = 128;
+/// Batches before each sample, so that the caches hold what they hold while nothing else runs: each frame a dozen times.
+const WARM_UP: usize = 800;
 /// What DPDK's null driver takes to receive, swap addresses and send, and how much more the whole loop may.
 const TARGET: f64 = 1.25 * 32.0;
 
@@ -57,6 +59,7 @@ const CASES: [(&str, Family, u32); 4] = [
 
 fn main() {
     let arguments = Arguments::parse();
+    use_huge_pages();
     use_one_core();
     let mut subjects: Vec<(String, Box<dyn Subject>)> = Vec::new();
     for (name, family) in [("yardstick, IPv4", V4), ("yardstick, IPv6", V6)] {
@@ -101,18 +104,34 @@ fn subject(family: Family, flows: u32) -> Box<dyn Subject> {
     let services = Services { family, count: 6, endpoints: 100, table_size: Some(65_537), matching };
     let (mut node, mut publisher) = (Node::new(services), Publisher::new().expect("an event"));
     let inbox = publisher.subscribe(node.publication()).expect("an event");
-    let io = Carousel::new(CHUNKS, frames(family, flows));
+    let io = Carousel::new(CHUNKS, &frames(family, flows));
     let memory = Flows::new(TRACKED_FLOWS, WINDOW);
     let pace = Pace { batch: BATCH, poll: Poll::Busy };
-    let mut worker = Worker::new(io, inbox, Arc::new(Board::default()), memory, pace);
-    Box::new(move || {
-        // What is published lives as long as the worker.
-        _ = &publisher;
-        let before = worker.tally().sent.packets;
-        let sample = Sample::of(BATCHES * BATCH, || {
-            (0..BATCHES).for_each(|_| _ = worker.step(|_: Verdict| ()).expect("memory does not fail"));
-        });
-        assert_eq!(worker.tally().sent.packets - before, sample.count as u64, "all are forwarded");
+    let worker = Worker::new(io, inbox, Arc::new(Board::default()), memory, pace);
+    Box::new(Ready { worker, _publisher: publisher })
+}
+
+/// A worker with frames that come in, and who publishes what it forwards by.
+struct Ready {
+    worker: Worker<Carousel>,
+    _publisher: Publisher,
+}
+
+impl Ready {
+    fn work(&mut self, batches: usize) {
+        (0..batches).for_each(|_| _ = self.worker.step(|_: Verdict| ()).expect("memory does not fail"));
+    }
+}
+
+impl Subject for Ready {
+    fn warm_up(&mut self) {
+        self.work(WARM_UP);
+    }
+
+    fn sample(&mut self) -> Sample {
+        let before = self.worker.tally().sent.packets;
+        let sample = Sample::of(BATCHES * BATCH, || self.work(BATCHES));
+        assert_eq!(self.worker.tally().sent.packets - before, sample.count as u64, "all are forwarded");
         sample
-    })
+    }
 }

@@ -10,7 +10,7 @@ use super::set::Refusal;
 use crate::config::Config;
 use crate::document::{Problem, Problems};
 use crate::forward::SMALLEST_IPV6_MTU;
-use crate::forward::encap::{Outer, Sources};
+use crate::forward::encap::{OuterHeaders, Sources};
 use crate::model::{Endpoint, EndpointSet, Service};
 use crate::wire::Family;
 
@@ -101,7 +101,7 @@ impl Surroundings {
     /// What a tunnel for IPv6 leaves of the underlay's MTU, where that is too little.
     fn too_small_for_ipv6(&self, service: &Service, endpoint: IpAddr) -> Option<usize> {
         let inner = Family::of(service.vip.addr());
-        let outer = Outer::new(service.encap, inner, endpoint, &self.sources, u8::MAX)?;
+        let outer = OuterHeaders::new(service.encap, inner, Family::of(endpoint), &self.sources, u8::MAX)?;
         let left = (self.underlay_mtu as usize).saturating_sub(outer.overhead());
         (inner == Family::V6 && left < SMALLEST_IPV6_MTU).then_some(left)
     }

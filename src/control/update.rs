@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::slot_memories::SlotMemories;
 use crate::endpoint_set::claims_of;
-use crate::forward::encap::Outer;
+use crate::forward::encap::{Outer, OuterHeaders, SharedHeaders};
 use crate::handover::{Memories, Second};
 use crate::model::{Encap, Endpoint, EndpointSet, Generation, Revision, Service};
 use crate::moment::Moment;
 use crate::publish::Publication;
-use crate::snapshot::{Cell, EndpointEntry, NextHop, Path, ServiceEntry, Settings, Snapshot};
+use crate::snapshot::{Cell, EndpointEntry, NextHop, Paths, ServiceEntry, Settings, Snapshot};
 use crate::stats::{Cells, Count, Counted, Gone, Numbers, Report, Scene, Traffic};
 use crate::underlay::path_mtu::{Lowered, PathMtus};
 use crate::vip_map::VipMap;
@@ -29,7 +29,9 @@ pub struct Builder {
     /// In the order of their names.
     services: Arc<[Arc<ServiceEntry>]>,
     vips: Arc<VipMap>,
-    paths: Arc<[Path]>,
+    paths: Paths,
+    /// Those that endpoints share.
+    headers: SharedHeaders,
     gue_ports: Arc<[u16]>,
     path_mtus: PathMtus,
     slot_memories: SlotMemories,
@@ -55,7 +57,8 @@ impl Builder {
             generation: Generation::default(),
             services: Arc::new([]),
             vips: Arc::default(),
-            paths: Arc::new([]),
+            paths: Paths::default(),
+            headers: SharedHeaders::default(),
             gue_ports: Arc::new([]),
             path_mtus: PathMtus::default(),
             slot_memories: SlotMemories::new(window),
@@ -123,6 +126,7 @@ impl Builder {
         }
         if changed > 0 {
             self.gue_ports = gue_ports(&services).into();
+            self.headers.drop_unused();
         }
         self.services = services.into();
         if changed > 0 {
@@ -207,8 +211,9 @@ impl Builder {
         if !self.addresses.knows(&endpoint.address) {
             self.touched.insert(endpoint.address);
         }
+        let headers = OuterHeaders::new(service.encap, inner, Family::of(endpoint.address), &sources, hop_limit);
         EndpointEntry {
-            outer: Outer::new(service.encap, inner, endpoint.address, &sources, hop_limit),
+            outer: headers.map(|headers| Outer::new(self.headers.share(headers), endpoint.address)),
             path: self.addresses.acquire(endpoint.address),
             cell: self.cell_ids.acquire(counted),
         }
@@ -257,13 +262,11 @@ impl Builder {
 
     /// Asks for the next hop on the way to every endpoint. Answers whether any way is another than before.
     pub fn resolve(&mut self, next_hop: impl Fn(IpAddr) -> Option<NextHop>) -> bool {
-        let mut paths = vec![Path { next_hop: None, mtu: self.settings.underlay_mtu }; self.addresses.count()];
-        for (address, id) in self.addresses.iter() {
-            paths[id as usize] = self.path(*address, &next_hop);
-        }
-        let changed = *paths != *self.paths;
+        let all = self.addresses.iter().map(|(address, id)| self.path(id, *address, &next_hop));
+        let paths = Paths::default().changed(self.addresses.count(), all);
+        let changed = paths != self.paths;
         if changed {
-            self.paths = paths.into();
+            self.paths = paths;
         }
         changed
     }
@@ -273,20 +276,21 @@ impl Builder {
         if come.is_empty() {
             return;
         }
-        let mut paths = self.paths.to_vec();
-        paths.resize(self.addresses.count(), Path { next_hop: None, mtu: self.settings.underlay_mtu });
-        for address in come {
-            if let Some(id) = self.addresses.number(address) {
-                paths[id as usize] = self.path(*address, &next_hop);
-            }
-        }
-        self.paths = paths.into();
+        let numbered = come.iter().filter_map(|address| Some((self.addresses.number(address)?, *address)));
+        let new = numbered.map(|(id, address)| self.path(id, address, &next_hop));
+        self.paths = self.paths.changed(self.addresses.count(), new);
     }
 
-    fn path(&self, address: IpAddr, next_hop: impl Fn(IpAddr) -> Option<NextHop>) -> Path {
+    /// A way's number, its next hop and its MTU.
+    fn path(
+        &self,
+        id: u32,
+        address: IpAddr,
+        next_hop: impl Fn(IpAddr) -> Option<NextHop>,
+    ) -> (u32, Option<NextHop>, u32) {
         let underlay_mtu = self.settings.underlay_mtu;
         let lowered = self.path_mtus.of(address).unwrap_or(underlay_mtu);
-        Path { next_hop: next_hop(address), mtu: lowered.min(underlay_mtu) }
+        (id, next_hop(address), lowered.min(underlay_mtu))
     }
 
     /// What all services share.
@@ -346,7 +350,7 @@ impl Builder {
     }
 
     /// The ways to endpoints, as [`EndpointEntry::path`] numbers them.
-    pub fn paths(&self) -> &[Path] {
+    pub fn paths(&self) -> &Paths {
         &self.paths
     }
 

@@ -1,9 +1,9 @@
 //! The short way's steps but for the last, taken for a whole batch before the first of its frames is decided on.
 
-use std::hint::black_box;
-
 use super::plain::{self, Plain};
 use super::track::Tracked;
+use crate::flow::FlowHasher;
+use crate::prefetch::prefetch;
 use crate::snapshot::Snapshot;
 
 /// So many services are few: what packets ask of them lies in a core's own caches, mostly. Then the steps, taken apart,
@@ -38,33 +38,48 @@ impl Ahead {
     /// Looks at the frames of a batch.
     pub fn look(&mut self, frames: &mut impl Frames, snapshot: &Snapshot, tracked: &Tracked) {
         self.0.clear();
-        let (count, is_large) = (frames.count(), snapshot.services.len() > FEW);
-        if !is_large && tracked.is_empty() {
-            self.0.extend((0..count).map(|at| look_at(frames.packet(at), snapshot)));
+        let (hasher, has_few) = (snapshot.settings.seed.hasher(), snapshot.services.len() <= FEW);
+        if has_few && tracked.is_empty() {
+            self.0.extend((0..frames.count()).map(|at| look_at(frames.packet(at), snapshot, &hasher)));
             return;
         }
-        if is_large {
-            let destinations = (0..count).filter_map(|at| plain::destination(frames.packet(at)));
+        if !has_few {
+            let destinations = (0..frames.count()).filter_map(|at| plain::destination(frames.packet(at)));
             destinations.for_each(|destination| snapshot.vips.approach(destination));
         }
-        self.0.extend((0..count).map(|at| Plain::read(frames.packet(at), snapshot)));
+        self.0.extend((0..frames.count()).map(|at| Plain::read(frames.packet(at), snapshot, &hasher)));
+        if !has_few {
+            self.plain().filter_map(|plain| plain.entry(snapshot)).for_each(prefetch);
+        }
         for (slot, at) in self.0.iter_mut().zip(0..) {
             if !slot.as_mut().is_some_and(|plain| plain.admit(|| frames.packet(at), snapshot)) {
                 *slot = None;
             }
         }
-        self.0.iter_mut().flatten().for_each(|plain| plain.look_up(snapshot));
-        self.find(tracked);
-        if is_large {
-            self.approach(snapshot);
+        if !has_few {
+            self.plain().for_each(|plain| plain.approach_slot(snapshot));
         }
+        self.0.iter_mut().flatten().for_each(|plain| plain.look_up(snapshot));
+        if !has_few {
+            self.approach_endpoints(snapshot);
+        }
+        self.find(tracked);
+    }
+
+    /// Has the memory of the endpoints, and then of the ways to them, come near: the last step finds it in the caches.
+    fn approach_endpoints(&self, snapshot: &Snapshot) {
+        self.plain().filter_map(|plain| plain.endpoint(snapshot)).for_each(prefetch);
+        let endpoints = self.plain().filter_map(|plain| plain.endpoint(snapshot));
+        endpoints.for_each(|endpoint| snapshot.paths.approach(endpoint.path));
+    }
+
+    /// What is known of the plain packets.
+    fn plain(&self) -> impl Iterator<Item = &Plain> {
+        self.0.iter().flatten()
     }
 
     /// Finds the flows that are tracked, first all of their memory and then them.
     fn find(&mut self, tracked: &Tracked) {
-        if tracked.is_empty() {
-            return;
-        }
         for plain in self.0.iter_mut().flatten() {
             plain.place().into_iter().for_each(|(hash, _)| tracked.approach(hash));
         }
@@ -72,23 +87,12 @@ impl Ahead {
             plain.place().into_iter().for_each(|(hash, place)| *place = tracked.place(hash));
         }
     }
-
-    /// Has the memory of the endpoints, and then of the ways to them, come near. Nothing of it is kept: the last step finds
-    /// it in the caches.
-    fn approach(&self, snapshot: &Snapshot) {
-        for endpoint in self.0.iter().flatten().filter_map(|plain| plain.endpoint(snapshot)) {
-            black_box(endpoint.path);
-        }
-        for endpoint in self.0.iter().flatten().filter_map(|plain| plain.endpoint(snapshot)) {
-            black_box(snapshot.paths.get(endpoint.path as usize).map(|path| path.mtu));
-        }
-    }
 }
 
 /// All steps but the last for one packet.
 #[inline(always)]
-pub fn look_at(packet: &[u8], snapshot: &Snapshot) -> Option<Plain> {
-    let mut plain = Plain::read(packet, snapshot)?;
+pub fn look_at(packet: &[u8], snapshot: &Snapshot, hasher: &FlowHasher) -> Option<Plain> {
+    let mut plain = Plain::read(packet, snapshot, hasher)?;
     if !plain.admit(|| packet, snapshot) {
         return None;
     }

@@ -101,7 +101,7 @@ impl Flows {
 /// Decides what becomes of one frame, and makes of it what is to leave: the outer packet, or the answer. After
 /// [`Verdict::Dropped`] the frame's content means nothing; after [`Verdict::Passed`] it is unchanged.
 pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Flows, now: Moment) -> Verdict {
-    let plain = ahead::look_at(frame.bytes(), snapshot);
+    let plain = ahead::look_at(frame.bytes(), snapshot, &snapshot.settings.seed.hasher());
     forward_ahead(frame, plain.as_ref(), snapshot, (flows, now))
 }
 
@@ -118,7 +118,7 @@ pub fn forward_ahead(
     flows.opened = plain.opens();
     match plain.encapsulate(frame, snapshot, &mut flows.tracked, now) {
         Outcome::Forwarded(service, index) => Verdict::Forwarded(service, index),
-        Outcome::NoEndpoint(service) => Verdict::Dropped(DropReason::NoEndpoint, Some(service)),
+        Outcome::Dropped(reason, service) => Verdict::Dropped(reason, Some(service)),
         Outcome::Carry { service, index, hash } => carry_plain(frame, (service, index, hash), snapshot, (flows, now)),
     }
 }
@@ -242,8 +242,8 @@ fn carry(
     let settings = &snapshot.settings;
     let endpoint = endpoints.get(usize::from(index)).ok_or(DropReason::NoEndpoint)?;
     let outer = endpoint.outer.as_ref().ok_or(DropReason::NoOuterSource)?;
-    let path = snapshot.paths.get(endpoint.path as usize).ok_or(DropReason::NoNextHop)?;
-    let next_hop = path.next_hop.as_ref().ok_or(DropReason::NoNextHop)?;
+    let path = snapshot.paths.get(endpoint.path).ok_or(DropReason::NoNextHop)?;
+    let next_hop = path.next_hop.ok_or(DropReason::NoNextHop)?;
     let way = Way { outer, next_hop, hash };
     let room = (path.mtu as usize).saturating_sub(outer.overhead());
     if packet.total_len <= room || must_be_carried(packet, outer, settings) {

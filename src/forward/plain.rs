@@ -8,7 +8,8 @@ use super::encap::{Inner, Way};
 use super::parse::{Addressed, Packet};
 use super::select;
 use super::track::{Place, Sign, Tracked};
-use crate::flow::{Affinity, FlowHash, FlowKey, address_bits};
+use super::verdict::DropReason;
+use crate::flow::{Affinity, FlowHash, FlowHasher, FlowKey, address_bits};
 use crate::frame::Frame;
 use crate::maglev;
 use crate::moment::Moment;
@@ -45,21 +46,27 @@ struct Headers {
 impl Plain {
     /// The first step: reads the headers, hashes the flow, finds the service.
     #[inline(always)]
-    pub fn read(frame: &[u8], snapshot: &Snapshot) -> Option<Self> {
+    pub fn read(frame: &[u8], snapshot: &Snapshot, hasher: &FlowHasher) -> Option<Self> {
         let Headers { key, total_len, traffic_class, sign } = Headers::read(frame)?;
         let FlowKey { destination, protocol, ports, .. } = key;
         if protocol == protocol::UDP && snapshot.gue_ports.contains(&ports.destination) {
             return None;
         }
         let Found::Service(service) = snapshot.vips.find(destination, protocol, ports.destination) else { return None };
-        let hash = snapshot.settings.seed.hash(&key, Affinity::Flow);
+        let hash = hasher.hash(&key, Affinity::Flow);
         Some(Self { hash, service, place: None, endpoint: None, total_len, traffic_class, sign })
+    }
+
+    /// Its service.
+    #[inline(always)]
+    pub fn entry<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a ServiceEntry> {
+        snapshot.services.get(self.service as usize).map(|entry| &**entry)
     }
 
     /// The second step: looks at the service. `packet` is the one read. Answers whether it is a plain one after all.
     #[inline(always)]
     pub fn admit<'a>(&mut self, packet: impl FnOnce() -> &'a [u8], snapshot: &Snapshot) -> bool {
-        let Some(entry) = snapshot.services.get(self.service as usize) else { return false };
+        let Some(entry) = self.entry(snapshot) else { return false };
         if entry.takes_every_flow() {
             return true;
         }
@@ -68,10 +75,16 @@ impl Plain {
         hash.is_some()
     }
 
+    /// Has the memory of the slot come near.
+    #[inline(always)]
+    pub fn approach_slot(&self, snapshot: &Snapshot) {
+        self.entry(snapshot).into_iter().for_each(|entry| entry.table.approach(self.hash.slot(entry.table.size())));
+    }
+
     /// The third step: looks up the slot's endpoint, and whether flows of the slot may be tracked.
     #[inline(always)]
     pub fn look_up(&mut self, snapshot: &Snapshot) {
-        let Some(entry) = snapshot.services.get(self.service as usize) else { return };
+        let Some(entry) = self.entry(snapshot) else { return };
         self.endpoint = entry.table.get(self.hash.slot(entry.table.size()));
         if let Some(handover) = &entry.handover
             && handover.touched.holds(self.hash)
@@ -90,7 +103,7 @@ impl Plain {
     /// What is to be read of the slot's endpoint.
     #[inline(always)]
     pub fn endpoint<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a EndpointEntry> {
-        snapshot.services.get(self.service as usize)?.endpoints.get(usize::from(self.endpoint?))
+        self.entry(snapshot)?.endpoints.get(usize::from(self.endpoint?))
     }
 
     /// The last step, in the frames' order: decides on the endpoint, and puts the outer headers in front where no more than
@@ -104,7 +117,9 @@ impl Plain {
         now: Moment,
     ) -> Outcome {
         let service = self.service;
-        let Some(entry) = snapshot.services.get(service as usize) else { return Outcome::NoEndpoint(service) };
+        let Some(entry) = snapshot.services.get(service as usize) else {
+            return Outcome::Dropped(DropReason::NoService, service);
+        };
         let chosen = match (&entry.handover, self.place) {
             (Some(handover), Some(place)) => {
                 let flow = (self.hash, self.sign, place);
@@ -112,13 +127,13 @@ impl Plain {
             }
             _ => self.endpoint,
         };
-        let Some(index) = chosen else { return Outcome::NoEndpoint(service) };
+        let Some(index) = chosen else { return Outcome::Dropped(DropReason::NoEndpoint, service) };
         let rest = Outcome::Carry { service, index, hash: self.hash };
         let Some(endpoint) = entry.endpoints.get(usize::from(index)) else { return rest };
-        let (Some(outer), Some(path)) = (&endpoint.outer, snapshot.paths.get(endpoint.path as usize)) else {
+        let (Some(outer), Some(path)) = (&endpoint.outer, snapshot.paths.get(endpoint.path)) else {
             return rest;
         };
-        let Some(next_hop) = &path.next_hop else { return rest };
+        let Some(next_hop) = path.next_hop else { return rest };
         let total_len = usize::from(self.total_len);
         if total_len + outer.overhead() > path.mtu as usize {
             return rest;
@@ -126,7 +141,7 @@ impl Plain {
         let inner = Inner { strip: ethernet::HEADER_LEN, total_len, traffic_class: self.traffic_class, tag: None };
         match (Way { outer, next_hop, hash: self.hash }).encapsulate(frame, inner, &snapshot.settings) {
             Ok(()) => Outcome::Forwarded(service, index),
-            Err(_) => rest,
+            Err(reason) => Outcome::Dropped(reason, service),
         }
     }
 
@@ -149,8 +164,8 @@ fn hash_if_allowed(frame: &[u8], entry: &ServiceEntry, snapshot: &Snapshot) -> O
 pub enum Outcome {
     /// Nothing: the frame holds the outer packet.
     Forwarded(ServiceIndex, maglev::Index),
-    /// Nothing can be done: there is no endpoint.
-    NoEndpoint(ServiceIndex),
+    /// Nothing can be done.
+    Dropped(DropReason, ServiceIndex),
     /// All that comes after the choice of the endpoint: more than headers in front is asked for.
     Carry {
         /// The packet's service.

@@ -11,22 +11,36 @@ use crate::moment::Moment;
 /// Bytes of a chunk, as with AF_XDP.
 const CHUNK: usize = 2_048;
 
+/// The bytes of a frame that a driver of memory alone has to write, since forwarding may have changed them, and since frames
+/// differ in no others: a cache line. What lies behind them stays in its chunk.
+const HEAD: usize = 64;
+
 /// Packet memory whose way in never ends and whose way out is never full.
 #[derive(Debug)]
 pub struct Carousel {
     memory: Vec<u8>,
     free: Vec<u64>,
-    frames: Vec<Vec<u8>>,
+    heads: Vec<[u8; HEAD]>,
+    frame_len: usize,
     next: usize,
     sent: u64,
 }
 
 impl Carousel {
-    /// Memory for `chunks` frames; `frames`, which fit behind the headroom of a chunk, come in one after the other, and then
-    /// from the first one on again.
-    pub fn new(chunks: usize, frames: Vec<Vec<u8>>) -> Self {
-        debug_assert!(frames.iter().all(|frame| frame.len() <= CHUNK - HEADROOM));
-        Self { memory: vec![0; chunks * CHUNK], free: (0..chunks as u64).collect(), frames, next: 0, sent: 0 }
+    /// Memory for `chunks` frames; `frames` come in one after the other, and then from the first one on again. All are as
+    /// long as the first, which fits behind the headroom of a chunk, and are like it behind their first 64 bytes.
+    pub fn new(chunks: usize, frames: &[Vec<u8>]) -> Self {
+        let first = frames.first().map_or(&[][..], |frame| frame);
+        let tail = |frame: &[u8]| frame.get(HEAD..).map(<[u8]>::to_vec);
+        debug_assert!(first.len() <= CHUNK - HEADROOM);
+        debug_assert!(frames.iter().all(|frame| frame.len() == first.len() && tail(frame) == tail(first)));
+        let mut memory = vec![0; chunks * CHUNK];
+        for chunk in memory.chunks_exact_mut(CHUNK) {
+            chunk[HEADROOM..HEADROOM + first.len()].copy_from_slice(first);
+        }
+        let head = |frame: &Vec<u8>| std::array::from_fn(|at| frame.get(at).copied().unwrap_or_default());
+        let (free, heads) = ((0..chunks as u64).collect(), frames.iter().map(head).collect());
+        Self { memory, free, heads, frame_len: first.len(), next: 0, sent: 0 }
     }
 
     /// How many frames have left.
@@ -40,12 +54,14 @@ impl PacketIo for Carousel {
 
     fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
         for _ in 0..most {
-            let Some(frame) = self.frames.get(self.next) else { return Ok(()) };
+            let Some(head) = self.heads.get(self.next) else { return Ok(()) };
             let Some(chunk) = self.free.pop() else { return Ok(()) };
             let start = chunk as usize * CHUNK + HEADROOM;
-            self.memory[start..start + frame.len()].copy_from_slice(frame);
-            into.push(Held::new(chunk, Span { start: HEADROOM, len: frame.len() }));
-            self.next = if self.next + 1 == self.frames.len() { 0 } else { self.next + 1 };
+            if let Some(into) = self.memory[start..].first_chunk_mut() {
+                *into = *head;
+            }
+            into.push(Held::new(chunk, Span { start: HEADROOM, len: self.frame_len }));
+            self.next = if self.next + 1 == self.heads.len() { 0 } else { self.next + 1 };
         }
         Ok(())
     }
@@ -92,18 +108,20 @@ mod tests {
 
     #[test]
     fn the_same_frames_come_again() {
-        let mut carousel = Carousel::new(3, vec![vec![1; 60], vec![2; 64]]);
+        let (one, other) = (vec![7; 100], [vec![2; HEAD], vec![7; 36]].concat());
+        let mut carousel = Carousel::new(3, &[one.clone(), other.clone()]);
         let mut batch = Vec::new();
         carousel.receive(&mut batch, 8).expect("memory");
-        let lengths: Vec<usize> = batch.iter().map(Held::packet_len).collect();
-        assert_eq!(lengths, [60, 64, 60], "no more than there are chunks");
+        assert_eq!(batch.len(), 3, "no more than there are chunks");
+        let frames: Vec<Vec<u8>> = batch.iter().map(|held| carousel.frame(held).bytes().to_vec()).collect();
+        assert_eq!(frames, [one.clone(), other.clone(), one.clone()]);
         let last = batch.pop().expect("three");
-        carousel.frame(&last).bytes_mut().fill(9);
+        carousel.frame(&last).bytes_mut()[..HEAD].fill(9);
         batch.into_iter().for_each(|held| carousel.release(held));
         carousel.send(last);
         let mut batch = Vec::new();
         carousel.receive(&mut batch, 2).expect("memory");
-        assert_eq!(carousel.frame(&batch[1]).bytes(), [1; 60], "as it was");
+        assert_eq!(carousel.frame(&batch[0]).bytes(), other, "as it was");
         assert_eq!(carousel.sent(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! What there is of each prefix of one length, by the prefix's bits.
 
-use std::hint::black_box;
+use crate::prefetch::prefetch;
 
 /// Open addressing: each prefix lies at the place that its bits ask for, or behind it where that is taken. A third of the
 /// places is free at least, so that most are found at once, in the one cache line that has all that is asked of them.
@@ -47,8 +47,9 @@ impl<V> Table<V> {
     /// Has the memory of a prefix come near, so that it is in the caches when it is asked for.
     #[inline]
     pub fn approach(&self, bits: u128) {
-        let place = self.places.get(hash(bits) & (self.places.len() - 1));
-        black_box(place.is_some_and(|place| place.0.is_some()));
+        if let Some(place) = self.places.get(hash(bits) & (self.places.len() - 1)) {
+            prefetch(place);
+        }
     }
 }
 

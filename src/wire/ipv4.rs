@@ -100,6 +100,12 @@ pub fn template(source: Ipv4Addr, destination: Ipv4Addr, ttl: u8, protocol: u8) 
     bytes
 }
 
+/// Puts another destination into a header at the start of `header`; a checksum is not right any more.
+#[inline]
+pub fn set_destination(header: &mut [u8], destination: &[u8; 4]) {
+    header[16..20].copy_from_slice(destination);
+}
+
 /// Completes a header made by [`template`] at the start of `header`: the source's host bits, which were 0, traffic class,
 /// total length in bytes, checksum.
 #[inline]

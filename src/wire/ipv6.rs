@@ -147,6 +147,12 @@ pub fn template(source: Ipv6Addr, destination: Ipv6Addr, hop_limit: u8, protocol
     bytes
 }
 
+/// Puts another destination into a header at the start of `header`.
+#[inline]
+pub fn set_destination(header: &mut [u8], destination: &[u8; 16]) {
+    header[24..40].copy_from_slice(destination);
+}
+
 /// Completes a header made by [`template`] at the start of `header`: the source's host bits, which were 0, traffic class,
 /// flow label (20 bits), payload length in bytes.
 #[inline]

@@ -301,19 +301,22 @@ impl<Io: PacketIo> Worker<Io> {
             let came = frame.span().len;
             let verdict = forward_ahead(&mut frame, plain, snapshot, (&mut self.flows, now));
             let span = frame.span();
-            let is_cut = !self.flows.parts().is_empty();
             let verdict = match verdict {
                 Verdict::Passed if !Io::TAP => Verdict::Dropped(DropReason::NotAVip, None),
                 Verdict::Forwarded(service, _)
-                    if is_cut && !copy_out(self.flows.parts(), &mut self.io, &mut self.parts) =>
+                    if !self.flows.parts().is_empty()
+                        && !copy_out(self.flows.parts(), &mut self.io, &mut self.parts) =>
                 {
                     Verdict::Dropped(DropReason::NoFrame, Some(service))
                 }
                 verdict => verdict,
             };
-            let leaves = span.len + self.parts.iter().map(Held::packet_len).sum::<usize>();
+            let mut leaves = span.len;
+            if !self.parts.is_empty() {
+                leaves += self.parts.iter().map(Held::packet_len).sum::<usize>();
+                self.tally.parts += self.parts.len() as u64;
+            }
             self.tally.count(verdict, came, leaves);
-            self.tally.parts += self.parts.len() as u64;
             if let Verdict::Forwarded(service, endpoint) = verdict
                 && let Some(entry) = snapshot.services.get(service as usize)
             {
@@ -331,7 +334,9 @@ impl<Io: PacketIo> Worker<Io> {
                 Verdict::Forwarded(..) | Verdict::Answered(_) => self.io.send(held),
                 Verdict::Dropped(..) | Verdict::Passed => self.io.release(held),
             }
-            self.parts.drain(..).for_each(|part| self.io.send(part));
+            if !self.parts.is_empty() {
+                self.parts.drain(..).for_each(|part| self.io.send(part));
+            }
             if self.flows.tracked().has_changed() {
                 self.flows.tracked().take_changes().for_each(|change| cells.track(change));
             }

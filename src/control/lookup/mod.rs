@@ -241,8 +241,8 @@ fn to_endpoint(answer: Answer, index: usize, entry: &ServiceEntry, snapshot: &Sn
     let (Some(endpoint), Some(ready)) = (entry.service.endpoints.get(index), entry.endpoints.get(index)) else {
         return answer;
     };
-    let path = snapshot.paths.get(ready.path as usize);
-    let next_hop = path.and_then(|path| path.next_hop.as_ref()).map(|hop| hop.destination.to_string());
+    let path = snapshot.paths.get(ready.path);
+    let next_hop = path.and_then(|path| path.next_hop).map(|hop| hop.destination.to_string());
     let overhead = ready.outer.as_ref().map(|outer| outer.overhead() as u32);
     let way = match (overhead, &next_hop) {
         (None, _) => "dropped: no_outer_source, the node has no source address of its family".to_owned(),

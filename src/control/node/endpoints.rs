@@ -28,7 +28,7 @@ impl Node {
         let endpoints = entry.service.endpoints.iter().zip(entry.endpoints.iter()).zip(slots.iter().zip(&remembered));
         let shown = endpoints.map(|((endpoint, ready), (slots, remembered))| {
             let traffic = self.builder.traffic(ready.cell);
-            let path = self.builder.paths().get(ready.path as usize);
+            let path = self.builder.paths().get(ready.path);
             let unreachable = match &self.ways {
                 Ways::Fixed(..) => None,
                 Ways::Kernel(underlay) => underlay.next_hop(endpoint.address).err().map(|reason| reason.to_string()),

@@ -95,12 +95,12 @@ impl Node {
     fn inner_mtu(&self, endpoint: &EndpointEntry) -> Option<u32> {
         let overhead = endpoint.outer.as_ref()?.overhead() as u32;
         // An underlay can shrink below any use while the node runs.
-        Some(self.builder.paths().get(endpoint.path as usize)?.mtu.saturating_sub(overhead))
+        Some(self.builder.paths().get(endpoint.path)?.mtu.saturating_sub(overhead))
     }
 
     /// The endpoints that a router has said less of than the underlay's MTU, with what it said.
     fn lowered_mtus(&self, entry: &ServiceEntry) -> Map<String, Value> {
-        let mtu = |ready: &EndpointEntry| Some(self.builder.paths().get(ready.path as usize)?.mtu);
+        let mtu = |ready: &EndpointEntry| Some(self.builder.paths().get(ready.path)?.mtu);
         let endpoints = entry.service.endpoints.iter().zip(entry.endpoints.iter());
         let lowered = endpoints.filter_map(|(endpoint, ready)| Some((endpoint.name.clone(), mtu(ready)?)));
         lowered
