@@ -26,6 +26,8 @@ const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x
 const PINGS: u64 = 20;
 /// Bytes in a ping, and the packets that it takes from the client, whose routes to VIPs have an MTU of 1400.
 const SIZES: [(u32, u64); 5] = [(0, 1), (56, 1), (700, 1), (1300, 1), (3000, 3)];
+/// Datagrams that a successor which is killed can have in its hands.
+const BATCH: u64 = 64;
 
 #[test]
 fn carries_everything_without_copying() {
@@ -148,24 +150,30 @@ fn loses_nothing_by_upgrades() {
     guest.apply(&services(&topology));
     let stream = stream(&topology);
     stream.run(200);
+    let mut refused = 0;
     for _ in 0..3 {
         let before = guest.run("pidof pointsman");
-        guest.run("pointsman upgrade");
+        while !guest.upgrade() {
+            refused += 1;
+            assert!(refused < 10, "this machine is too slow for upgrades in a guest:\n{}", guest.log());
+        }
         assert_eq!(guest.zero_copy(), [true; 2]);
         assert_ne!(guest.run("pidof pointsman"), before);
         stream.run(200);
     }
     let (sent, heard) = stream.finish();
-    println!("three upgrades: {} of {sent} came, the longest silence was {:?}", heard.count, heard.silence);
-    assert_eq!((heard.count, heard.lost, heard.late), (sent, 0, 0), "{}", guest.log());
+    let lost = sent - heard.count;
+    println!(
+        "three upgrades, {refused} refused: {lost} of {sent} were lost, the longest silence was {:?}",
+        heard.silence
+    );
+    assert!(lost <= refused * BATCH && heard.late == 0, "{heard:?} of {sent}, {refused} refused:\n{}", guest.log());
     let metrics = guest.metrics();
     metrics.assert_balanced();
-    assert_eq!(metrics.sum("pointsman_sent_packets_total"), sent, "{}", summary(&metrics));
+    let counted = metrics.sum("pointsman_sent_packets_total");
+    assert!(counted >= heard.count && counted <= sent, "{sent} sent, {lost} lost: {}", summary(&metrics));
     guest.end("TERM");
 }
-
-/// Datagrams that a successor which is killed can have in its hands.
-const BATCH: u64 = 64;
 
 /// A successor that fails at any step: the daemon goes on, and without copying.
 #[test]
