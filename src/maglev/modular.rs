@@ -30,7 +30,7 @@ impl Factor {
     /// The factor times any number, below the modulus.
     #[inline]
     pub fn times(self, number: u32) -> u32 {
-        let whole = (u64::from(number) * u64::from(self.ratio) >> 32) as u32;
+        let whole = ((u64::from(number) * u64::from(self.ratio)) >> 32) as u32;
         let rest = number.wrapping_mul(self.number).wrapping_sub(whole.wrapping_mul(self.modulus));
         // `whole` is at most one too small.
         rest.min(rest.wrapping_sub(self.modulus))
