@@ -90,8 +90,8 @@ fn without_packets(edge: &Edge<'_>, mode: &str) {
     let (spent, elapsed) = (Spent::of(&worker).since(before), start.elapsed().as_secs_f64());
     let (share, sleeps) = (spent.nanoseconds as f64 / elapsed / 1e7, spent.sleeps as f64 / elapsed);
     let missed = if mode == "adaptive" && share > MOST_IDLE { " missed" } else { "" };
-    let target = if mode == "adaptive" { format!("target {MOST_IDLE} %{missed}") } else { String::new() };
-    println!("without packets, {mode:9} {share:8.3} % of its core, {sleeps:8.1} sleeps a second   {target}");
+    let target = if mode == "adaptive" { format!("   target {MOST_IDLE} %{missed}") } else { String::new() };
+    println!("without packets, {mode:9} {share:8.3} % of its core, {sleeps:8.1} sleeps a second{target}");
 }
 
 /// How often the worker sleeps while more comes than it can forward.
