@@ -84,13 +84,13 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let contestants = chosen(&arguments)?;
-    let mut match_ = Match::new(&arguments, contestants)?;
-    match_.say_how();
+    let mut contest = Contest::new(&arguments, contestants)?;
+    contest.say_how();
     for round in 0..arguments.rounds {
-        match_.play(round)?;
-        eprintln!("round {} of {}: {}", round + 1, arguments.rounds, match_.latest());
+        contest.play(round)?;
+        eprintln!("round {} of {}: {}", round + 1, arguments.rounds, contest.latest());
     }
-    Ok(match_.report())
+    Ok(contest.report())
 }
 
 /// Whoever takes part; testpmd has to be there if it does.
@@ -109,7 +109,7 @@ fn chosen(arguments: &Arguments) -> anyhow::Result<Vec<Contestant>> {
 }
 
 /// All contestants, on one pair, with one generator and sink.
-struct Match<'a> {
+struct Contest<'a> {
     arguments: &'a Arguments,
     contestants: Vec<Contestant>,
     options: Options,
@@ -121,7 +121,7 @@ struct Match<'a> {
     discarded: u32,
 }
 
-impl<'a> Match<'a> {
+impl<'a> Contest<'a> {
     fn new(arguments: &'a Arguments, contestants: Vec<Contestant>) -> anyhow::Result<Self> {
         let cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
         // The last has the fewest interrupts.

@@ -105,6 +105,7 @@ impl<M: Memory> Exchange<M> {
         let before = into.len();
         let umem = &self.umem;
         self.rings.rx.take(most, |descriptor| {
+            umem.prefetch(descriptor.addr);
             let chunk = umem.chunk_of(descriptor.addr);
             let span = Span { start: (descriptor.addr - chunk) as usize, len: descriptor.len as usize };
             into.push(Held::new(chunk, span));

@@ -16,6 +16,10 @@ const HEADROOM: u32 = 256;
 /// An Ethernet header and one VLAN tag, in bytes.
 const LINK_HEADER: u32 = 18;
 
+/// How far before a packet the outer headers begin, in bytes: within the cache line before it.
+#[cfg(target_arch = "x86_64")]
+const OUTER: usize = 64;
+
 /// The smallest chunk, in bytes, that holds a packet of an interface with this MTU; `None` where no chunk does, as
 /// the kernel allows none larger than a page.
 pub fn chunk_size(mtu: u32) -> Option<u32> {
@@ -104,6 +108,23 @@ impl<M: Memory> Umem<M> {
     /// Where the packet memory begins and how long it is, in bytes: what the kernel is told of it.
     pub fn region(&self) -> (u64, u64) {
         (self.memory.base().as_ptr() as u64, bytes(self.chunk_size, self.frames) as u64)
+    }
+
+    /// Has the processor fetch what a packet at this address begins with, and the bytes that outer headers will be put into:
+    /// another core has just written the one, and this one the other long ago.
+    pub fn prefetch(&self, address: u64) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let packet = self.memory.base().as_ptr().wrapping_add(address as usize);
+            // SAFETY: it reads nothing, and an address that is not mapped is no fault.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(packet.cast());
+                _mm_prefetch::<_MM_HINT_T0>(packet.wrapping_sub(OUTER).cast());
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = address;
     }
 
     /// The packet at `span` of a chunk, and `None` where there is no such chunk or the packet would leave it.
