@@ -1,6 +1,7 @@
 //! What adaptive polling is for: a worker without packets takes no core, wakes soon, and does not sleep under load. The real
 //! daemon in a network namespace, with AF_XDP; needs root. `bench/README.md` says how to read it.
 
+mod bare;
 #[path = "../../tests/netns/mod.rs"]
 mod netns;
 #[path = "../node/mod.rs"]
@@ -37,6 +38,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The most microseconds that it may take to wake, and per cent of a core that it may take while there is nothing to do.
 const MOST_TO_WAKE: f64 = 50.0;
 const MOST_IDLE: f64 = 1.0;
+/// How often a thread that does nothing but sleep is woken, to compare.
+const WAKES: usize = 100;
 const MODES: [&str; 2] = ["adaptive", "busy"];
 
 fn main() {
@@ -123,6 +126,9 @@ fn report(delays: &[Vec<u64>; 2]) {
     let wakes = |share| at(0, share) - at(1, share);
     let missed = if wakes(0.5) > MOST_TO_WAKE { " missed" } else { "" };
     println!("{:27} {:8.1} {:8.1}   target {MOST_TO_WAKE}{missed}", "difference: to wake", wakes(0.5), wakes(0.99));
+    let bare = bare::wakes(WAKES, PAUSE);
+    let at = |share| quantile(&bare, share) / 1e3;
+    println!("{:27} {:8.1} {:8.1}   of {WAKES}", "a thread that only sleeps", at(0.5), at(0.99));
 }
 
 /// What a thread has had until now.
