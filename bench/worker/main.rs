@@ -2,12 +2,14 @@
 
 #[path = "../measure/mod.rs"]
 mod measure;
+mod null_driver;
 #[path = "../scene/mod.rs"]
 mod scene;
 #[path = "../forward/yardstick.rs"]
 mod yardstick;
 
 use std::sync::Arc;
+use std::thread;
 
 use clap::Parser;
 
@@ -20,6 +22,7 @@ use pointsman::stats::Board;
 use pointsman::wire::Family::{self, V4, V6};
 use pointsman::worker::{Pace, Worker};
 
+use measure::figures::{Figures, Middle};
 use measure::{Sample, Subject, measure, use_huge_pages, use_one_core};
 use scene::batch::{BATCH, Batch, Kind};
 use scene::flows::Order;
@@ -47,8 +50,10 @@ const FRAMES: usize = 4_096;
 const BATCHES: usize = 128;
 /// Batches before each sample, so that the caches hold what they hold while nothing else runs: each frame a dozen times.
 const WARM_UP: usize = 800;
-/// What DPDK's null driver takes to receive, swap addresses and send, and how much more the whole loop may.
-const TARGET: f64 = 1.25 * 32.0;
+/// How much more than testpmd, which only swaps addresses between null devices, the whole loop may take.
+const TARGET: f64 = 1.25;
+/// Samples of that before, and as many after all others.
+const NULL_SAMPLES: usize = 3;
 
 const CASES: [(&str, Family, u32); 4] = [
     ("one flow, IPv4", V4, 1),
@@ -60,7 +65,25 @@ const CASES: [(&str, Family, u32); 4] = [
 fn main() {
     let arguments = Arguments::parse();
     use_huge_pages();
-    use_one_core();
+    let mut null = null_samples();
+    // A thread of its own, so that testpmd gets all cores again.
+    let on_one_core = || {
+        use_one_core();
+        measure(subjects(), arguments.rounds)
+    };
+    let figures = thread::scope(|scope| scope.spawn(on_one_core).join().expect("its words are above"));
+    null.extend(null_samples());
+    report(&figures, &null);
+}
+
+fn null_samples() -> Vec<f64> {
+    null_driver::nanoseconds(NULL_SAMPLES).unwrap_or_else(|reason| {
+        eprintln!("skipped: {reason}");
+        Vec::new()
+    })
+}
+
+fn subjects() -> Vec<(String, Box<dyn Subject>)> {
     let mut subjects: Vec<(String, Box<dyn Subject>)> = Vec::new();
     for (name, family) in [("yardstick, IPv4", V4), ("yardstick, IPv6", V6)] {
         let frame = frames(family, 1).remove(0);
@@ -72,19 +95,27 @@ fn main() {
             Err(_) => eprintln!("skipped: the {name}, which needs root"),
         }
     }
-    let cases = CASES.into_iter().map(|(name, family, flows)| (name.to_owned(), subject(family, flows)));
-    subjects.extend(cases);
-    let figures = measure(subjects, arguments.rounds);
-    println!("{:24} {:>8} {:>15} {:>10} {:>12}", "", "ns", "middle half", "yardsticks", "target");
+    subjects.extend(CASES.into_iter().map(|(name, family, flows)| (name.to_owned(), subject(family, flows))));
+    subjects
+}
+
+fn report(figures: &Figures, null: &[f64]) {
+    println!("{:24} {:>8} {:>15} {:>10} {:>12} {:>7}", "", "ns", "middle half", "yardsticks", "null to null", "target");
+    let null = (!null.is_empty()).then(|| Middle::of(null.iter().copied()));
+    if let Some(Middle { lower, median, upper }) = null {
+        println!("{:24} {median:8.1} {lower:>6.1} ..{upper:>6.1} {:>10} {:>12.2}", "testpmd, null to null", "", 1.0);
+    }
     for name in ["yardstick, IPv4", "yardstick, IPv6"].into_iter().chain(CASES.map(|(name, ..)| name)) {
         let Some(time) = figures.time(name) else { continue };
         let own = if name.ends_with("IPv4") { "yardstick, IPv4" } else { "yardstick, IPv6" };
         let ratio = figures.compare(name, own, |own, other| own / other);
         let ratio = ratio.map_or_else(String::new, |ratio| format!("{:.2}", ratio.median));
-        let missed = if time.median > TARGET { " missed" } else { "" };
-        let target = if name == own { String::new() } else { format!("{TARGET:.0} ns{missed}") };
+        let to_null = null.map(|null| time.median / null.median);
+        let missed = if to_null.is_some_and(|ratio| ratio > TARGET) { " missed" } else { "" };
+        let target = if name == own || null.is_none() { String::new() } else { format!("{TARGET:.2}{missed}") };
+        let to_null = to_null.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
         let middle = format!("{:>6.1} ..{:>6.1}", time.lower, time.upper);
-        println!("{name:24} {:8.1} {middle:15} {ratio:>10} {target:>12}", time.median);
+        println!("{name:24} {:8.1} {middle:15} {ratio:>10} {to_null:>12} {target:>7}", time.median);
     }
     println!("samples taken again because the core was taken away: {}", figures.disturbed);
 }
