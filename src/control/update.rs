@@ -305,7 +305,8 @@ impl Builder {
         if (before.sources, before.hop_limit) == (settings.sources, settings.hop_limit) {
             return;
         }
-        // Outer headers are made of these. Tables and memories stay.
+        // Outer headers are made of these; those of earlier settings need not wait for a set. Tables and memories stay.
+        self.headers.drop_unused();
         let services = self.services.clone();
         let entries = services.iter().map(|old| {
             let endpoints: Vec<_> =

@@ -157,7 +157,8 @@ impl Workers {
     }
 
     /// The same without its queue, which is given up.
-    pub fn put_to_rest(&mut self, number: usize, left: Left) {
+    pub fn put_to_rest(&mut self, number: usize, mut left: Left) {
+        left.kit.count_tracked_anew();
         self.0[number].place = Place::Resting(leave_queue(left.queue, left.kit));
     }
 

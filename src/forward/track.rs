@@ -283,7 +283,10 @@ impl Tracked {
     /// either, the flow is not tracked.
     pub fn insert(&mut self, hash: FlowHash, cell: Cell, sign: Sign, now: Moment) {
         let now = seconds(now);
-        let Some((bucket, way)) = self.room(hash, now) else { return };
+        // What is left of an earlier flow of this hash goes, so that there is never more than one of it.
+        let Place(left) = self.place(hash);
+        let known = (left != NOWHERE).then_some((left as usize / WAYS, left as usize % WAYS));
+        let Some((bucket, way)) = known.or_else(|| self.room(hash, now)) else { return };
         self.free(bucket, way, 1);
         self.buckets[bucket].0[way] = Entry::new(hash, cell, next(Stage::New, sign), now);
         self.len += 1;
@@ -462,6 +465,18 @@ mod tests {
         assert_eq!(tracked.find(hash(1), Sign::Connection, at(1)), Some(7));
         assert_eq!(tracked.find(hash(1), Sign::Connection, at(7_800)), Some(7), "each packet begins its time anew");
         assert_eq!(tracked.find(hash(1), Sign::Connection, at(15_601)), None);
+    }
+
+    /// A search finds the first of a hash, and an empty place beside an entry that is over is no reason for a second one.
+    #[test]
+    fn there_is_one_entry_of_a_hash() {
+        let mut tracked = Tracked::new(1_024, 600);
+        tracked.insert(hash(1), 7, Sign::Connection, at(0));
+        tracked.insert(hash(1), 8, Sign::Connection, at(10_000));
+        assert_eq!((tracked.len(), tracked.find(hash(1), Sign::Connection, at(10_001))), (1, Some(8)));
+        assert_eq!(tracked.take_changes().collect::<Vec<_>>(), [Change::Begun(8), Change::Ended(7)]);
+        tracked.forget(hash(1));
+        assert!(tracked.is_empty());
     }
 
     #[test]

@@ -30,10 +30,11 @@ impl Server {
     /// From now on they may not, as this process is about to end; who waits for one is told so.
     pub fn refuse_upgrade(&mut self) {
         self.upgrades = Upgrades::Over;
-        for client in self.clients.values_mut() {
+        for (token, client) in &mut self.clients {
             if client.refuse_upgrade(&Fault::is_stopping()) {
-                // Where this process does not serve any more, there is no later.
+                // Where this process does not serve any more, there is no later; where it does, the client may have asked more.
                 _ = client.write();
+                self.unfinished.insert(*token);
             }
         }
     }

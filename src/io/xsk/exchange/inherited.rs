@@ -39,10 +39,15 @@ impl<M: Memory> Exchange<M> {
         if self.left_at == Some(self.position()) {
             return true;
         }
+        let before = self.kernel_position();
         if self.in_kernel() != (0, 0) {
             return false;
         }
         let marked = self.marked();
+        // What it has moved meanwhile may have been seen in no ring.
+        if self.kernel_position() != before {
+            return false;
+        }
         let free = self.umem.chunks().zip(marked).filter(|(_, is_elsewhere)| !is_elsewhere);
         self.free = free.map(|(chunk, _)| chunk).collect();
         self.held = 0;
@@ -55,7 +60,9 @@ impl<M: Memory> Exchange<M> {
     pub fn recover_most(&mut self) -> Option<u32> {
         let (receiving, sending) = self.in_kernel();
         let audit = self.audit();
-        let known = audit.fill + audit.rx + audit.tx + audit.completion + receiving + sending;
+        // The kernel moves on between two looks, so that a part may be a little less than none; the sum is right.
+        let parts = [audit.fill, audit.rx, audit.tx, audit.completion, receiving, sending];
+        let known = parts.into_iter().fold(0, u32::wrapping_add);
         let given_up = self.umem.frames().saturating_sub(known);
         if given_up > self.umem.frames() / 2 {
             return None;
@@ -69,6 +76,12 @@ impl<M: Memory> Exchange<M> {
     fn in_kernel(&self) -> (u32, u32) {
         let Rings { fill, rx, tx, completion } = &self.rings;
         (fill.consumed().wrapping_sub(rx.produced()), tx.consumed().wrapping_sub(completion.produced()))
+    }
+
+    /// How far the kernel has come in each ring.
+    fn kernel_position(&self) -> [u32; 4] {
+        let Rings { fill, rx, tx, completion } = &self.rings;
+        [fill.consumed(), rx.produced(), tx.consumed(), completion.produced()]
     }
 
     /// How far this side has come in each ring, whichever process was on it.
