@@ -9,6 +9,20 @@ use crate::netns::{Process, wait_until};
 /// How long a kernel may take to boot, or a line to run, on a machine that is busy.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// How long it may take to begin one before it is sent again, and how often it is.
+const BEGIN: Duration = Duration::from_secs(10);
+const MOST_TRIES: u32 = 5;
+/// What the shell says of a line that came in parts.
+const BROKEN: &str = "broken line";
+
+/// The shell's loop. A line has its number and its length in front: under load some characters are lost on the way, and then it
+/// is sent again; the same number is not done twice.
+pub const LOOP: &str = r#"done=0
+while read -r number length line; do
+  if [ "${#line}" != "$length" ]; then echo "broken line";
+  elif [ "$number" != "$done" ]; then done=$number; eval "$line"; fi
+done"#;
+
 /// The process that the kernel is, with its console. It is off when dropped.
 pub struct Console {
     process: Process,
@@ -36,8 +50,7 @@ impl Console {
     pub fn try_run(&mut self, line: &str) -> (String, i32) {
         self.commands += 1;
         let (start, end) = (format!("begin {}:", self.commands), format!("end {}:", self.commands));
-        let sent = writeln!(self.process.input(), "echo '{start}'; {line}; echo \"{end} $?\"");
-        sent.unwrap_or_else(|error| panic!("{} is gone ({error}):\n{}", self.name, self.process.log()));
+        self.send(&format!("echo '{start}'; {line}; echo \"{end} $?\""), &start);
         self.wait_for(&end);
         let log = self.process.log().replace('\r', "");
         let said = log.rsplit_once(&format!("{start}\n")).map_or("", |(_, said)| said);
@@ -46,21 +59,41 @@ impl Console {
         (said.to_owned(), code.unwrap_or_else(|| panic!("{} said no code after {line:?}:\n{log}", self.name)))
     }
 
+    /// Sends a line until the shell has begun it: it says so by printing `start`.
+    fn send(&mut self, line: &str, start: &str) {
+        for _ in 0..MOST_TRIES {
+            let broken = self.process.log().matches(BROKEN).count();
+            let sent = writeln!(self.process.input(), "{} {} {line}", self.commands, line.len());
+            sent.unwrap_or_else(|error| panic!("{} is gone ({error}):\n{}", self.name, self.process.log()));
+            let has_begun = |log: &str| is_whole_line(log, start);
+            wait_until(BEGIN, || {
+                let log = self.process.log();
+                has_begun(&log) || log.matches(BROKEN).count() > broken || self.process.ended().is_some()
+            });
+            if has_begun(&self.process.log()) {
+                return;
+            }
+        }
+    }
+
     fn wait_for(&mut self, text: &str) {
-        let whole_line = |log: String| log.rsplit_once(text).is_some_and(|(_, rest)| rest.contains('\n'));
         let mut ended = false;
         let came = wait_until(LIMIT, || {
             ended = self.process.ended().is_some();
-            whole_line(self.process.log()) || ended
+            is_whole_line(&self.process.log(), text) || ended
         });
         assert!(came && !ended, "{} never said {text:?}; it said:\n{}", self.name, self.process.log());
     }
 }
 
+fn is_whole_line(log: &str, text: &str) -> bool {
+    log.rsplit_once(text).is_some_and(|(_, rest)| rest.contains('\n'))
+}
+
 impl Drop for Console {
     fn drop(&mut self) {
         // A kernel that is told to stop takes its helper processes along.
-        let _ = writeln!(self.process.input(), "poweroff -f");
+        let _ = writeln!(self.process.input(), "{} 11 poweroff -f", self.commands + 1);
         wait_until(Duration::from_secs(5), || self.process.ended().is_some());
     }
 }

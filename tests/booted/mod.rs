@@ -6,7 +6,7 @@ mod image;
 
 use std::process::Command;
 
-pub use console::Console;
+pub use console::{Console, LOOP};
 pub use image::Image;
 
 /// The machine's `command -v`.

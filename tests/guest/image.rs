@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::booted::Image;
+use crate::booted::{Image, LOOP};
 use crate::netns::output_of;
 
 /// In the order in which they need each other.
@@ -27,7 +27,7 @@ for module in /modules/*.ko; do insmod $module || echo "init: cannot load $modul
 ip link set lo up
 ip link set eth0 up
 echo "init: ready"
-while read -r line; do eval "$line"; done
+LOOP
 poweroff -f
 "#;
 
@@ -65,6 +65,6 @@ pub fn build(into: &Path, program: &Path) -> PathBuf {
     let stripped = into.join("pointsman");
     output_of(Command::new("strip").arg("-o").arg(&stripped).arg(program));
     image.add_program_at(&stripped, "pointsman");
-    image.add_script("init", INIT);
+    image.add_script("init", &INIT.replace("LOOP", LOOP));
     image.pack()
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::booted::{Image, find};
+use crate::booted::{Image, LOOP, find};
 
 const MODULES: &str = "/usr/lib/uml/modules";
 
@@ -44,7 +44,7 @@ done
 ip link set lo up
 ip link set vec0 up
 echo "init: ready"
-while read -r line; do eval "$line"; done
+LOOP
 poweroff -f
 "#;
 
@@ -68,7 +68,7 @@ pub fn build(directory: &Path) -> PathBuf {
     for module in NEEDED {
         image.add_module(&modules.join(format!("{module}.ko")));
     }
-    image.add_script("init", INIT);
+    image.add_script("init", &INIT.replace("LOOP", LOOP));
     image.add_script("www/cgi-bin/who", WHO);
     image.pack()
 }
