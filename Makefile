@@ -81,7 +81,7 @@ deny:
 
 bench: deps
 	cargo bench --locked --bench forward --bench worker --bench maglev --bench latency --bench apply --bench storm \
-	--bench idle --bench consistency
+	--bench idle --bench upgrade --bench consistency
 
 bench-veth: deps
 	@scripts/install-missing dpdk-dev libelf-dev zlib1g-dev
