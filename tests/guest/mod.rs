@@ -6,7 +6,8 @@ mod image;
 mod pings;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -39,6 +40,17 @@ pub struct Hardware {
 impl Hardware {
     /// Two cores, two queues, no copying.
     pub const USUAL: Self = Self { cores: 2, queues: 2, dma: true };
+}
+
+/// What the kernel has said, in a file; printed where the guest does not boot.
+struct Words(PathBuf);
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            println!("the guest's kernel said:\n{}", fs::read_to_string(&self.0).unwrap_or_default());
+        }
+    }
 }
 
 /// A guest in the place of a topology's edge node. It is off when dropped.
@@ -74,7 +86,9 @@ impl Guest {
         qemu.arg("-device").arg(format!(
             "virtio-net-pci,netdev=net,mac=02:00:00:00:00:e1,mq=on,vectors={vectors},disable-legacy=on,iommu_platform={dma},{PLAIN}"
         ));
+        let kernel = Words(directory.path().join("log"));
         let mut guest = Self { console: Console::boot("the guest", qemu), directory };
+        drop(kernel);
         guest.run(&format!("ip address add {EDGE_V4}/24 dev eth0"));
         guest.run(&format!("ip address add {EDGE_V6}/64 dev eth0 nodad"));
         guest
@@ -187,7 +201,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             eprintln!("--- the guest\n{}---", self.log());
         }
     }
