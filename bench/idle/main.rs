@@ -72,6 +72,7 @@ fn main() {
         }
     }
     delays.iter_mut().for_each(|delays| delays.sort_unstable());
+    sched_setaffinity(None, &cores).expect("as before");
     report(&delays);
 }
 
