@@ -184,6 +184,8 @@ impl<'a> Edge<'a> {
 
     /// Starts the daemon (again) with the configuration as it is, and waits until it is ready.
     pub fn run(&mut self) {
+        // Those who take over from it are its children, and then this process's, which can wait for them.
+        set_child_subreaper(Some(rustix::process::getpid())).expect("a process may");
         let notify = Notify::new(self.directory.path());
         let process = Process::start(self.daemon(&notify));
         let process = self.process.insert(process);
@@ -263,8 +265,6 @@ impl<'a> Edge<'a> {
     /// The same to another program, which may fail; the error is what the command says.
     pub fn upgrade_to(&mut self, binary: Option<&Path>) -> Result<Value, String> {
         let before = self.process_id();
-        // Whose parent has ended is this process's child, so that it can be waited for.
-        set_child_subreaper(Some(rustix::process::getpid())).expect("a process may");
         let mut command = self.control("upgrade");
         if let Some(binary) = binary {
             command.arg("--binary").arg(binary);
@@ -292,7 +292,6 @@ impl<'a> Edge<'a> {
     /// Has the daemon hand over by SIGUSR2, and answers the new process's number.
     pub fn upgrade_by_signal(&mut self) -> i32 {
         let before = self.process_id();
-        set_child_subreaper(Some(rustix::process::getpid())).expect("a process may");
         self.signal(Signal::USR2);
         let is_over = wait_until(SOON, || ended(before).is_some());
         assert!(is_over && ended(before).is_some_and(|status| status.success()), "{}", self.log());

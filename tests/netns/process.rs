@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use tempfile::NamedTempFile;
 
@@ -88,11 +89,15 @@ impl Drop for Process {
     }
 }
 
-/// How a child of this process ended, where it has. It is left to be waited for: until then nobody else gets its number,
-/// nor that of its group.
+/// How a child of this process, or one of its children's, ended, where it has. It is left to be waited for: until then
+/// nobody else gets its number, nor that of its group.
 pub fn ended(child: Pid) -> Option<ExitStatus> {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    let status = waitid(WaitId::Pid(child), look).expect("it is our own child")?;
+    let status = match waitid(WaitId::Pid(child), look) {
+        // Its parent has not ended yet, and can still wait for it.
+        Err(Errno::CHILD) => None,
+        other => other.expect("a process may look at its children"),
+    }?;
     let (code, signal) = (status.exit_status().unwrap_or(0), status.terminating_signal().unwrap_or(0));
     Some(ExitStatus::from_raw(code << 8 | signal))
 }
