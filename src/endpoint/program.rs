@@ -61,12 +61,14 @@ pub struct Found {
     /// Its name in the kernel.
     pub name: String,
     maps: Vec<u32>,
+    has_our_maps: bool,
 }
 
 impl Found {
-    /// Whether it is this room's.
+    /// Whether it is this room's. The loader gives a program no name where it may not find out whether the kernel knows
+    /// names, for which it takes CAP_PERFMON; then it is known by its maps.
     pub fn is_ours(&self) -> bool {
-        self.name == NAME
+        self.name == NAME || self.name.is_empty() && self.has_our_maps
     }
 
     /// Has it accept packets for these VIPs no more; answers how many others it still accepts.
@@ -104,7 +106,9 @@ pub fn find(id: u32) -> Result<Option<Found>, EndpointError> {
             match program {
                 Ok(program) if program.id() == id => {
                     let name = String::from_utf8_lossy(program.name()).into_owned();
-                    return Ok(Some(Found { name, maps: program.map_ids()?.unwrap_or_default() }));
+                    let maps = program.map_ids()?.unwrap_or_default();
+                    let has_our_maps = have_our_shape(&maps).unwrap_or(false);
+                    return Ok(Some(Found { name, maps, has_our_maps }));
                 }
                 Ok(_) => {}
                 // Also where another process's program went just now: that one was not asked for.
@@ -114,6 +118,17 @@ pub fn find(id: u32) -> Result<Option<Found>, EndpointError> {
         refusal.map_or(Ok(None), Err)
     };
     find().map_err(EndpointError::program("see whose XDP program the interface has", TO_INSPECT))
+}
+
+/// Whether these are a map of VIPs and one for the program's constants, and no others.
+fn have_our_shape(maps: &[u32]) -> Result<bool, MapError> {
+    let mut shapes = Vec::new();
+    for id in maps {
+        let info = MapData::from_id(*id)?.info()?;
+        shapes.push((info.map_type()?, info.key_size(), info.value_size()));
+    }
+    shapes.sort_by_key(|(_, key_size, _)| *key_size);
+    Ok(matches!(shapes[..], [(MapType::Array, 4, 2), (MapType::Hash, 16, 1)]))
 }
 
 /// A VIP as `decap.bpf.c` keeps it: IPv4 as `::ffff:a.b.c.d`.
