@@ -1,7 +1,11 @@
 //! Flows and their keyed hash. Its definition is part of the contract: the same on every node, CPU and version of the
 //! same major number, or two nodes would send one flow to two endpoints.
 
+mod lanes;
+
 use std::net::{IpAddr, Ipv6Addr};
+
+pub use lanes::{LANES, Lanes};
 
 use crate::wire::l4::Ports;
 
@@ -56,48 +60,28 @@ impl Seed {
     /// Hashes a flow: SipHash-1-3 over 38 bytes, big endian: source (16), destination (16), source port (2),
     /// destination port (2), protocol (1), affinity (1: 0 flow, 1 client). With affinity `client` ports and protocol
     /// count as 0.
-    pub fn hash(&self, key: &FlowKey, affinity: Affinity) -> FlowHash {
-        self.hasher().hash(key, affinity)
-    }
-
-    /// The flow hash for many flows.
     #[inline]
-    pub fn hasher(&self) -> FlowHasher {
-        let empty = SipState::new(&self.0);
-        FlowHasher { empty, zeros: empty.after(0) }
-    }
-}
-
-/// The flow hash, with all done that is the same for many flows.
-#[derive(Clone, Copy, Debug)]
-pub struct FlowHasher {
-    empty: SipState,
-    /// After eight bytes of zeros: so every IPv4 source begins.
-    zeros: SipState,
-}
-
-impl FlowHasher {
-    /// Hashes a flow as [`Seed::hash`] does.
-    #[inline(always)]
     pub fn hash(&self, key: &FlowKey, affinity: Affinity) -> FlowHash {
-        let (source, destination) = (key.source.to_be_bytes(), key.destination.to_be_bytes());
-        let (ports, protocol) = match affinity {
-            Affinity::Flow => (key.ports, key.protocol),
-            Affinity::Client => (Ports::default(), 0),
-        };
-        let ([s0, s1], [d0, d1]) = (ports.source.to_be_bytes(), ports.destination.to_be_bytes());
-        let last = [s0, s1, d0, d1, protocol, u8::from(affinity == Affinity::Client), 0, HASHED];
-        let mut state = match half(&source, 0) {
-            0 => self.zeros,
-            first => self.empty.after(first),
-        };
-        for word in [half(&source, 8), half(&destination, 0), half(&destination, 8)] {
-            state.take(word);
-        }
-        state.take(u64::from_le_bytes(last));
-        FlowHash(state.finish())
+        FlowHash(SipState::new(&self.0).hash(words(key, affinity)))
     }
 }
+
+/// What is hashed of a flow, in words of eight bytes as SipHash reads them.
+#[inline(always)]
+fn words(key: &FlowKey, affinity: Affinity) -> [u64; WORDS] {
+    let (source, destination) = (key.source.to_be_bytes(), key.destination.to_be_bytes());
+    let (ports, protocol) = match affinity {
+        Affinity::Flow => (key.ports, key.protocol),
+        Affinity::Client => (Ports::default(), 0),
+    };
+    let ([s0, s1], [d0, d1]) = (ports.source.to_be_bytes(), ports.destination.to_be_bytes());
+    let last = [s0, s1, d0, d1, protocol, u8::from(affinity == Affinity::Client), 0, HASHED];
+    let last = u64::from_le_bytes(last);
+    [half(&source, 0), half(&source, 8), half(&destination, 0), half(&destination, 8), last]
+}
+
+/// How many there are.
+const WORDS: usize = 5;
 
 /// How many bytes of a flow are hashed; SipHash ends with their number.
 const HASHED: u8 = 38;
@@ -127,28 +111,21 @@ impl SipState {
         ])
     }
 
-    #[inline]
-    fn after(mut self, word: u64) -> Self {
-        self.take(word);
-        self
-    }
-
-    #[inline]
-    fn take(&mut self, word: u64) {
-        self.0[3] ^= word;
-        self.round();
-        self.0[0] ^= word;
-    }
-
-    #[inline]
-    fn finish(mut self) -> u64 {
+    /// The hash of these words behind what it has taken so far.
+    #[inline(always)]
+    fn hash(mut self, words: [u64; WORDS]) -> u64 {
+        for word in words {
+            self.0[3] ^= word;
+            self.round();
+            self.0[0] ^= word;
+        }
         self.0[2] ^= 0xff;
         (0..3).for_each(|_| self.round());
         let [a, b, c, d] = self.0;
         a ^ b ^ c ^ d
     }
 
-    #[inline]
+    #[inline(always)]
     fn round(&mut self) {
         let [mut a, mut b, mut c, mut d] = self.0;
         a = a.wrapping_add(b);

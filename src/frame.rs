@@ -74,20 +74,26 @@ impl<'a> Frame<'a> {
         self.span = Span { start: self.span.start + strip, len: len.min(self.span.len - strip) };
     }
 
-    /// The last `N` bytes before the packet, and the packet; none where there are fewer.
-    #[inline]
-    pub fn split_before<const N: usize>(&mut self) -> Option<(&mut [u8; N], &[u8])> {
-        let end = self.span.start + self.span.len;
-        let (before, packet) = self.buffer.get_mut(..end)?.split_at_mut_checked(self.span.start)?;
-        Some((before.last_chunk_mut()?, packet))
-    }
-
-    /// Makes the packet begin so many bytes earlier. Answers whether the buffer has them; else nothing has changed.
-    #[inline]
+    /// Makes the packet its own part of `len` bytes behind the first `strip`, with what `write` writes in front of it: to the
+    /// end of `N` bytes, of which it answers how many it has filled. It sees the part, too. Answers whether the packet has
+    /// such a part, and the buffer so many bytes before it; else nothing has changed.
+    #[inline(always)]
     #[must_use]
-    pub fn widen(&mut self, len: usize) -> bool {
-        let Some(start) = self.span.start.checked_sub(len) else { return false };
-        self.span = Span { start, len: self.span.len + len };
+    pub fn put_in_front<const N: usize>(
+        &mut self,
+        (strip, len): (usize, usize),
+        write: impl FnOnce(&mut [u8; N], &[u8]) -> usize,
+    ) -> bool {
+        if strip + len > self.span.len {
+            return false;
+        }
+        let start = self.span.start + strip;
+        let parts = self.buffer.get_mut(..start + len).and_then(|buffer| buffer.split_at_mut_checked(start));
+        let Some((Some(before), part)) = parts.map(|(before, part)| (before.last_chunk_mut(), &*part)) else {
+            return false;
+        };
+        let filled = write(before, part).min(N);
+        self.span = Span { start: start - filled, len: len + filled };
         true
     }
 
@@ -117,13 +123,16 @@ mod tests {
     fn headers_can_be_written_in_place() {
         let mut buffer = *b"........ABpayload";
         let mut frame = Frame::new(&mut buffer, Span { start: 8, len: 9 }).expect("inside");
-        frame.narrow(2, 6);
-        let (before, packet) = frame.split_before::<5>().expect("room");
-        assert_eq!((&*before, packet), (b"...AB", &b"payloa"[..]));
-        before.copy_from_slice(b"outer");
-        assert!(frame.widen(3));
+        let outer = |before: &mut [u8; 5], part: &[u8]| {
+            assert_eq!((&*before, part), (b"...AB", &b"payloa"[..]));
+            *before = *b"outer";
+            3
+        };
+        assert!(frame.put_in_front((2, 6), outer));
         assert_eq!((frame.bytes(), frame.span()), (&b"terpayloa"[..], Span { start: 7, len: 9 }));
-        assert!(frame.split_before::<8>().is_none() && !frame.widen(8));
+        let never = |_: &mut [u8; 8], _: &[u8]| unreachable!("there is no room, or no such part");
+        assert!(!frame.put_in_front((0, 9), never) && !frame.put_in_front((1, 9), never));
+        assert_eq!(frame.span(), Span { start: 7, len: 9 });
         frame.narrow(3, 100);
         assert_eq!(frame.bytes(), b"payloa");
         frame.narrow(7, 1);

@@ -85,9 +85,10 @@ const IMPURE: &[&str] = &[
     "serde_json",
 ];
 
-/// Where `unsafe` may be, each with its reason: the AF_XDP rings, kernel calls without a safe wrapper, and an instruction without
+/// Where `unsafe` may be, each with its reason: the AF_XDP rings, kernel calls without a safe wrapper, and instructions without
 /// one.
 const UNSAFE: &[&str] = &[
+    "flow/lanes.rs",
     "prefetch.rs",
     "io/xsk/",
     "io/packet_socket/",

@@ -2,7 +2,7 @@
 
 use super::plain::{self, Plain};
 use super::track::Tracked;
-use crate::flow::FlowHasher;
+use crate::flow::{Affinity, FlowHash, LANES, Lanes};
 use crate::prefetch::prefetch;
 use crate::snapshot::Snapshot;
 
@@ -38,32 +38,47 @@ impl Ahead {
     /// Looks at the frames of a batch.
     pub fn look(&mut self, frames: &mut impl Frames, snapshot: &Snapshot, tracked: &Tracked) {
         self.0.clear();
-        let (hasher, has_few) = (snapshot.settings.seed.hasher(), snapshot.services.len() <= FEW);
-        if has_few && tracked.is_empty() {
-            self.0.extend((0..frames.count()).map(|at| look_at(frames.packet(at), snapshot, &hasher)));
-            return;
-        }
+        let has_few = snapshot.services.len() <= FEW;
         if !has_few {
             let destinations = (0..frames.count()).filter_map(|at| plain::destination(frames.packet(at)));
             destinations.for_each(|destination| snapshot.vips.approach(destination));
         }
-        self.0.extend((0..frames.count()).map(|at| Plain::read(frames.packet(at), snapshot, &hasher)));
+        self.read(frames, snapshot);
         if !has_few {
             self.plain().filter_map(|plain| plain.entry(snapshot)).for_each(prefetch);
         }
         for (slot, at) in self.0.iter_mut().zip(0..) {
-            if !slot.as_mut().is_some_and(|plain| plain.admit(|| frames.packet(at), snapshot)) {
+            let Some(plain) = slot else { continue };
+            if !plain.admit(|| frames.packet(at), snapshot) {
                 *slot = None;
+            } else if has_few {
+                plain.look_up(snapshot);
             }
         }
         if !has_few {
             self.plain().for_each(|plain| plain.approach_slot(snapshot));
-        }
-        self.0.iter_mut().flatten().for_each(|plain| plain.look_up(snapshot));
-        if !has_few {
+            self.0.iter_mut().flatten().for_each(|plain| plain.look_up(snapshot));
             self.approach_endpoints(snapshot);
         }
-        self.find(tracked);
+        if !tracked.is_empty() {
+            self.find(tracked);
+        }
+    }
+
+    /// Reads all frames, and hashes the flows of some at a time.
+    fn read(&mut self, frames: &mut impl Frames, snapshot: &Snapshot) {
+        let mut flows = Lanes::default();
+        for first in (0..frames.count()).step_by(LANES) {
+            for (lane, at) in (first..frames.count().min(first + LANES)).enumerate() {
+                self.0.push(Plain::read(frames.packet(at), snapshot, |flow| {
+                    flows.set(lane, flow);
+                    FlowHash(0)
+                }));
+            }
+            for (slot, hash) in self.0.iter_mut().skip(first).zip(flows.hash(&snapshot.settings.seed)) {
+                slot.iter_mut().for_each(|plain| plain.set_hash(hash));
+            }
+        }
     }
 
     /// Has the memory of the endpoints, and then of the ways to them, come near: the last step finds it in the caches.
@@ -90,9 +105,8 @@ impl Ahead {
 }
 
 /// All steps but the last for one packet.
-#[inline(always)]
-pub fn look_at(packet: &[u8], snapshot: &Snapshot, hasher: &FlowHasher) -> Option<Plain> {
-    let mut plain = Plain::read(packet, snapshot, hasher)?;
+pub fn look_at(packet: &[u8], snapshot: &Snapshot) -> Option<Plain> {
+    let mut plain = Plain::read(packet, snapshot, |flow| snapshot.settings.seed.hash(flow, Affinity::Flow))?;
     if !plain.admit(|| packet, snapshot) {
         return None;
     }

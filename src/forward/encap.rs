@@ -9,8 +9,8 @@ use super::verdict::DropReason;
 use crate::flow::FlowHash;
 use crate::frame::Frame;
 use crate::snapshot::{Dscp, NextHop, Settings, Tag};
-use crate::wire::ethernet::{Ethernet, HEADER_LEN as ETHERNET_LEN, TAG_LEN};
-use crate::wire::{gue, ipv6, udp};
+use crate::wire::ethernet::{ETHERTYPE_LEN, HEADER_LEN as ETHERNET_LEN, TAG_LEN};
+use crate::wire::{ethernet, gue, ipv6, udp};
 
 pub use outer::{Outer, OuterHeaders, SharedHeaders};
 
@@ -98,7 +98,7 @@ impl Way<'_> {
     }
 
     /// The same for a packet of `packet_len` bytes, but for a UDP checksum.
-    #[inline]
+    #[inline(always)]
     fn write_headers(
         &self,
         into: &mut [u8; MOST_OUTER],
@@ -113,39 +113,49 @@ impl Way<'_> {
         if let Some(headers) = into.last_chunk_mut() {
             self.outer.write(headers, packet_len, (self.hash, traffic_class), &settings.sources);
         }
-        let ethernet = Ethernet {
-            destination: self.next_hop.destination,
-            source: self.next_hop.source,
-            tag: match self.next_hop.tag {
-                Tag::None => None,
-                Tag::Fixed(tag) => Some(tag),
-                Tag::AsReceived => inner.tag,
-            },
-            ethertype: self.outer.headers().ethertype(),
+        let len = ETHERTYPE_LEN + self.outer.overhead();
+        let tag = match self.next_hop.tag {
+            Tag::None => None,
+            Tag::Fixed(tag) => Some(tag),
+            Tag::AsReceived => inner.tag,
         };
-        let len = ethernet.header_len() + self.outer.overhead();
-        ethernet.write(&mut into[MOST_OUTER - len..]);
-        len
+        let front = &mut into[..MOST_OUTER - len];
+        len + match tag {
+            None => self.write_addresses(front),
+            Some(control) => front.split_last_chunk_mut().map_or(0, |(front, tag)| {
+                *tag = ethernet::tag(control);
+                tag.len() + self.write_addresses(front)
+            }),
+        }
+    }
+
+    /// Writes Ethernet's addresses to the end of `into`; answers their length.
+    #[inline(always)]
+    fn write_addresses(&self, into: &mut [u8]) -> usize {
+        into.last_chunk_mut().map_or(0, |addresses| {
+            *addresses = ethernet::addresses(self.next_hop.destination, self.next_hop.source);
+            addresses.len()
+        })
     }
 
     /// Puts the headers in front of the packet in `frame`, in the place of its Ethernet header, and cuts off what lies
     /// behind the packet. Where there is no room for them, what is left of the frame means nothing.
-    #[inline]
+    #[inline(always)]
     pub fn encapsulate(self, frame: &mut Frame<'_>, inner: Inner, settings: &Settings) -> Result<(), DropReason> {
-        frame.narrow(inner.strip, inner.total_len);
-        let Some((room, packet)) = frame.split_before() else {
-            return self.encapsulate_narrowly(frame, inner, settings);
-        };
-        let len = self.write_headers(room, packet.len(), &inner, settings);
-        if self.outer.headers().has_udp_checksum() {
-            self.outer.headers().set_udp_checksum(room, &[packet]);
-        }
-        if frame.widen(len) { Ok(()) } else { Err(DropReason::NoHeadroom) }
+        let is_done = frame.put_in_front((inner.strip, inner.total_len), |room, packet| {
+            let len = self.write_headers(room, packet.len(), &inner, settings);
+            if self.outer.headers().has_udp_checksum() {
+                self.outer.headers().set_udp_checksum(room, &[packet]);
+            }
+            len
+        });
+        if is_done { Ok(()) } else { self.encapsulate_narrowly(frame, inner, settings) }
     }
 
     /// The same where there is less room in front than the longest headers need.
     #[cold]
     fn encapsulate_narrowly(self, frame: &mut Frame<'_>, inner: Inner, settings: &Settings) -> Result<(), DropReason> {
+        frame.narrow(inner.strip, inner.total_len);
         let mut headers = [0; MOST_OUTER];
         let len = self.write(&mut headers, &[frame.bytes()], &inner, settings);
         if frame.replace_front(0, &headers[MOST_OUTER - len..]) { Ok(()) } else { Err(DropReason::NoHeadroom) }

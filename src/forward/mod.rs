@@ -101,7 +101,7 @@ impl Flows {
 /// Decides what becomes of one frame, and makes of it what is to leave: the outer packet, or the answer. After
 /// [`Verdict::Dropped`] the frame's content means nothing; after [`Verdict::Passed`] it is unchanged.
 pub fn forward(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Flows, now: Moment) -> Verdict {
-    let plain = ahead::look_at(frame.bytes(), snapshot, &snapshot.settings.seed.hasher());
+    let plain = ahead::look_at(frame.bytes(), snapshot);
     forward_ahead(frame, plain.as_ref(), snapshot, (flows, now))
 }
 

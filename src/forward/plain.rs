@@ -9,7 +9,7 @@ use super::parse::{Addressed, Packet};
 use super::select;
 use super::track::{Place, Sign, Tracked};
 use super::verdict::DropReason;
-use crate::flow::{Affinity, FlowHash, FlowHasher, FlowKey, address_bits};
+use crate::flow::{FlowHash, FlowKey, address_bits};
 use crate::frame::Frame;
 use crate::maglev;
 use crate::moment::Moment;
@@ -44,17 +44,24 @@ struct Headers {
 }
 
 impl Plain {
-    /// The first step: reads the headers, hashes the flow, finds the service.
+    /// The first step: reads the headers, hashes the flow by `hash` (affinity `flow`), finds the service. A hash that is not
+    /// known yet is to be [put in](Self::set_hash) before the other steps.
     #[inline(always)]
-    pub fn read(frame: &[u8], snapshot: &Snapshot, hasher: &FlowHasher) -> Option<Self> {
+    pub fn read(frame: &[u8], snapshot: &Snapshot, hash: impl FnOnce(&FlowKey) -> FlowHash) -> Option<Self> {
         let Headers { key, total_len, traffic_class, sign } = Headers::read(frame)?;
+        let hash = hash(&key);
         let FlowKey { destination, protocol, ports, .. } = key;
         if protocol == protocol::UDP && snapshot.gue_ports.contains(&ports.destination) {
             return None;
         }
         let Found::Service(service) = snapshot.vips.find(destination, protocol, ports.destination) else { return None };
-        let hash = hasher.hash(&key, Affinity::Flow);
         Some(Self { hash, service, place: None, endpoint: None, total_len, traffic_class, sign })
+    }
+
+    /// Puts in the flow's hash.
+    #[inline(always)]
+    pub fn set_hash(&mut self, hash: FlowHash) {
+        self.hash = hash;
     }
 
     /// Its service.
@@ -191,11 +198,13 @@ impl Headers {
     fn of(ip: &PlainHeader, header_len: usize, packet: &[u8]) -> Option<Self> {
         let &PlainHeader { total_len, traffic_class, protocol, source, destination } = ip;
         let upper = packet.get(header_len..total_len.into())?;
+        // One after the other, so that of each only what concerns it is looked at.
         let (ports, sign) = match protocol {
-            protocol::TCP | protocol::UDP => (Ports::read(protocol, upper).ok()?, Sign::of_first_part(protocol, upper)),
+            protocol::TCP => (Ports::read(protocol::TCP, upper), Sign::of_first_part(protocol::TCP, upper)),
+            protocol::UDP => (Ports::read(protocol::UDP, upper), Sign::of_first_part(protocol::UDP, upper)),
             _ => return None,
         };
-        let key = FlowKey { source, destination, ports, protocol };
+        let key = FlowKey { source, destination, ports: ports.ok()?, protocol };
         Some(Self { key, total_len, traffic_class, sign })
     }
 }

@@ -9,6 +9,8 @@ use super::{HeaderError, field16, header};
 pub const HEADER_LEN: usize = 14;
 /// Length of an 802.1Q tag, in bytes.
 pub const TAG_LEN: usize = 4;
+/// Length of the ethertype, with which a header ends, in bytes.
+pub const ETHERTYPE_LEN: usize = 2;
 
 /// Ethertypes (IEEE 802 numbers).
 pub mod ethertype {
@@ -98,19 +100,30 @@ impl Ethernet {
 
     /// Writes the header to the start of `into` and answers its length; `into` holds at least
     /// [`header_len`](Self::header_len) bytes.
-    #[inline]
     pub fn write(&self, into: &mut [u8]) -> usize {
-        into[0..6].copy_from_slice(&self.destination.0);
-        into[6..12].copy_from_slice(&self.source.0);
+        into[..12].copy_from_slice(&addresses(self.destination, self.source));
         let mut at = 12;
-        if let Some(tag) = self.tag {
-            into[12..14].copy_from_slice(&ethertype::VLAN.to_be_bytes());
-            into[14..16].copy_from_slice(&tag.to_be_bytes());
-            at = 16;
+        if let Some(control) = self.tag {
+            into[at..at + TAG_LEN].copy_from_slice(&tag(control));
+            at += TAG_LEN;
         }
-        into[at..at + 2].copy_from_slice(&self.ethertype.to_be_bytes());
-        at + 2
+        into[at..at + ETHERTYPE_LEN].copy_from_slice(&self.ethertype.to_be_bytes());
+        at + ETHERTYPE_LEN
     }
+}
+
+/// The addresses, with which a header begins.
+#[inline]
+pub fn addresses(destination: MacAddress, source: MacAddress) -> [u8; 12] {
+    let ([d0, d1, d2, d3, d4, d5], [s0, s1, s2, s3, s4, s5]) = (destination.0, source.0);
+    [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]
+}
+
+/// The tag with this control field, which stands between addresses and ethertype.
+#[inline]
+pub fn tag(control: u16) -> [u8; TAG_LEN] {
+    let ([t0, t1], [c0, c1]) = (ethertype::VLAN.to_be_bytes(), control.to_be_bytes());
+    [t0, t1, c0, c1]
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is put in front of a packet, Ethernet aside.
+//! What is put in front of a packet, Ethernet's addresses and tag aside.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,9 +8,12 @@ use super::{LONGEST, Source, Sources};
 use crate::flow::FlowHash;
 use crate::model::{Encap, MplsOver};
 use crate::wire::checksum::Sum;
-use crate::wire::ethernet::ethertype;
+use crate::wire::ethernet::{ETHERTYPE_LEN, ethertype};
 use crate::wire::l4::protocol;
 use crate::wire::{Family, gre, gue, ipv4, ipv6, mpls, udp};
+
+/// The longest headers, with the ethertype before them.
+pub(super) const WITH_TYPE: usize = ETHERTYPE_LEN + LONGEST;
 
 /// The outer headers of packets to one endpoint. Only its address is its own: those of 100,000 endpoints are to lie in the
 /// caches.
@@ -24,9 +27,10 @@ pub struct Outer {
 /// Outer headers as they leave, but for the endpoint's address and what depends on the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OuterHeaders {
-    /// They end where it ends: so all of it can be copied to before a packet, which costs less than to copy as much as there
-    /// is.
-    bytes: [u8; LONGEST],
+    /// Ethertype and headers. They end where it ends: so all of it can be copied to before a packet, which costs less than to
+    /// copy as much as there is.
+    bytes: [u8; WITH_TYPE],
+    /// Length of the headers.
     len: u8,
     carrier: Carrier,
     tunnel: Tunnel,
@@ -53,7 +57,7 @@ impl OuterHeaders {
     /// The headers to reach endpoints of a family with packets of the family `inner`, or `None` where this node has no
     /// source address of the endpoints' family.
     pub fn new(encap: Encap, inner: Family, endpoint: Family, sources: &Sources, hop_limit: u8) -> Option<Self> {
-        let mut outer = Self { bytes: [0; LONGEST], len: 0, carrier: Carrier::Label, tunnel: Tunnel::Nothing };
+        let mut outer = Self { bytes: [0; WITH_TYPE], len: 0, carrier: Carrier::Label, tunnel: Tunnel::Nothing };
         match encap {
             Encap::Gre { key } => {
                 outer.add_ip(endpoint, sources, hop_limit, protocol::GRE)?;
@@ -77,6 +81,8 @@ impl OuterHeaders {
                 outer.add(mpls::ENTRY_LEN, |into| mpls::write(into, label, hop_limit));
             }
         }
+        let ethertype = outer.ethertype().to_be_bytes();
+        outer.bytes[..ETHERTYPE_LEN].copy_from_slice(&ethertype);
         // They were written from the start on.
         let unused = LONGEST - outer.overhead();
         outer.bytes.rotate_right(unused);
@@ -102,7 +108,7 @@ impl OuterHeaders {
     }
 
     fn add(&mut self, len: usize, write: impl FnOnce(&mut [u8])) {
-        let at = self.overhead();
+        let at = ETHERTYPE_LEN + self.overhead();
         write(&mut self.bytes[at..]);
         self.len += len as u8;
     }
@@ -113,7 +119,7 @@ impl OuterHeaders {
         usize::from(self.len)
     }
 
-    pub(super) fn ethertype(&self) -> u16 {
+    fn ethertype(&self) -> u16 {
         match self.carrier {
             Carrier::V4 => ethertype::IPV4,
             Carrier::V6 => ethertype::IPV6,
@@ -208,18 +214,18 @@ impl Outer {
         &self.headers
     }
 
-    /// Writes the headers to the end of `into`, for a packet of `len` bytes, but for a UDP checksum.
-    #[inline]
+    /// Writes the ethertype and the headers to the end of `into`, for a packet of `len` bytes, but for a UDP checksum.
+    #[inline(always)]
     pub(super) fn write(
         &self,
-        into: &mut [u8; LONGEST],
+        into: &mut [u8; WITH_TYPE],
         len: usize,
         (hash, traffic_class): (FlowHash, u8),
         sources: &Sources,
     ) {
         let headers = &*self.headers;
         *into = headers.bytes;
-        let into = &mut into[LONGEST - headers.overhead()..];
+        let into = &mut into[WITH_TYPE - headers.overhead()..];
         let total = headers.overhead() + len;
         match headers.carrier {
             Carrier::V4 => {
