@@ -85,8 +85,8 @@ const IMPURE: &[&str] = &[
     "serde_json",
 ];
 
-/// Where `unsafe` may be, each with its reason: the AF_XDP rings, kernel calls without a safe wrapper, and an instruction without
-/// one.
+/// Where `unsafe` may be, each with its reason: the AF_XDP rings, kernel calls without a safe wrapper, an instruction without
+/// one, and descriptors that the process was started with.
 const UNSAFE: &[&str] = &[
     "prefetch.rs",
     "io/xsk/",
@@ -95,6 +95,7 @@ const UNSAFE: &[&str] = &[
     "endpoint/",
     "underlay/path_mtu/socket.rs",
     "worker/table.rs",
+    "daemon/store.rs",
 ];
 
 fn sources(room: &str) -> Vec<PathBuf> {

@@ -14,6 +14,7 @@ use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use ipnet::IpNet;
 
 use super::error::{SteerError, errno};
+use super::kept::{self, Kept};
 use super::pins::Pins;
 use super::vips::VipMaps;
 use super::{attached, bpf, guard, interface_index};
@@ -62,7 +63,7 @@ impl fmt::Display for Mode {
 /// The attached steering program.
 ///
 /// Dropped, it stays attached, with its VIPs: their packets are dropped until another process opens it again. Only
-/// [`Steering::detach`] and [`cleanup`](super::cleanup) remove it.
+/// [`Steering::detach`] and [`cleanup`](super::cleanup) remove it, and [`Steering::unpin`] where nobody keeps it.
 pub struct Steering {
     vips: VipMaps,
     sockets: XskMap<MapData>,
@@ -143,6 +144,16 @@ impl Steering {
             MapError::OutOfBounds { .. } => SteerError::TooManyQueues(queue),
             error => SteerError::while_doing("hand the socket to the steering program")(error),
         })
+    }
+
+    /// Descriptors by which the program stays, with its VIPs, where its pins are taken away.
+    pub fn kept(&self) -> Result<Vec<Kept>, SteerError> {
+        kept::open_all(&self.pins)
+    }
+
+    /// Takes the pins away; the program stays for as long as anybody has what [`Steering::kept`] has answered.
+    pub fn unpin(self) -> Result<(), SteerError> {
+        self.pins.remove()
     }
 
     /// Takes the program off the interface, and its pins away.
