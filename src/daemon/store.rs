@@ -97,22 +97,21 @@ pub fn received() -> Kept {
 }
 
 impl Kept {
-    /// Pins again what belongs to this interface, to be taken over like what a crash has left, and closes the rest: what
-    /// another config has left on another interface goes. The service manager keeps none of it any more.
+    /// Pins again what belongs to this interface, to be taken over like what a crash has left, and lets go of the rest: what
+    /// another config has left on another interface. The service manager keeps none of it any more.
     pub fn take_back(self, interface: &InterfaceConfig) {
         for (name, object) in self.0 {
-            match name.strip_prefix(&name_of(&interface.name, "")) {
-                Some(pin) => {
-                    steer::pin_again(&interface.pin, &interface.name, pin, object.as_fd()).unwrap_or_else(|error| {
-                        tracing::warn!("{name}, which the service manager has kept, is let go: {error}")
-                    })
-                }
-                None => tracing::info!(
-                    "{name}, which the service manager has kept, is nothing of {}'s, and is let go",
-                    interface.name
-                ),
+            if let Err(reason) = pin_again(&name, &object, interface) {
+                tracing::warn!("{name}, which the service manager has kept, is let go: {reason}");
+                steer::let_go(object);
             }
             notify(&[NotifyState::Custom("FDSTOREREMOVE=1"), NotifyState::Custom(&format!("FDNAME={name}"))]);
         }
     }
+}
+
+fn pin_again(name: &str, object: &OwnedFd, interface: &InterfaceConfig) -> Result<(), String> {
+    let pin =
+        name.strip_prefix(&name_of(&interface.name, "")).ok_or(format!("it is nothing of {}'s", interface.name))?;
+    steer::pin_again(&interface.pin, &interface.name, pin, object.as_fd()).map_err(|error| error.to_string())
 }

@@ -2,7 +2,7 @@
 //! any more: whoever is given those of everything pinned can keep it there, and take it off by closing them.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::bpf;
@@ -19,7 +19,8 @@ pub(super) fn open_all(pins: &Pins) -> Result<Vec<Kept>, SteerError> {
     all.map_err(SteerError::while_doing("open what is pinned"))
 }
 
-/// Pins under `pin` again what was kept for this interface; where there is such a pin, that one counts.
+/// Pins under `pin` again what was kept for this interface, for [`Steering::open`](super::Steering::open) to take it over;
+/// where there is such a pin, that one counts.
 ///
 /// # Errors
 /// `object` is none that can be pinned, or `pin` is not on a bpffs.
@@ -30,4 +31,10 @@ pub fn pin_again(pin: &Path, interface: &str, name: &str, object: BorrowedFd<'_>
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map_err(SteerError::while_doing("pin it again")),
     }
+}
+
+/// Takes a program off its interface at once, whoever else still holds the link, if it is one.
+pub fn let_go(object: OwnedFd) {
+    // What is no link is closed, and so is one whose interface is gone.
+    _ = bpf::detach_link(object.as_fd());
 }

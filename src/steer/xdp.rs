@@ -173,7 +173,11 @@ impl fmt::Debug for Steering {
 /// Removes what is left of a steering program; fine where nothing is.
 pub(super) fn discard(pins: &Pins) -> Result<(), SteerError> {
     match bpf::open_pinned(&pins.path(LINK)) {
-        Ok(link) => bpf::detach_link(link.as_fd()).map_err(SteerError::while_doing("detach the steering program"))?,
+        Ok(link) => match bpf::detach_link(link.as_fd()) {
+            // It is no link.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            other => other.map_err(SteerError::while_doing("detach the steering program"))?,
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(SteerError::while_doing("open the pinned steering program")(error)),
     }
