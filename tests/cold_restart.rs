@@ -207,6 +207,29 @@ fn what_is_not_understood_is_let_go() {
     assert!(edge.stop().success());
 }
 
+/// A start that has died when it had pinned everything and forgotten nothing yet.
+#[test]
+fn what_is_pinned_already_counts() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(1);
+    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
+    edge.apply(set(&topology, &["active"]));
+    let link = pinned_link(&edge);
+    assert!(edge.stop().success());
+    let copies: Vec<_> = edge.store().take();
+    let copy = |object: &OwnedFd| object.try_clone().expect("there is room for descriptors");
+    copies.iter().for_each(|(name, object)| edge.store().put(name, copy(object)));
+    edge.run();
+    edge.kill();
+    copies.into_iter().for_each(|(name, object)| edge.store().put(&name, object));
+    edge.run();
+    assert_eq!((pinned_link(&edge), edge.store().names()), (link, vec![]));
+    assert!(!edge.log().contains("is let go"), "{}", edge.log());
+    assert_forwards(&topology);
+}
+
 /// Descriptors that its parent was passed are not the daemon's, whatever their names.
 #[test]
 fn what_another_process_was_passed_is_left_alone() {
