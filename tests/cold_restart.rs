@@ -189,8 +189,11 @@ fn what_is_not_understood_is_let_go() {
     let file = || OwnedFd::from(garbage.reopen().expect("it is there"));
     let mut objects: BTreeMap<String, OwnedFd> = edge.store().take().into_iter().collect();
     let mut object = |name: &str| objects.remove(name).expect("it was kept");
-    // The link by no name of the daemon's, a map that is called the link, and what can be pinned nowhere.
-    edge.store().put("gate/eth7/link", object("gate/eth0/link"));
+    // The link by no name of the daemon's, which somebody else has, too; a map that is called the link; and what can be pinned
+    // nowhere.
+    let link = object("gate/eth0/link");
+    let _copy = link.try_clone().expect("there is room for descriptors");
+    edge.store().put("gate/eth7/link", link);
     edge.store().put("gate/eth0/link", object("gate/eth0/vips"));
     edge.store().put("gate/eth0/vips", file());
     edge.store().put("stored", file());
