@@ -85,8 +85,8 @@ const IMPURE: &[&str] = &[
     "serde_json",
 ];
 
-/// Where `unsafe` may be, each with its reason: the AF_XDP rings, kernel calls without a safe wrapper, and instructions without
-/// one.
+/// Where `unsafe` may be, each with its reason: the AF_XDP rings, kernel calls without a safe wrapper, instructions without
+/// one, and descriptors that the process was started with.
 const UNSAFE: &[&str] = &[
     "flow/lanes.rs",
     "prefetch.rs",
@@ -96,6 +96,7 @@ const UNSAFE: &[&str] = &[
     "endpoint/",
     "underlay/path_mtu/socket.rs",
     "worker/table.rs",
+    "daemon/store.rs",
 ];
 
 fn sources(room: &str) -> Vec<PathBuf> {

@@ -36,6 +36,16 @@ fn as_root(user: u32) -> Vec<String> {
     commands.map(|command| command.split(' ').map(user).collect::<Vec<_>>().join(" ")).collect()
 }
 
+/// How many descriptors the unit has systemd keep.
+fn kept_by_unit() -> usize {
+    let room = of_unit("FileDescriptorStoreMax")[0];
+    assert!(
+        of_unit("Environment").contains(&format!("FDSTORE={room}").as_str()),
+        "an older systemd does not say {room}"
+    );
+    room.parse().expect("a number")
+}
+
 /// How the unit has the daemon run, for another user and but for what is said here.
 struct Unit<'a> {
     user: u32,
@@ -88,6 +98,7 @@ fn the_units_user_and_capabilities_are_enough() {
     topology.add_endpoint(&[VIP]);
     for driver in [Driver::XdpNative, Driver::XdpGeneric, Driver::Packet] {
         let mut edge = Unit { control: &format!("group = \"{USERS}\""), ..Unit::of(USERS) }.edge(&topology, driver);
+        edge.keep_descriptors(kept_by_unit());
         edge.run();
         edge.apply(json!([{ "name": "web", "vip": VIP, "endpoints": [topology.endpoints[0].over_ipv6()] }]));
         assert_forwards(&topology, driver);
@@ -100,6 +111,11 @@ fn the_units_user_and_capabilities_are_enough() {
         topology.recreate_edge_link(1);
         assert!(wait_until(SOON, || forwards(&topology)), "{driver:?}: {}", edge.json("status"));
         assert_threads_have_no_more_than_they_need(edge.pid());
+        assert!(edge.stop().success());
+        assert_eq!(edge.store().names().is_empty(), driver == Driver::Packet, "{:?}", edge.store().names());
+        edge.run();
+        assert_forwards(&topology, driver);
+        assert_eq!(edge.store().names().len(), 0, "{driver:?}: what was kept is taken back");
         assert!(edge.stop().success(), "{driver:?} is taken over, and taken away, with the same capabilities");
     }
 }
@@ -121,6 +137,7 @@ fn the_units_system_calls_are_enough() {
         // By -D the daemon is the process that is started, and hears its signals.
         let strace = ["strace", "-D", "-f", "-qq", "-e", "signal=none", "-o", &trace];
         let mut edge = Unit { by: &strace, ..Unit::of(USERS + 5) }.edge(&topology, driver);
+        edge.keep_descriptors(kept_by_unit());
         edge.run();
         edge.apply(json!([{ "name": "web", "vip": VIP, "endpoints": [topology.endpoints[0].over_ipv6()] }]));
         assert_forwards(&topology, driver);

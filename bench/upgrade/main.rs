@@ -129,7 +129,8 @@ fn tracked_flows(arguments: &Arguments) -> Vec<String> {
 
 fn restarts() -> Vec<String> {
     let topology = topology(2);
-    let mut edge = Edge::start(&topology.edge, Driver::XdpNative);
+    // The steering program stays meanwhile, as under systemd.
+    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, 8);
     edge.apply(set(&topology, &["active"; 2]));
     let silences = [(); 5].map(|()| {
         let stream = numbered(&topology);

@@ -13,6 +13,7 @@ use super::DaemonError;
 use super::cores::Cores;
 use super::driver::{self, DriverError, Opened, Shape};
 use super::privileges;
+use super::store;
 use super::workers::legacy::{Legacy, News};
 use super::workers::{Left, Workers};
 use crate::config::Config;
@@ -240,7 +241,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Waits for the workers, which have been asked to end, and leaves the interface as it was before.
+    /// Waits for the workers, which have been asked to end, and leaves the interface as it was before, or what is on it to the
+    /// service manager.
     ///
     /// # Errors
     /// A worker has panicked; then the gate stays, and VIP packets are dropped.
@@ -249,7 +251,7 @@ impl Keeper {
         let gate = self.gate.0.borrow_mut().take();
         let interface = &self.config.interface;
         Ok(privileges::raised(|| match gate {
-            Some(gate) => gate.detach(),
+            Some(gate) => store::leave(gate, &interface.name),
             None => steer::cleanup(&interface.pin, &interface.name),
         })??)
     }

@@ -9,6 +9,7 @@ mod driver;
 mod keeper;
 mod privileges;
 mod seccomp;
+mod store;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -91,6 +92,7 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
         let daemon = upgrade::succeed(succession, (config, config_file), opener).map_err(DaemonError::NotTakenOver)?;
         return withdrawn_on_failure(|| daemon.attend());
     }
+    let kept = store::received();
     let link = underlay::link(&config.interface.name)?;
     let settings = settings(&config, Some(&link));
     if settings.underlay_mtu < SMALLEST_MTU {
@@ -98,6 +100,7 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
     }
     // The socket first: a second daemon must fail before it touches the first one's steering.
     let server = Server::bind(&config.control)?;
+    kept.take_back(&config.interface);
     withdrawn_on_failure(|| Daemon::start((config, config_file), &link, settings, server, opener)?.attend())
 }
 

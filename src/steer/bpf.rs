@@ -1,6 +1,6 @@
-//! The two calls of bpf(2) that aya 0.14 does not offer: open a pinned link, and detach a link at once.
+//! The calls of bpf(2) that aya 0.14 does not offer: open and pin whatever it is, and detach a link at once.
 //!
-//! Without them a link is detached when its last holder lets go, which the kernel may do some time after the pin is
+//! Without the last a link is detached when its last holder lets go, which the kernel may do some time after the pin is
 //! removed; a new program attached in the meantime is refused.
 #![allow(unsafe_code, reason = "bpf(2) has no safe wrapper for these commands")]
 
@@ -10,12 +10,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
-/// The head of `union bpf_attr` for `BPF_OBJ_GET`.
+/// The head of `union bpf_attr` for `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
 #[repr(C)]
-struct GetPinned {
+struct Pin {
     path: u64,
     descriptor: u32,
     flags: u32,
@@ -30,12 +31,21 @@ struct DetachLink {
 /// Opens what is pinned at `path`.
 pub fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let request = GetPinned { path: path.as_ptr() as u64, descriptor: 0, flags: 0 };
-    // SAFETY: GetPinned is laid out as bpf(2) wants it for this command, and the path it points to, ended by a nul,
+    let request = Pin { path: path.as_ptr() as u64, descriptor: 0, flags: 0 };
+    // SAFETY: Pin is laid out as bpf(2) wants it for this command, and the path it points to, ended by a nul,
     // outlives the call.
     let descriptor = unsafe { bpf(BPF_OBJ_GET, &request) }?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Pins a program, map or link at `path`.
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let request = Pin { path: path.as_ptr() as u64, descriptor: object.as_raw_fd().unsigned_abs(), flags: 0 };
+    // SAFETY: Pin is laid out as bpf(2) wants it for this command, and the path it points to, ended by a nul, outlives
+    // the call.
+    unsafe { bpf(BPF_OBJ_PIN, &request) }.map(drop)
 }
 
 /// Detaches a link from its interface, whoever else holds it.

@@ -9,6 +9,7 @@ mod attached;
 mod bpf;
 mod error;
 mod guard;
+mod kept;
 mod pins;
 mod queues;
 mod vips;
@@ -23,6 +24,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 
 pub use error::SteerError;
 pub use guard::Guard;
+pub use kept::{Kept, let_go, pin_again};
 pub use queues::{rx_queues, tx_queues};
 pub use xdp::{Mode, Steering};
 
@@ -51,6 +53,24 @@ impl Gate {
         match self {
             Self::Xdp(steering) => steering.renew(),
             Self::Tc(guard) => guard.renew(),
+        }
+    }
+
+    /// Descriptors by which the gate stands without its pins. None with the guard: its filter is the interface's own,
+    /// and no descriptor holds it.
+    pub fn kept(&self) -> Result<Vec<Kept>, SteerError> {
+        match self {
+            Self::Xdp(steering) => steering.kept(),
+            Self::Tc(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Takes the pins away. The steering program stays for as long as anybody has what [`Gate::kept`] has answered; the
+    /// guard goes.
+    pub fn unpin(self) -> Result<(), SteerError> {
+        match self {
+            Self::Xdp(steering) => steering.unpin(),
+            Self::Tc(guard) => guard.detach(),
         }
     }
 

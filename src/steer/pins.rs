@@ -35,6 +35,18 @@ impl Pins {
         self.0.join(name)
     }
 
+    /// The names of the pins there are.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(names)
+    }
+
     /// Makes the directory, where it is not there yet.
     pub fn make(&self) -> Result<(), SteerError> {
         self.check_bpffs()?;
@@ -64,11 +76,8 @@ impl Pins {
     }
 
     fn try_remove(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.0)? {
-            let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                fs::remove_file(entry.path())?;
-            }
+        for name in self.names()? {
+            fs::remove_file(self.path(&name))?;
         }
         match fs::remove_dir(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),

@@ -14,6 +14,7 @@ use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use ipnet::IpNet;
 
 use super::error::{SteerError, errno};
+use super::kept::{self, Kept};
 use super::pins::Pins;
 use super::vips::VipMaps;
 use super::{attached, bpf, guard, interface_index};
@@ -62,7 +63,7 @@ impl fmt::Display for Mode {
 /// The attached steering program.
 ///
 /// Dropped, it stays attached, with its VIPs: their packets are dropped until another process opens it again. Only
-/// [`Steering::detach`] and [`cleanup`](super::cleanup) remove it.
+/// [`Steering::detach`] and [`cleanup`](super::cleanup) remove it, and [`Steering::unpin`] where nobody keeps it.
 pub struct Steering {
     vips: VipMaps,
     sockets: XskMap<MapData>,
@@ -145,6 +146,16 @@ impl Steering {
         })
     }
 
+    /// Descriptors by which the program stays, with its VIPs, where its pins are taken away.
+    pub fn kept(&self) -> Result<Vec<Kept>, SteerError> {
+        kept::open_all(&self.pins)
+    }
+
+    /// Takes the pins away; the program stays for as long as anybody has what [`Steering::kept`] has answered.
+    pub fn unpin(self) -> Result<(), SteerError> {
+        self.pins.remove()
+    }
+
     /// Takes the program off the interface, and its pins away.
     pub fn detach(self) -> Result<(), SteerError> {
         bpf::detach_link(self.link.as_fd()).map_err(SteerError::while_doing("detach the steering program"))?;
@@ -162,7 +173,11 @@ impl fmt::Debug for Steering {
 /// Removes what is left of a steering program; fine where nothing is.
 pub(super) fn discard(pins: &Pins) -> Result<(), SteerError> {
     match bpf::open_pinned(&pins.path(LINK)) {
-        Ok(link) => bpf::detach_link(link.as_fd()).map_err(SteerError::while_doing("detach the steering program"))?,
+        Ok(link) => match bpf::detach_link(link.as_fd()) {
+            // It is no link.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            other => other.map_err(SteerError::while_doing("detach the steering program"))?,
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(SteerError::while_doing("open the pinned steering program")(error)),
     }

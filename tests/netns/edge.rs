@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::notify::{Heard, Notify};
 use super::process::{ended, output_of};
+use super::store::Store;
 use super::{EDGE_V4, EDGE_V6, Metrics, Namespace, Process, SOON, wait_until};
 
 /// How the daemon gets at its packets.
@@ -72,6 +73,7 @@ pub struct Edge<'a> {
     /// The process that has taken over from that one by an upgrade.
     successor: Option<Pid>,
     heard: Heard,
+    store: Store,
     bpffs: PathBuf,
     directory: TempDir,
     /// A command that runs the daemon's, such as setpriv with its flags.
@@ -94,6 +96,15 @@ impl<'a> Edge<'a> {
     ) -> Self {
         let mut edge = Self::prepare(&[], namespace);
         edge.write_config(driver, addresses, ("", sections));
+        edge.run();
+        edge
+    }
+
+    /// The same by a service manager that keeps so many descriptors from one run to the next.
+    pub fn start_kept(namespace: &'a Namespace, driver: Driver, room: usize) -> Self {
+        let mut edge = Self::prepare(&[], namespace);
+        edge.write_config(driver, (EDGE_V4, EDGE_V6), ("", ""));
+        edge.keep_descriptors(room);
         edge.run();
         edge
     }
@@ -140,20 +151,41 @@ impl<'a> Edge<'a> {
         }
     }
 
+    /// From the next start on, the service manager keeps so many descriptors.
+    pub fn keep_descriptors(&mut self, room: usize) {
+        self.store = Store::with_room(room);
+    }
+
+    /// From the next start on, this command runs the daemon's.
+    pub fn wrap(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// What the service manager keeps.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where the steering program of `eth0` is pinned.
+    pub fn pins(&self) -> PathBuf {
+        self.bpffs.join("pointsman/eth0")
+    }
+
     /// Starts a daemon that does not get ready, and answers its words.
     pub fn run_in_vain(&mut self) -> String {
-        let notify = Notify::new(self.directory.path());
+        let notify = Notify::new(self.directory.path(), self.store.clone());
         let process = Process::start(self.daemon(&notify));
         assert_eq!(process.wait(SOON).code(), Some(1), "{}", process.log());
         process.log()
     }
 
     fn daemon(&self, notify: &Notify) -> Command {
-        let wrapper = self.wrapper.iter().map(String::as_str);
+        let wrapper = self.store.wrapper().iter().copied().chain(self.wrapper.iter().map(String::as_str));
         let binary = self.binary.to_str().expect("a temporary path is text");
         let words: Vec<&str> = wrapper.chain([binary, "run", "--config"]).collect();
         let mut command = self.namespace.command(&words);
         command.arg(self.path("pointsman.toml")).env("NOTIFY_SOCKET", notify.path());
+        self.store.prepare(&mut command);
         command
     }
 
@@ -173,7 +205,8 @@ impl<'a> Edge<'a> {
         output_of(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpffs));
         let wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
         let binary = env!("CARGO_BIN_EXE_pointsman").into();
-        Self { namespace, process: None, successor: None, heard: Heard::default(), bpffs, directory, wrapper, binary }
+        let (heard, store) = (Heard::default(), Store::default());
+        Self { namespace, process: None, successor: None, heard, store, bpffs, directory, wrapper, binary }
     }
 
     /// As a disk that is replaced, while the daemon does not run.
@@ -186,7 +219,7 @@ impl<'a> Edge<'a> {
     pub fn run(&mut self) {
         // Those who take over from it are its children, and then this process's, which can wait for them.
         set_child_subreaper(Some(rustix::process::getpid())).expect("a process may");
-        let notify = Notify::new(self.directory.path());
+        let notify = Notify::new(self.directory.path(), self.store.clone());
         let process = Process::start(self.daemon(&notify));
         let process = self.process.insert(process);
         notify.wait(process, SOON).unwrap_or_else(|reason| panic!("pointsman run: {reason}"));
@@ -396,6 +429,8 @@ impl<'a> Edge<'a> {
             status = ended(number);
             status.is_some()
         });
+        // What it has given to be kept must not get lost on the way.
+        self.heard.finish();
         let log = process.map(|process| process.log()).unwrap_or_default();
         status.unwrap_or_else(|| panic!("the daemon did not end:\n{log}"))
     }

@@ -1,32 +1,40 @@
 //! The test's side of sd_notify: hears `READY=1`, and what comes after it.
 
 use std::fs;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
 use super::process::Process;
+use super::store::Store;
+
+/// The most descriptors beside a message.
+const MOST_DESCRIPTORS: usize = 8;
 
 /// A socket for `NOTIFY_SOCKET`.
 pub struct Notify {
     socket: UnixDatagram,
     path: PathBuf,
+    store: Store,
 }
 
 impl Notify {
-    /// A socket in an existing directory.
-    pub fn new(directory: &Path) -> Self {
+    /// A socket in an existing directory. What is to be kept is put into `store`.
+    pub fn new(directory: &Path, store: Store) -> Self {
         let path = directory.join("notify");
         let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).expect("the directory is the test's own");
         // Whoever the daemon runs as may tell.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).expect("the directory is the test's own");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("the timeout is not zero");
-        Self { socket, path }
+        Self { socket, path, store }
     }
 
     /// What the process needs in its environment.
@@ -37,10 +45,9 @@ impl Notify {
     /// Waits until the process has said that it is ready; the reason where it ended before, or said nothing.
     pub fn wait(&self, process: &Process, limit: Duration) -> Result<(), String> {
         let deadline = Instant::now() + limit;
-        let mut message = [0; 4096];
         while Instant::now() < deadline {
-            if let Ok(length) = self.socket.recv(&mut message) {
-                if message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {
+            if let Some(message) = self.hear() {
+                if message.lines().any(|line| line == "READY=1") {
                     return Ok(());
                 }
             } else if let Some(status) = process.ended() {
@@ -52,17 +59,37 @@ impl Notify {
 
     /// Goes on hearing, in a thread, until the answer is dropped.
     pub fn keep_hearing(self) -> Heard {
-        let heard = Heard::default();
-        let (lines, stop) = (Arc::clone(&heard.lines), Arc::clone(&heard.stop));
-        thread::spawn(move || {
-            let mut message = [0; 4096];
-            while !stop.load(Ordering::Relaxed) {
-                let Ok(length) = self.socket.recv(&mut message) else { continue };
-                let text = String::from_utf8_lossy(&message[..length]).into_owned();
-                lines.lock().expect("no holder panics").extend(text.lines().map(str::to_owned));
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let end = UnixDatagram::unbound().expect("a socket can be made");
+        end.connect(&self.path).expect("it is bound");
+        let heard = Arc::clone(&lines);
+        let thread = thread::spawn(move || {
+            loop {
+                match self.hear() {
+                    Some(message) if message.is_empty() => break,
+                    Some(message) => heard.lock().expect("no holder panics").extend(message.lines().map(str::to_owned)),
+                    None => {}
+                }
             }
         });
-        heard
+        Heard { lines, hearing: Some((end, thread)) }
+    }
+
+    fn hear(&self) -> Option<String> {
+        let mut message = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut slices = [IoSliceMut::new(&mut message)];
+        let length = recvmsg(&self.socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC).ok()?.bytes;
+        let mut descriptors = Vec::new();
+        for beside in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = beside {
+                descriptors.extend(rights);
+            }
+        }
+        let text = String::from_utf8_lossy(&message[..length]).into_owned();
+        self.store.hear(&text, descriptors);
+        Some(text)
     }
 }
 
@@ -70,7 +97,8 @@ impl Notify {
 #[derive(Default)]
 pub struct Heard {
     lines: Arc<Mutex<Vec<String>>>,
-    stop: Arc<AtomicBool>,
+    /// The thread, and a socket to end it by: an empty message comes after all others.
+    hearing: Option<(UnixDatagram, JoinHandle<()>)>,
 }
 
 impl Heard {
@@ -78,10 +106,20 @@ impl Heard {
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().expect("no holder panics").clone()
     }
+
+    /// Hears all that was said until now, and no more.
+    pub fn finish(&mut self) {
+        if let Some((end, thread)) = self.hearing.take() {
+            end.send(&[]).expect("it hears");
+            thread.join().expect("it only hears");
+        }
+    }
 }
 
 impl Drop for Heard {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        if let Some((end, _)) = &self.hearing {
+            _ = end.send(&[]);
+        }
     }
 }

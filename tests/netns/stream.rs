@@ -108,6 +108,11 @@ impl Stream {
         self.heard.lock().expect("no holder panics").clone()
     }
 
+    /// How many numbers have been sent, each in every flow.
+    pub fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// Waits for so many more numbers to come.
     pub fn run(&self, numbers: u32) {
         let until = self.heard().count + u64::from(numbers * self.flows);

@@ -1,0 +1,117 @@
+//! What the service manager keeps over a restart: descriptors of the steering program, by which it stays on the interface and
+//! drops VIP packets until the next process takes it over. Only the service manager knows whether there will be one. Where
+//! there is none it closes them, and with the last of them the kernel takes the program off (sd_notify(3), `FDSTORE=1`).
+
+use std::env;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use sd_notify::NotifyState;
+
+use super::notify;
+use crate::config::InterfaceConfig;
+use crate::steer::{self, Gate, SteerError};
+
+/// How many descriptors the service manager keeps, where it keeps any.
+const ROOM: &str = "FDSTORE";
+const MANAGER: &str = "NOTIFY_SOCKET";
+/// The descriptors' names, with a colon between them.
+const NAMES: &str = "LISTEN_FDNAMES";
+
+/// Leaves the gate to the service manager, to keep it or to take it off; without one that keeps descriptors, takes it off.
+pub fn leave(gate: Gate, interface: &str) -> Result<(), SteerError> {
+    match give(&gate, interface) {
+        Ok(true) => {
+            tracing::info!("the service manager has the steering program, and keeps it if this is a restart");
+            gate.unpin()
+        }
+        Ok(false) => gate.detach(),
+        Err(error) => {
+            tracing::warn!(
+                "the service manager cannot be given the steering program to keep it over a restart: {error}"
+            );
+            gate.detach()
+        }
+    }
+}
+
+/// Gives it all or nothing; answers whether it did.
+fn give(gate: &Gate, interface: &str) -> io::Result<bool> {
+    let room = env::var(ROOM).ok().and_then(|room| room.parse::<usize>().ok()).unwrap_or(0);
+    let Some(manager) = env::var_os(MANAGER).filter(|_| room > 0) else { return Ok(false) };
+    let all = gate.kept().map_err(io::Error::other)?;
+    if all.len() > room {
+        return Err(io::Error::other(format!("it keeps {room} descriptors, and there are {}", all.len())));
+    }
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(manager)?;
+    for (name, object) in &all {
+        // A map looks as if it had failed to whoever polls it, and failed descriptors are not kept.
+        let words = format!("FDSTORE=1\nFDNAME={}\nFDPOLL=0", name_of(interface, name));
+        send(&socket, &words, object.as_fd())?;
+    }
+    Ok(!all.is_empty())
+}
+
+fn send(socket: &UnixDatagram, words: &str, object: BorrowedFd<'_>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let objects = [object];
+    control.push(SendAncillaryMessage::ScmRights(&objects));
+    sendmsg(socket, &[IoSlice::new(words.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// `gate/eth0/link`
+fn name_of(interface: &str, pin: &str) -> String {
+    format!("gate/{interface}/{pin}")
+}
+
+/// What the service manager has kept for this process, each with its name. Dropped, it is still kept there.
+#[derive(Default)]
+pub struct Kept(Vec<(String, OwnedFd)>);
+
+/// Takes what this process was started with; no program that it starts itself gets any of it. To be called once, before this
+/// process opens anything.
+pub fn received() -> Kept {
+    let descriptors = match sd_notify::listen_fds() {
+        Ok(descriptors) => descriptors,
+        Err(error) => {
+            tracing::warn!("what the service manager has kept cannot be had: {error}");
+            return Kept::default();
+        }
+    };
+    let names = env::var(NAMES).unwrap_or_default();
+    let mut names = names.split(':').map(str::to_owned);
+    let own = |descriptor| {
+        #[allow(unsafe_code, reason = "a process is told the numbers of descriptors that it was started with")]
+        // SAFETY: it is open, which listen_fds has seen; whoever has started this process means it for this one, and nobody else
+        // here knows of it.
+        let object = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        (names.next().unwrap_or_default(), object)
+    };
+    Kept(descriptors.map(own).collect())
+}
+
+impl Kept {
+    /// Pins again what belongs to this interface, to be taken over like what a crash has left, and lets go of the rest: what
+    /// another config has left on another interface. The service manager keeps none of it any more.
+    pub fn take_back(self, interface: &InterfaceConfig) {
+        for (name, object) in self.0 {
+            if let Err(reason) = pin_again(&name, &object, interface) {
+                tracing::warn!("{name}, which the service manager has kept, is let go: {reason}");
+                steer::let_go(object);
+            }
+            notify(&[NotifyState::Custom("FDSTOREREMOVE=1"), NotifyState::Custom(&format!("FDNAME={name}"))]);
+        }
+    }
+}
+
+fn pin_again(name: &str, object: &OwnedFd, interface: &InterfaceConfig) -> Result<(), String> {
+    let pin =
+        name.strip_prefix(&name_of(&interface.name, "")).ok_or(format!("it is nothing of {}'s", interface.name))?;
+    steer::pin_again(&interface.pin, &interface.name, pin, object.as_fd()).map_err(|error| error.to_string())
+}
