@@ -4,7 +4,7 @@ use super::plain::{self, Plain};
 use super::track::Tracked;
 use crate::flow::{Affinity, FlowHash, LANES, Lanes};
 use crate::prefetch::prefetch;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{EndpointEntry, Snapshot};
 
 /// So many services are few: what packets ask of them lies in a core's own caches, mostly. Then the steps, taken apart,
 /// would cost more than the waiting that they spare.
@@ -53,6 +53,7 @@ impl Ahead {
                 *slot = None;
             } else if has_few {
                 plain.look_up(snapshot);
+                plain.endpoint(snapshot).into_iter().for_each(prefetch);
             }
         }
         if !has_few {
@@ -83,9 +84,14 @@ impl Ahead {
 
     /// Has the memory of the endpoints, and then of the ways to them, come near: the last step finds it in the caches.
     fn approach_endpoints(&self, snapshot: &Snapshot) {
-        self.plain().filter_map(|plain| plain.endpoint(snapshot)).for_each(prefetch);
-        let endpoints = self.plain().filter_map(|plain| plain.endpoint(snapshot));
-        endpoints.for_each(|endpoint| snapshot.paths.approach(endpoint.path));
+        self.endpoints(snapshot).for_each(prefetch);
+        self.endpoints(snapshot).for_each(|endpoint| snapshot.paths.approach(endpoint.path));
+    }
+
+    /// The endpoints of the plain packets' slots.
+    #[inline]
+    pub fn endpoints<'a>(&self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a EndpointEntry> {
+        self.plain().filter_map(|plain| plain.endpoint(snapshot))
     }
 
     /// What is known of the plain packets.

@@ -9,6 +9,7 @@ use super::tally::Traffic;
 use serde::{Deserialize, Serialize};
 
 use crate::forward::track::Change;
+use crate::prefetch::prefetch;
 use crate::snapshot::Cell;
 
 const PAGE: usize = 512;
@@ -61,6 +62,12 @@ impl Cells {
     fn found(&self, cell: Cell) -> Option<&AtomicU64> {
         let cell = cell as usize;
         self.pages.get(cell / PAGE).map(|page| &page.found[cell % PAGE])
+    }
+
+    /// Has the memory of a cell come near, so that counting need not wait for it.
+    #[inline]
+    pub fn approach(&self, cell: Cell) {
+        self.cell(cell).into_iter().for_each(prefetch);
     }
 
     /// Counts one packet. Only the worker that owns the cells calls this, so no locked instruction is needed.

@@ -295,6 +295,7 @@ impl<Io: PacketIo> Worker<Io> {
         }
         let Publication { snapshot, cells, .. } = self.inbox.current();
         self.ahead.look(&mut Batch(&mut self.io, &self.batch), snapshot, self.flows.tracked());
+        self.ahead.endpoints(snapshot).for_each(|endpoint| cells.approach(endpoint.cell));
         for (held, plain) in self.batch.drain(..).zip(self.ahead.iter()) {
             let mut frame = self.io.frame(&held);
             observer.came(frame.bytes(), now);
