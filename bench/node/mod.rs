@@ -23,7 +23,16 @@ pub fn topology() -> Topology {
 /// Has this program run on the other cores, as the daemon has all its threads but the worker: what is to be seen is whether an
 /// update holds a worker up, not whether the kernel gives its core to somebody else.
 pub fn leave_its_core_to_the_worker(edge: &Edge<'_>) {
-    let core = edge.json("status")["workers"][0]["core"].as_u64().expect("it has a core") as usize;
+    leave_core(core(edge));
+}
+
+/// The worker's.
+pub fn core(edge: &Edge<'_>) -> usize {
+    edge.json("status")["workers"][0]["core"].as_u64().expect("it has a core") as usize
+}
+
+/// Has this program run on all other cores, if there are any.
+pub fn leave_core(core: usize) {
     let mut others = sched_getaffinity(None).expect("of this thread");
     others.unset(core);
     if (0..CpuSet::MAX_CPU).all(|other| !others.is_set(other)) {
