@@ -7,9 +7,13 @@ pub mod syncer;
 
 use std::path::PathBuf;
 
+use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 
 use crate::netns::{CLIENT_V6, EDGE_V4, Edge, Topology};
+
+/// As nice(1) has it.
+const HIGHEST: i32 = -20;
 
 /// A client, an edge node, and ways from the one to all VIPs and from the other to all endpoints: these are behind the
 /// client, as behind a router.
@@ -49,9 +53,12 @@ pub fn worker(edge: &Edge<'_>) -> PathBuf {
     threads.flatten().map(|thread| thread.path()).find(is_worker).expect("it has a worker")
 }
 
-/// Has the worker run before all else on its core: kernel threads cannot be had elsewhere, nor what other users run.
+/// Has the worker run before nearly all else on its core: kernel threads cannot be had elsewhere, nor what other users run. Not
+/// by SCHED_FIFO: a worker under load does not sleep, and the kernel stops such a thread for 50 ms in each second.
 pub fn make_worker_urgent(edge: &Edge<'_>) {
     let worker = worker(edge);
     let id = worker.file_name().and_then(|id| Pid::from_raw(id.to_str()?.parse().ok()?));
-    kernel::make_urgent(id).expect("root may");
+    setpriority_process(id, HIGHEST).expect("root may");
+    // Where there are autogroups, a thread's own priority says nothing to those of other sessions.
+    _ = std::fs::write(format!("/proc/{}/autogroup", edge.pid()), HIGHEST.to_string());
 }
