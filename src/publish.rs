@@ -282,8 +282,14 @@ impl Inbox {
         self.mailbox.stop.load(Ordering::Relaxed)
     }
 
-    /// To be called after a sleep, before [`refresh`](Self::refresh): the next sleep is to be ended by what comes from
-    /// now on. What has come so far is posted already, since posting comes before waking.
+    /// Whether anything is to be taken, to be answered, or to be ended for.
+    pub fn has_news(&self) -> bool {
+        let posted = self.mailbox.news.posted.load(Ordering::Acquire) != self.seen;
+        posted || self.question().is_some() || self.is_stopped()
+    }
+
+    /// To be called before a sleep, and before a last look for [news](Self::has_news): the sleep is to be ended by what comes
+    /// from now on. What has come so far is posted already, since posting comes before waking.
     pub fn rouse(&self) {
         clear(&self.mailbox.wake);
     }

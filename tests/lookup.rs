@@ -137,7 +137,7 @@ fn a_running_worker_is_asked_what_it_tracks() {
     apply(&mut builder, &[("web", web, &["a:draining", "b:draining", "c", "d"])], 100_001);
     publisher.post(builder.publish());
     let pace = Pace { batch: 8, poll: Poll::Adaptive };
-    let mut worker = Worker::new(Memory::new(8, 8), inbox, Arc::default(), Flows::default(), pace);
+    let mut worker = Worker::new(Memory::new(8, 8).by_the_clock(), inbox, Arc::default(), Flows::default(), pace);
     // Half of the flows speak after the change, as connections that are older than it.
     let mut went: Vec<Option<u16>> = vec![None; 200];
     for port in (0..200).step_by(2) {

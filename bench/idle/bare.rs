@@ -1,43 +1,61 @@
-//! How soon this machine wakes a thread that does nothing but sleep: what no worker can be faster than.
+//! How soon this machine wakes a program that only answers: what no worker can be faster than.
 
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
-/// Nanoseconds from a write to a pipe on the first core until its reader runs on the last one, which has had nothing to do for
-/// `pause`; so many times, in order of size.
-pub fn wakes(count: usize, pause: Duration) -> Vec<u64> {
-    let cores = core_affinity::get_core_ids().expect("the kernel says which");
-    let (first, last) = (cores[0], cores[cores.len() - 1]);
-    let (reader, writer) = pipe().expect("a pipe");
-    let (told, heard) = thread::scope(|scope| {
-        let sleeper = scope.spawn(move || {
-            core_affinity::set_for_current(last);
-            heard(reader)
-        });
-        let teller = scope.spawn(move || {
-            core_affinity::set_for_current(first);
-            tell(writer, count, pause)
-        });
-        (teller.join().expect("somebody reads"), sleeper.join().expect("it has read all"))
-    });
-    let mut wakes: Vec<u64> = told.iter().zip(heard).map(|(told, heard)| (heard - *told).as_nanos() as u64).collect();
-    wakes.sort_unstable();
-    wakes
+use core_affinity::CoreId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::netns::{EDGE_V4, Topology};
+use crate::node::stream::RECEIVER;
+
+/// Where it listens.
+pub const ADDRESS: (Ipv4Addr, u16) = (EDGE_V4, 7);
+/// How long it sleeps at most, to notice that it is to end.
+const LONGEST_SLEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// A thread on a core that sends each datagram back, to where the client's receiver listens. It ends when this is
+/// dropped.
+pub struct Answerer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
-/// Writes a byte after each pause, and answers when.
-fn tell(mut writer: PipeWriter, count: usize, pause: Duration) -> Vec<Instant> {
-    let tell = |_| {
-        thread::sleep(pause);
-        let now = Instant::now();
-        writer.write_all(&[0]).expect("somebody reads");
-        now
-    };
-    (0..count).map(tell).collect()
+impl Answerer {
+    /// In place of the daemon. One that `sleeps` waits for datagrams in poll(), as a worker does; another asks for them all the
+    /// time.
+    pub fn start(topology: &Topology, core: usize, sleeps: bool) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = topology.edge.thread(move || {
+            core_affinity::set_for_current(CoreId { id: core });
+            answer(&stopped, sleeps);
+        });
+        Self { stop, thread: Some(thread) }
+    }
 }
 
-/// When each byte came.
-fn heard(mut reader: PipeReader) -> Vec<Instant> {
-    std::iter::from_fn(|| (reader.read(&mut [0]).expect("a pipe") > 0).then(Instant::now)).collect()
+impl Drop for Answerer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
+        }
+    }
+}
+
+fn answer(stop: &AtomicBool, sleeps: bool) {
+    let socket = UdpSocket::bind(ADDRESS).expect("nobody else has it");
+    socket.set_nonblocking(true).expect("a socket can be asked");
+    let mut datagram = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        if sleeps {
+            _ = poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&LONGEST_SLEEP));
+        }
+        if let Ok((length, from)) = socket.recv_from(&mut datagram) {
+            _ = socket.send_to(&datagram[..length], SocketAddr::new(from.ip(), RECEIVER));
+        }
+    }
 }

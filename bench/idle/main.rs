@@ -7,13 +7,16 @@ mod netns;
 #[path = "../node/mod.rs"]
 mod node;
 
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bare::Answerer;
 use clap::Parser;
 use netns::{Driver, Edge, Topology};
-use rustix::thread::{sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::json;
 
 use node::stream::{Stream, flood, quantile};
@@ -22,12 +25,15 @@ use node::syncer::{Syncer, service};
 /// What a worker takes, and how soon it wakes, where there is nothing to do (needs root)
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Adaptive, then busy polling: so often
+    /// Adaptive, then busy polling, then somebody who only answers, asleep and awake: so often
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds of each
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Keeps cores without a thread to run from halting meanwhile (/dev/cpu_dma_latency): what waking takes is the program's then
+    #[arg(long)]
+    awake: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -35,45 +41,90 @@ struct Arguments {
 
 /// Between two packets of a worker that is to sleep in between.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The same of one that has a little to do.
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
 /// The most microseconds that it may take to wake, and per cent of a core that it may take while there is nothing to do.
 const MOST_TO_WAKE: f64 = 50.0;
 const MOST_IDLE: f64 = 1.0;
-/// How often a thread that does nothing but sleep is woken, to compare.
-const WAKES: usize = 100;
 const MODES: [&str; 2] = ["adaptive", "busy"];
+/// Who takes part: those and their likes that only answer.
+const ASLEEP: usize = 2;
+const NAMES: [&str; 4] = [MODES[0], MODES[1], "who only answers, asleep", "who only answers, awake"];
 
 fn main() {
     let arguments = Arguments::parse();
     if netns::skipped() {
         return;
     }
+    let _awake = arguments.awake.then(keep_cores_awake);
     let topology = node::topology();
     let cores = sched_getaffinity(None).expect("of this thread");
     let length = Duration::from_secs(arguments.seconds);
-    let mut delays = [Vec::new(), Vec::new()];
+    let mut delays = [const { Vec::new() }; 4];
     for round in 1..=arguments.rounds {
         eprintln!("round {round} of {}", arguments.rounds);
+        let mut core = 0;
         for (mode, delays) in MODES.into_iter().zip(&mut delays) {
-            // A daemon may use the cores that who starts it may use.
-            sched_setaffinity(None, &cores).expect("as before");
-            let edge = start(&topology, mode);
-            if round == 1 {
-                without_packets(&edge, mode);
-            }
-            let stream = Stream::start(&topology.client, PAUSE);
-            // The first packets find out who the neighbours are.
-            thread::sleep(Duration::from_secs(1));
-            stream.during(0, || thread::sleep(length));
-            delays.extend(stream.take(0));
-            drop(stream);
-            if round == arguments.rounds {
-                under_load(&topology, &edge, mode);
-            }
+            core = node(&topology, &cores, (mode, round == 1), length, delays);
+        }
+        for (who, delays) in delays.iter_mut().enumerate().skip(ASLEEP) {
+            let _answerer = Answerer::start(&topology, core, who == ASLEEP);
+            let stream = Stream::towards(&topology.client, bare::ADDRESS.into(), PAUSE);
+            delays.extend(listen(&stream, length));
         }
     }
     delays.iter_mut().for_each(|delays| delays.sort_unstable());
-    sched_setaffinity(None, &cores).expect("as before");
     report(&delays);
+}
+
+/// Until what this answers is dropped.
+fn keep_cores_awake() -> File {
+    let mut file = File::options().write(true).open("/dev/cpu_dma_latency").expect("the kernel has CONFIG_CPU_IDLE");
+    file.write_all(&0i32.to_ne_bytes()).expect("root may");
+    file
+}
+
+/// All of a node that polls in one of the modes; the `first` time what it takes beside the delays. Answers the worker's core.
+fn node(
+    topology: &Topology,
+    cores: &CpuSet,
+    (mode, first): (&str, bool),
+    length: Duration,
+    delays: &mut Vec<u64>,
+) -> usize {
+    // A daemon may use the cores that who starts it may use.
+    sched_setaffinity(None, cores).expect("as before");
+    let edge = start(topology, mode);
+    if first {
+        print("without packets", mode, &watch(&edge, || thread::sleep(Duration::from_secs(5))), Some(MOST_IDLE));
+    }
+    let stream = Stream::start(&topology.client, PAUSE);
+    let mut heard = Vec::new();
+    let spent = watch(&edge, || heard = listen(&stream, length));
+    delays.extend(heard);
+    drop(stream);
+    if first {
+        print("a packet each 50 ms", mode, &spent, None);
+        let stream = Stream::start(&topology.client, SHORT_PAUSE);
+        let mut heard = Vec::new();
+        let spent = watch(&edge, || heard = listen(&stream, Duration::from_secs(3)));
+        print("a packet each millisecond", mode, &spent, None);
+        println!("{:41} p50 of the delay {:.1} microseconds", "", quantile(&heard, 0.5) / 1e3);
+        drop(stream);
+        flood(&topology.client, || {
+            thread::sleep(Duration::from_secs(1));
+            print("under load", mode, &watch(&edge, || thread::sleep(Duration::from_secs(3))), None);
+        });
+    }
+    node::core(&edge)
+}
+
+/// The delays of a stream's packets for so long, in order of size.
+fn listen(stream: &Stream, length: Duration) -> Vec<u64> {
+    // The first packets find out who the neighbours are.
+    thread::sleep(Duration::from_secs(1));
+    stream.during(0, || thread::sleep(length));
+    stream.take(0)
 }
 
 /// The daemon, with a set, polling in one of the modes.
@@ -86,50 +137,50 @@ fn start<'a>(topology: &'a Topology, mode: &str) -> Edge<'a> {
     edge
 }
 
-/// What the worker takes while nothing comes.
-fn without_packets(edge: &Edge<'_>, mode: &str) {
-    let worker = node::worker(edge);
-    let (start, before) = (Instant::now(), Spent::of(&worker));
-    thread::sleep(Duration::from_secs(5));
-    let (spent, elapsed) = (Spent::of(&worker).since(before), start.elapsed().as_secs_f64());
-    let (share, sleeps) = (spent.nanoseconds as f64 / elapsed / 1e7, spent.sleeps as f64 / elapsed);
-    let missed = if mode == "adaptive" && share > MOST_IDLE { " missed" } else { "" };
-    let target = if mode == "adaptive" { format!("   target {MOST_IDLE} %{missed}") } else { String::new() };
-    println!("without packets, {mode:9} {share:8.3} % of its core, {sleeps:8.1} sleeps a second{target}");
+/// What the worker has, a second, while something is done.
+struct Watched {
+    /// Per cent of its core.
+    share: f64,
+    sleeps: f64,
+    packets: f64,
 }
 
-/// How often the worker sleeps while more comes than it can forward.
-fn under_load(topology: &Topology, edge: &Edge<'_>, mode: &str) {
+fn watch(edge: &Edge<'_>, work: impl FnOnce()) -> Watched {
     let worker = node::worker(edge);
-    flood(&topology.client, || {
-        thread::sleep(Duration::from_secs(1));
-        let (start, before, forwarded) = (Instant::now(), Spent::of(&worker), forwarded(edge));
-        thread::sleep(Duration::from_secs(3));
-        let (spent, elapsed) = (Spent::of(&worker).since(before), start.elapsed().as_secs_f64());
-        let packets = (self::forwarded(edge) - forwarded) as f64 / elapsed;
-        let (share, sleeps) = (spent.nanoseconds as f64 / elapsed / 1e7, spent.sleeps as f64 / elapsed);
-        println!(
-            "under load, {mode:9}      {share:8.3} % of its core, {sleeps:8.1} sleeps a second, {packets:.0} packets"
-        );
-    });
+    let (start, before, forwarded) = (Instant::now(), Spent::of(&worker), forwarded(edge));
+    work();
+    let (spent, elapsed) = (Spent::of(&worker).since(before), start.elapsed().as_secs_f64());
+    let packets = (self::forwarded(edge) - forwarded) as f64 / elapsed;
+    Watched { share: spent.nanoseconds as f64 / elapsed / 1e7, sleeps: spent.sleeps as f64 / elapsed, packets }
 }
 
 fn forwarded(edge: &Edge<'_>) -> u64 {
     edge.metrics().sum("pointsman_sent_packets_total")
 }
 
-fn report(delays: &[Vec<u64>; 2]) {
+fn print(when: &str, mode: &str, watched: &Watched, most: Option<f64>) {
+    let Watched { share, sleeps, packets } = watched;
+    let target = match most.filter(|_| mode == MODES[0]) {
+        Some(most) => format!("   target {most} %{}", if *share > most { " missed" } else { "" }),
+        None => String::new(),
+    };
+    println!(
+        "{when:25} {mode:8} {share:8.3} % of its core, {sleeps:7.1} sleeps and {packets:.0} packets a second{target}"
+    );
+}
+
+fn report(delays: &[Vec<u64>; 4]) {
     println!("\n{:27} {:>8} {:>8}   microseconds", "a packet each 50 ms", "p50", "p99");
-    let at = |mode: usize, share| quantile(&delays[mode], share) / 1e3;
-    for (mode, name) in MODES.into_iter().enumerate() {
-        println!("{name:27} {:8.1} {:8.1}   of {}", at(mode, 0.5), at(mode, 0.99), delays[mode].len());
+    let at = |who: usize, share| quantile(&delays[who], share) / 1e3;
+    for (pair, target) in [(0, Some(MOST_TO_WAKE)), (ASLEEP, None)] {
+        for (who, name) in NAMES.iter().enumerate().skip(pair).take(2) {
+            println!("{name:27} {:8.1} {:8.1}   of {}", at(who, 0.5), at(who, 0.99), delays[who].len());
+        }
+        let wakes = |share| at(pair, share) - at(pair + 1, share);
+        let missed = |most| if wakes(0.5) > most { " missed" } else { "" };
+        let target = target.map_or(String::new(), |most| format!("   target {most}{}", missed(most)));
+        println!("{:27} {:8.1} {:8.1}{target}", "difference: to wake", wakes(0.5), wakes(0.99));
     }
-    let wakes = |share| at(0, share) - at(1, share);
-    let missed = if wakes(0.5) > MOST_TO_WAKE { " missed" } else { "" };
-    println!("{:27} {:8.1} {:8.1}   target {MOST_TO_WAKE}{missed}", "difference: to wake", wakes(0.5), wakes(0.99));
-    let bare = bare::wakes(WAKES, PAUSE);
-    let at = |share| quantile(&bare, share) / 1e3;
-    println!("{:27} {:8.1} {:8.1}   of {WAKES}", "a thread that only sleeps", at(0.5), at(0.99));
 }
 
 /// What a thread has had until now.

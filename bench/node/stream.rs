@@ -17,8 +17,8 @@ use super::kernel::{came_at, make_urgent, now};
 use super::syncer::vip;
 use crate::netns::Namespace;
 
-/// Where GUE goes.
-const GUE: u16 = 6080;
+/// Where datagrams are received: it is where GUE goes.
+pub const RECEIVER: u16 = 6080;
 /// All endpoints' addresses.
 const ENDPOINTS: &str = "2001:db8:10::/44";
 /// Nobody counts datagrams that are sent between two phases.
@@ -36,6 +36,11 @@ impl Stream {
     /// Sends a datagram each `pause` from the client to the first VIP, over many flows, and receives what the node makes of
     /// it, in GUE, for all endpoints.
     pub fn start(client: &Namespace, pause: Duration) -> Self {
+        Self::towards(client, first_vip(), pause)
+    }
+
+    /// The same to somebody who sends each datagram back to the receiver as it is.
+    pub fn towards(client: &Namespace, to: SocketAddr, pause: Duration) -> Self {
         client.run(&["ip", "route", "replace", "local", ENDPOINTS, "dev", "lo"]);
         let (stop, phase) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU8::new(BETWEEN)));
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -45,7 +50,7 @@ impl Stream {
         };
         let sender = {
             let (stop, phase) = (stop.clone(), phase.clone());
-            client.thread(move || send(&stop, &phase, pause))
+            client.thread(move || send(&stop, &phase, (to, pause)))
         };
         Self { stop, phase, heard, threads: vec![sender, receiver] }
     }
@@ -88,7 +93,7 @@ pub fn flood(client: &Namespace, work: impl FnOnce()) {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     let sender = client.thread(move || {
-        let sockets = sockets();
+        let sockets = sockets(first_vip());
         for socket in sockets.iter().cycle().take_while(|_| !stopped.load(Ordering::Relaxed)) {
             _ = socket.send(&[0; 18]);
         }
@@ -98,9 +103,12 @@ pub fn flood(client: &Namespace, work: impl FnOnce()) {
     _ = sender.join();
 }
 
+fn first_vip() -> SocketAddr {
+    SocketAddr::from((vip(0).parse::<Ipv4Addr>().expect("an address"), 80))
+}
+
 /// One for each of the flows.
-fn sockets() -> Vec<UdpSocket> {
-    let to = SocketAddr::from((vip(0).parse::<Ipv4Addr>().expect("an address"), 80));
+fn sockets(to: SocketAddr) -> Vec<UdpSocket> {
     let connected = |_| {
         let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
         socket.connect(to).map(|()| socket)
@@ -108,9 +116,9 @@ fn sockets() -> Vec<UdpSocket> {
     (0..64).map(connected).collect::<Result<_, _>>().expect("there is a route")
 }
 
-fn send(stop: &AtomicBool, phase: &AtomicU8, pause: Duration) {
+fn send(stop: &AtomicBool, phase: &AtomicU8, (to, pause): (SocketAddr, Duration)) {
     make_urgent(None).expect("root may");
-    let sockets = sockets();
+    let sockets = sockets(to);
     let mut due = Instant::now();
     for socket in sockets.iter().cycle() {
         if stop.load(Ordering::Relaxed) {
@@ -128,7 +136,7 @@ fn send(stop: &AtomicBool, phase: &AtomicU8, pause: Duration) {
 }
 
 fn receive(stop: &AtomicBool, heard: &Mutex<Vec<(u8, u64)>>) {
-    let socket = UdpSocket::bind(("::", GUE)).expect("nobody else has it");
+    let socket = UdpSocket::bind(("::", RECEIVER)).expect("nobody else has it");
     set_socket_recv_buffer_size_force(&socket, 64 << 20).expect("root may");
     socket.set_read_timeout(Some(Duration::from_millis(100))).expect("it is not zero");
     let mut packet = [0; 2048];

@@ -5,6 +5,7 @@
 mod netns;
 #[path = "../node/mod.rs"]
 mod node;
+mod workqueues;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use node::stream::{Stream, quantile};
 use node::syncer::{Syncer, service_of};
+use workqueues::KeptAway;
 
 /// Microseconds that packets take while a hundred sets a second are applied, and while none is (needs root)
 #[derive(Debug, Parser)]
@@ -34,6 +36,9 @@ struct Arguments {
     /// Has the worker run before all else on its core, as the sender does on the other
     #[arg(long)]
     urgent: bool,
+    /// Keeps the kernel's workqueues (those bound to no core) off the worker's core meanwhile
+    #[arg(long)]
+    no_workqueues: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -57,6 +62,7 @@ fn main() {
     if arguments.urgent {
         node::make_worker_urgent(&edge);
     }
+    let _kept_away = arguments.no_workqueues.then(|| KeptAway::from(node::core(&edge)));
     let mut storm = Storm::new(&edge, arguments.services);
     let stream = Stream::start(&topology.client, Duration::from_secs(1) / PACE);
     let length = Duration::from_secs(arguments.seconds);

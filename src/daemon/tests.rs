@@ -75,7 +75,7 @@ impl PacketIo for Queue {
 /// The interface with its guard, and two such queues.
 fn open(config: &Config, fault: fn() -> io::Result<()>) -> Result<Opened, DriverError> {
     let guard = Guard::open(&config.interface.name, &config.interface.pin)?;
-    let queue = |number| (number, QueueIo::Test(Queue { memory: Memory::new(8, 8), fault }));
+    let queue = |number| (number, QueueIo::Test(Queue { memory: Memory::new(8, 8).by_the_clock(), fault }));
     let queues = (0..2).map(queue).collect();
     Ok(Opened { driver: "test", mode: None, gate: Gate::Tc(guard), queues, shape: None })
 }

@@ -20,7 +20,8 @@ pub struct Memory {
     /// How many frames the way out holds until they are taken.
     room: usize,
     held: usize,
-    now: Moment,
+    /// None: the system's clock says.
+    now: Option<Moment>,
 }
 
 impl Memory {
@@ -35,8 +36,14 @@ impl Memory {
             sent: Vec::new(),
             room,
             held: 0,
-            now: Moment::default(),
+            now: Some(Moment::default()),
         }
+    }
+
+    /// The same with a clock that goes: for a worker in a thread of its own, which does not sleep before time has passed.
+    #[must_use]
+    pub fn by_the_clock(self) -> Self {
+        Self { now: None, ..self }
     }
 
     /// Lets a frame come in.
@@ -44,9 +51,9 @@ impl Memory {
         self.waiting.push_back(frame.into());
     }
 
-    /// Sets the clock.
+    /// Sets the clock, and stops it.
     pub fn set_now(&mut self, now: Moment) {
-        self.now = now;
+        self.now = Some(now);
     }
 
     /// Takes all frames that have left.
@@ -88,7 +95,7 @@ impl PacketIo for Memory {
     }
 
     fn now(&mut self) -> Moment {
-        self.now
+        self.now.unwrap_or_else(super::monotonic)
     }
 
     fn allocate(&mut self, len: usize) -> Option<Held> {

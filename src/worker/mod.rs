@@ -2,6 +2,7 @@
 //! that all of it is tested with nothing but memory.
 
 mod observer;
+mod patience;
 pub mod table;
 
 use std::io;
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 pub use self::observer::Observer;
+use self::patience::Patience;
 use crate::capture::Sampling;
 use crate::config::Poll;
 use crate::forward::ahead::{Ahead, Frames};
@@ -26,8 +28,6 @@ use crate::publish::{Inbox, Publication};
 use crate::snapshot::Cell;
 use crate::stats::{Board, Recorder, Tally};
 
-/// Polls that find nothing before a worker sleeps: some tens of microseconds.
-const PATIENCE: u32 = 64;
 /// The longest sleep. Frames and news wake a worker sooner; this bounds how old the kernel's statistics get, and how
 /// long an interface can be gone unseen.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
@@ -176,6 +176,7 @@ pub struct Worker<Io> {
     /// The parts of a packet that was cut, on their way into frames of their own.
     parts: Vec<Held>,
     pace: Pace,
+    patience: Patience,
     /// The edition in force when the sweep of tracked flows that goes on began.
     sweeping: u64,
 }
@@ -207,7 +208,8 @@ impl<Io: PacketIo> Worker<Io> {
         let Kit { inbox, board, tally, recorder, flows, earlier } = kit;
         let (batch, ahead) = (Vec::with_capacity(pace.batch), Ahead::new(pace.batch));
         let (parts, sweeping) = (Vec::with_capacity(MOST_PARTS), inbox.edition());
-        Self { io, inbox, board, tally, recorder, flows, earlier, batch, ahead, parts, pace, sweeping }
+        let patience = Patience::default();
+        Self { io, inbox, board, tally, recorder, flows, earlier, batch, ahead, parts, pace, patience, sweeping }
     }
 
     /// Its queue, and what it has beside that.
@@ -223,12 +225,12 @@ impl<Io: PacketIo> Worker<Io> {
 
     /// Works until asked to stop. An interface that goes down is waited for; by any other error the queue is lost.
     pub fn work(&mut self) -> io::Result<()> {
-        let (mut idle, mut batches) = (0, 0);
+        let mut batches = 0;
         // Another worker, or another process, may have done some of it.
         let kernel = self.kernel_statistics();
         self.board.show(&self.tally, &kernel);
         while !self.inbox.is_stopped() {
-            match self.turn(&mut idle, &mut batches) {
+            match self.turn(&mut batches) {
                 Err(error) if is_down(&error) => self.pause()?,
                 other => other?,
             }
@@ -242,30 +244,41 @@ impl<Io: PacketIo> Worker<Io> {
     }
 
     /// One batch, then whatever is due between batches.
-    fn turn(&mut self, idle: &mut u32, batches: &mut u32) -> io::Result<()> {
+    fn turn(&mut self, batches: &mut u32) -> io::Result<()> {
         self.inbox.refresh();
         // A copy, since the worker's own place may get another tap; it is gone before that happens, so that it is never the
         // last one, to be freed here.
-        let taken = match self.inbox.current().tap.clone() {
-            None => self.handle_batch(|_: Verdict| ())?,
-            Some(tap) => self.handle_batch(Sampling::new(&tap))?,
+        let now = match self.inbox.current().tap.clone() {
+            None => self.handle_batch(|_: Verdict| ())?.1,
+            Some(tap) => self.handle_batch(Sampling::new(&tap))?.1,
         };
         *batches += 1;
-        *idle = if taken == 0 { *idle + 1 } else { 0 };
-        let resting = *idle >= PATIENCE && self.pace.poll == Poll::Adaptive;
+        let resting = self.pace.poll == Poll::Adaptive && self.patience.is_over(now);
         if !resting && *batches < BATCHES_A_QUESTION {
             return Ok(());
         }
         *batches = 0;
-        if let Some(recorder) = self.recorder.as_mut().filter(|_| resting) {
-            recorder.rests();
-        }
         let kernel = self.kernel_statistics();
         self.board.show(&self.tally, &kernel);
-        // Also where it does not rest, for no time: only here an interface is seen to be gone.
-        self.io.wait(self.inbox.wake(), if resting { LONGEST_SLEEP } else { Duration::ZERO })?;
+        if resting {
+            return self.rest();
+        }
+        // For no time: only here an interface is seen to be gone.
+        self.io.wait(self.inbox.wake(), Duration::ZERO)
+    }
+
+    /// Sleeps, unless there are news. The wake of all news until now is forgotten first, so that the first thing that a worker
+    /// does which a frame has woken is to receive it.
+    fn rest(&mut self) -> io::Result<()> {
         self.inbox.rouse();
-        Ok(())
+        if self.inbox.has_news() {
+            return Ok(());
+        }
+        self.patience.rests();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.rests();
+        }
+        self.io.wait(self.inbox.wake(), LONGEST_SLEEP)
     }
 
     /// Lets an interface that is down come up again; news wake the worker all the same.
@@ -282,13 +295,15 @@ impl<Io: PacketIo> Worker<Io> {
     /// Handles one batch by the newest snapshot and answers how many frames it had.
     pub fn step(&mut self, observer: impl Observer) -> io::Result<usize> {
         self.inbox.refresh();
-        self.handle_batch(observer)
+        self.handle_batch(observer).map(|(taken, _)| taken)
     }
 
-    fn handle_batch(&mut self, mut observer: impl Observer) -> io::Result<usize> {
+    /// Answers when it asked for frames, too.
+    fn handle_batch(&mut self, mut observer: impl Observer) -> io::Result<(usize, Moment)> {
         self.io.receive(&mut self.batch, self.pace.batch)?;
         let taken = self.batch.len();
         let now = self.io.now();
+        self.patience.asked(now, taken > 0);
         let received = self.tally.received.packets;
         if let Some((question, hash)) = self.inbox.question() {
             self.inbox.answer(question, self.flows.tracked().peek(hash, now));
@@ -348,7 +363,7 @@ impl<Io: PacketIo> Worker<Io> {
         self.io.flush()?;
         self.record(taken, self.tally.received.packets - received, now);
         self.sweep(if taken > 0 { SWEPT_A_BATCH } else { SWEPT_IDLE }, now);
-        Ok(taken)
+        Ok((taken, now))
     }
 
     /// Notes how long a batch took that was taken at `now`: one look at the clock more.

@@ -174,7 +174,7 @@ pub fn answer(stream: &UnixStream) -> Value {
 
 /// Packet memory that nothing comes into.
 fn no_frames() -> Memory {
-    Memory::new(8, 8)
+    Memory::new(8, 8).by_the_clock()
 }
 
 /// A node by this configuration, and its workers.
