@@ -140,6 +140,8 @@ fn testpmd(pair: &Pair, options: &Options, mode: &str) -> anyhow::Result<Process
     let main = options.other_core.to_string();
     let device = format!("net_af_xdp0,iface={LINK},start_queue=0,queue_count=1{}", options.testpmd_device);
     let (forward, burst) = (format!("--forward-mode={mode}"), format!("--burst={}", options.testpmd_burst));
+    // Another one on this machine is none of its business, though it would think so.
+    let prefix = format!("--file-prefix={}", pair.node.name());
     // Into a file it would keep its words to itself.
     let process = pair.node.spawn(&[
         "stdbuf",
@@ -149,6 +151,7 @@ fn testpmd(pair: &Pair, options: &Options, mode: &str) -> anyhow::Result<Process
         &cores,
         "--main-lcore",
         &main,
+        &prefix,
         "--no-huge",
         "-m",
         "256",
