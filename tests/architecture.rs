@@ -20,7 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("forward", &["flow", "frame", "handover", "maglev", "model", "moment", "prefetch", "snapshot", "vip_map", "wire"]),
     ("config", &["document", "endpoint_set", "flow", "forward", "model", "snapshot", "wire"]),
     ("io", &["config", "frame", "moment", "wire"]),
-    ("stats", &["forward", "io", "moment", "snapshot"]),
+    ("stats", &["forward", "io", "moment", "prefetch", "snapshot"]),
     ("metrics", &["stats"]),
     ("capture", &["flow", "forward", "moment", "snapshot"]),
     ("publish", &["capture", "flow", "forward", "model", "snapshot", "stats"]),
