@@ -210,6 +210,35 @@ fn what_is_not_understood_is_let_go() {
     assert!(edge.stop().success());
 }
 
+/// A start that fails leaves it as it was between the two runs: the service manager has all of it, and there is no pin.
+#[test]
+fn a_start_that_fails_gives_all_of_it_back() {
+    if netns::skipped() {
+        return;
+    }
+    let topology = endpoints(1);
+    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
+    edge.apply(set(&topology, &["active"]));
+    let link = pinned_link(&edge);
+    assert!(edge.stop().success());
+    edge.edit_config("driver = ", "cores = [0]\ndriver = ");
+    for _ in 0..2 {
+        let said = edge.run_in_vain();
+        assert!(said.contains("1 cores for 2 queues"), "{said}");
+        assert_eq!(edge.store().names(), ALL);
+        assert!(has_xdp(&topology.edge, "eth0") && !edge.pins().exists());
+    }
+    edge.edit_config("cores = [0]\n", "");
+    edge.run();
+    assert_eq!((pinned_link(&edge), edge.store().names()), (link, vec![]));
+    assert_forwards(&topology);
+    edge.edit_config("driver = ", "cores = [0]\ndriver = ");
+    assert!(edge.stop().success());
+    edge.run_in_vain();
+    edge.store().close();
+    assert!(wait_until(SOON, || !has_xdp(&topology.edge, "eth0")), "it does not outlast a stop");
+}
+
 /// A start that has died when it had pinned everything and forgotten nothing yet.
 #[test]
 fn what_is_pinned_already_counts() {

@@ -173,6 +173,18 @@ fn an_idle_worker_takes_no_core() {
 }
 
 #[test]
+fn a_load_that_is_over_is_forgotten() {
+    let burst = 100 * MILLISECOND;
+    for distance in [MILLISECOND, 9 * MILLISECOND] {
+        let length = 2 * SECOND;
+        let frames = evenly(20 * MICROSECOND, burst).chain(evenly(distance, length - burst).map(move |at| burst + at));
+        let seen = run(Queue::new(frames, std::iter::empty(), length), Poll::Adaptive);
+        let awake = 1.0 - seen.slept as f64 / (length - burst) as f64;
+        assert!(awake < 0.35, "a frame each {distance} ns, after a burst: {awake}");
+    }
+}
+
+#[test]
 fn a_busy_worker_never_sleeps() {
     let seen = run(Queue::new(evenly(50 * MILLISECOND, SECOND), std::iter::empty(), SECOND), Poll::Busy);
     assert_eq!(seen.sleeps, 0, "{seen:?}");

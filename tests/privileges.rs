@@ -145,9 +145,11 @@ fn the_units_system_calls_are_enough() {
         assert_forwards(&topology, driver);
         topology.recreate_edge_link(1);
         assert!(wait_until(SOON, || forwards(&topology)), "{driver:?}: {}", edge.json("status"));
+        let (last, written) = (edge.pid().to_string(), || fs::read_to_string(&trace).unwrap_or_default());
         assert!(edge.stop().success());
-        let written = || fs::read_to_string(&trace).unwrap_or_default();
-        assert!(wait_until(SOON, || written().contains("exit_group(")), "strace sees the end");
+        let has_ended =
+            |line: &str| line.split_once(' ').is_some_and(|(who, what)| who == last && what.contains("exit_group("));
+        assert!(wait_until(SOON, || written().lines().any(has_ended)), "strace sees the end");
         let trace = written();
         let calls = trace.lines().filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('));
         let calls: BTreeSet<&str> = calls.map(|(call, _)| call).filter(|call| is_name(call)).collect();

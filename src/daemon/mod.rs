@@ -100,8 +100,18 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
     }
     // The socket first: a second daemon must fail before it touches the first one's steering.
     let server = Server::bind(&config.control)?;
-    kept.take_back(&config.interface);
-    withdrawn_on_failure(|| Daemon::start((config, config_file), &link, settings, server, opener)?.attend())
+    let interface = config.interface.clone();
+    let taken = kept.take_back(&interface);
+    withdrawn_on_failure(|| match Daemon::start((config, config_file), &link, settings, server, opener) {
+        Ok(daemon) => {
+            taken.settle();
+            daemon.attend()
+        }
+        Err(error) => {
+            taken.give_back();
+            Err(error)
+        }
+    })
 }
 
 /// Where work ends badly, nobody forwards any more, so nobody must be drawn here, were it by a route that an earlier run

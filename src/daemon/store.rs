@@ -74,8 +74,7 @@ fn name_of(interface: &str, pin: &str) -> String {
 #[derive(Default)]
 pub struct Kept(Vec<(String, OwnedFd)>);
 
-/// Takes what this process was started with; no program that it starts itself gets any of it. To be called once, before this
-/// process opens anything.
+/// Takes what this process was started with; no program that it starts itself gets any of it. To be called once.
 pub fn received() -> Kept {
     let descriptors = match sd_notify::listen_fds() {
         Ok(descriptors) => descriptors,
@@ -98,19 +97,49 @@ pub fn received() -> Kept {
 
 impl Kept {
     /// Pins again what belongs to this interface, to be taken over like what a crash has left, and lets go of the rest: what
-    /// another config has left on another interface. The service manager keeps none of it any more.
-    pub fn take_back(self, interface: &InterfaceConfig) {
+    /// another config has left on another interface.
+    pub fn take_back(self, interface: &InterfaceConfig) -> TakenBack<'_> {
+        let mut taken = TakenBack { interface, names: Vec::new(), is_pinned: false };
         for (name, object) in self.0 {
-            if let Err(reason) = pin_again(&name, &object, interface) {
-                tracing::warn!("{name}, which the service manager has kept, is let go: {reason}");
-                steer::let_go(object);
+            match pin_again(&name, &object, interface) {
+                Ok(is_new) => taken.is_pinned |= is_new,
+                Err(reason) => {
+                    tracing::warn!("{name}, which the service manager has kept, is let go: {reason}");
+                    steer::let_go(object);
+                }
             }
+            taken.names.push(name);
+        }
+        taken
+    }
+}
+
+/// What was taken back, and is kept by the service manager as well until it is known how the start ends.
+pub struct TakenBack<'a> {
+    interface: &'a InterfaceConfig,
+    names: Vec<String>,
+    /// Whether any of it was pinned again.
+    is_pinned: bool,
+}
+
+impl TakenBack<'_> {
+    /// The daemon has started: the service manager keeps none of it any more.
+    pub fn settle(self) {
+        for name in self.names {
             notify(&[NotifyState::Custom("FDSTOREREMOVE=1"), NotifyState::Custom(&format!("FDNAME={name}"))]);
+        }
+    }
+
+    /// It has not: the service manager alone keeps what was pinned again, and decides on it as before.
+    pub fn give_back(self) {
+        if self.is_pinned {
+            let interface = self.interface;
+            steer::unpin(&interface.pin, &interface.name).unwrap_or_else(|error| tracing::error!("{error}"));
         }
     }
 }
 
-fn pin_again(name: &str, object: &OwnedFd, interface: &InterfaceConfig) -> Result<(), String> {
+fn pin_again(name: &str, object: &OwnedFd, interface: &InterfaceConfig) -> Result<bool, String> {
     let pin =
         name.strip_prefix(&name_of(&interface.name, "")).ok_or(format!("it is nothing of {}'s", interface.name))?;
     steer::pin_again(&interface.pin, &interface.name, pin, object.as_fd()).map_err(|error| error.to_string())

@@ -19,6 +19,9 @@ const TO_LOAD: &str = "the capabilities CAP_NET_ADMIN and CAP_BPF";
 /// The kernel opens programs by their id for nobody else.
 const TO_INSPECT: &str = "the capability CAP_SYS_ADMIN (beside CAP_NET_ADMIN and CAP_BPF)";
 
+/// As `decap.bpf.c` has it.
+const MOST_VIPS: u32 = 4096;
+
 type Vips = HashMap<MapData, [u8; 16], u8>;
 
 /// The program, in the kernel but not on an interface. It goes when this is dropped, unless an interface has it.
@@ -61,6 +64,7 @@ pub struct Found {
     /// Its name in the kernel.
     pub name: String,
     maps: Vec<u32>,
+    /// Where it has no name.
     has_our_maps: bool,
 }
 
@@ -68,7 +72,7 @@ impl Found {
     /// Whether it is this room's. The loader gives a program no name where it may not find out whether the kernel knows
     /// names, for which it takes CAP_PERFMON; then it is known by its maps.
     pub fn is_ours(&self) -> bool {
-        self.name == NAME || self.name.is_empty() && self.has_our_maps
+        self.name == NAME || self.has_our_maps
     }
 
     /// Has it accept packets for these VIPs no more; answers how many others it still accepts.
@@ -107,7 +111,7 @@ pub fn find(id: u32) -> Result<Option<Found>, EndpointError> {
                 Ok(program) if program.id() == id => {
                     let name = String::from_utf8_lossy(program.name()).into_owned();
                     let maps = program.map_ids()?.unwrap_or_default();
-                    let has_our_maps = have_our_shape(&maps).unwrap_or(false);
+                    let has_our_maps = name.is_empty() && have_our_shape(&maps)?;
                     return Ok(Some(Found { name, maps, has_our_maps }));
                 }
                 Ok(_) => {}
@@ -125,10 +129,10 @@ fn have_our_shape(maps: &[u32]) -> Result<bool, MapError> {
     let mut shapes = Vec::new();
     for id in maps {
         let info = MapData::from_id(*id)?.info()?;
-        shapes.push((info.map_type()?, info.key_size(), info.value_size()));
+        shapes.push((info.map_type()?, info.key_size(), info.value_size(), info.max_entries()));
     }
-    shapes.sort_by_key(|(_, key_size, _)| *key_size);
-    Ok(matches!(shapes[..], [(MapType::Array, 4, 2), (MapType::Hash, 16, 1)]))
+    shapes.sort_by_key(|(_, key_size, ..)| *key_size);
+    Ok(matches!(shapes[..], [(MapType::Array, 4, 2, 1), (MapType::Hash, 16, 1, MOST_VIPS)]))
 }
 
 /// A VIP as `decap.bpf.c` keeps it: IPv4 as `::ffff:a.b.c.d`.

@@ -20,9 +20,9 @@ impl Lanes {
     /// Puts a flow into a lane; nothing happens where there is no such lane.
     #[inline(always)]
     pub fn set(&mut self, lane: usize, key: &FlowKey) {
-        for (words, word) in self.0.iter_mut().zip(words(key, Affinity::Flow)) {
-            if let Some(of_lane) = words.get_mut(lane) {
-                *of_lane = word;
+        for (lanes, word) in self.0.iter_mut().zip(words(key, Affinity::Flow)) {
+            if let Some(own) = lanes.get_mut(lane) {
+                *own = word;
             }
         }
     }

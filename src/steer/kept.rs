@@ -20,17 +20,22 @@ pub(super) fn open_all(pins: &Pins) -> Result<Vec<Kept>, SteerError> {
 }
 
 /// Pins under `pin` again what was kept for this interface, for [`Steering::open`](super::Steering::open) to take it over;
-/// where there is such a pin, that one counts.
+/// where there is such a pin, that one counts. Answers whether there was none.
 ///
 /// # Errors
 /// `object` is none that can be pinned, or `pin` is not on a bpffs.
-pub fn pin_again(pin: &Path, interface: &str, name: &str, object: BorrowedFd<'_>) -> Result<(), SteerError> {
+pub fn pin_again(pin: &Path, interface: &str, name: &str, object: BorrowedFd<'_>) -> Result<bool, SteerError> {
     let pins = Pins::of(pin, interface);
     pins.make()?;
     match bpf::pin(object, &pins.path(name)) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.map_err(SteerError::while_doing("pin it again")),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        other => other.map(|()| true).map_err(SteerError::while_doing("pin it again")),
     }
+}
+
+/// Takes away all pins of this interface; what was pinned stays for as long as anybody has descriptors of it.
+pub fn unpin(pin: &Path, interface: &str) -> Result<(), SteerError> {
+    Pins::of(pin, interface).remove()
 }
 
 /// Takes a program off its interface at once, whoever else still holds the link, if it is one.

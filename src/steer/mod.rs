@@ -24,7 +24,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 
 pub use error::SteerError;
 pub use guard::Guard;
-pub use kept::{Kept, let_go, pin_again};
+pub use kept::{Kept, let_go, pin_again, unpin};
 pub use queues::{rx_queues, tx_queues};
 pub use xdp::{Mode, Steering};
 
