@@ -24,6 +24,8 @@ pub const FLOWS: u32 = 4096;
 const LOOKED_AT_ONCE: u32 = 64;
 /// More looks than any time allows. A second call would cost 10 ms in which nothing leaves; so one is made, and interrupted.
 const LOOKS: u32 = u32::MAX / 2;
+/// Between two tries to interrupt it: the first may come before there is a call to interrupt.
+const AGAIN: Duration = Duration::from_millis(1);
 /// Nothing more comes back when nothing has for so long.
 const SILENCE: Duration = Duration::from_millis(20);
 /// Fields of `struct pace`.
@@ -49,6 +51,8 @@ pub struct Outcome {
     pub sent: u64,
     /// Frames that came back.
     pub returned: u64,
+    /// Those of them that were back when the last left: what waited in a queue then is not among them.
+    pub in_time: u64,
     /// Frames sent a second; fewer than asked for where the generator lost its core or could do no more.
     pub rate: f64,
 }
@@ -57,6 +61,11 @@ impl Outcome {
     /// The share that did not come back.
     pub fn loss(&self) -> f64 {
         1.0 - self.returned as f64 / self.sent.max(1) as f64
+    }
+
+    /// Frames a second that came back while frames were sent.
+    pub fn throughput(&self) -> f64 {
+        self.rate * self.in_time as f64 / self.sent.max(1) as f64
     }
 }
 
@@ -87,43 +96,44 @@ impl Traffic {
         let mut pace: Array<&mut MapData, [u64; FIELDS]> = self.loaded.map_mut("pace").context("a map")?.try_into()?;
         pace.set(0, [self.interface_index.into(), load.burst, interval as u64, 0, 0, 0, 0, 0], 0)?;
         let before = self.returned()?;
-        self.generate(load.duration)?;
+        let in_time = self.generate(load.duration)? - before;
         let pace: Array<&MapData, [u64; FIELDS]> = self.loaded.map("pace").context("a map")?.try_into()?;
         let (pace, in_seconds) = (pace.get(&0, 0)?, |time: f64| time / 1024.0 / 1e9);
         let sent = pace[SENT];
         let elapsed = in_seconds(pace[LATEST] as f64 + interval);
         let returned = self.wait_for(before + sent)? - before;
-        Ok(Outcome { sent, returned, rate: sent as f64 / elapsed })
+        Ok(Outcome { sent, returned, in_time, rate: sent as f64 / elapsed })
     }
 
-    /// Has frames made on this thread, until the time is over.
-    fn generate(&mut self, duration: Duration) -> anyhow::Result<()> {
+    /// Has frames made on this thread, until the time is over; answers how many had come back by then.
+    fn generate(&mut self, duration: Duration) -> anyhow::Result<u64> {
         core_affinity::set_for_current(CoreId { id: self.core });
-        let options = TestRunOptions {
-            data_in: Some(&self.frame),
-            repeat: LOOKS,
-            attrs: TestRunAttrs::new().xdp_live_frames(LOOKED_AT_ONCE),
-            ..TestRunOptions::new()
-        };
-        let generator = program(&mut self.loaded, "generate")?;
         let over = AtomicBool::new(false);
         // SAFETY: it asks nothing of its caller.
         let own = unsafe { libc::pthread_self() };
-        let ended = thread::scope(|scope| {
+        let (ended, returned) = thread::scope(|scope| {
+            let generator = program(&mut self.loaded, "generate")?;
+            let options = TestRunOptions {
+                data_in: Some(&self.frame),
+                repeat: LOOKS,
+                attrs: TestRunAttrs::new().xdp_live_frames(LOOKED_AT_ONCE),
+                ..TestRunOptions::new()
+            };
             scope.spawn(|| {
+                thread::sleep(duration);
                 while !over.load(Ordering::Relaxed) {
-                    thread::sleep(duration);
                     // SAFETY: the thread lives, since it waits for this one before it leaves the scope.
                     unsafe { libc::pthread_kill(own, SIGUSR1) };
+                    thread::sleep(AGAIN);
                 }
             });
             let ended = generator.test_run(options);
             over.store(true, Ordering::Relaxed);
-            ended
-        });
+            anyhow::Ok((ended, self.returned()?))
+        })?;
         match ended {
-            Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::Interrupted => Ok(()),
-            ended => ended.map(drop).context("the kernel cannot make frames"),
+            Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::Interrupted => Ok(returned),
+            ended => ended.map(|_| returned).context("the kernel cannot make frames"),
         }
     }
 
