@@ -41,7 +41,7 @@ fn main() {
         return;
     }
     let topology = node::topology();
-    let edge = Edge::start(&topology.edge, Driver::XdpNative);
+    let mut edge = Edge::start(&topology.edge, Driver::XdpNative);
     node::leave_its_core_to_the_worker(&edge);
     node::make_worker_urgent(&edge);
     let syncer = Syncer::connect(&edge.socket());
@@ -68,6 +68,9 @@ fn main() {
         print_gap_so_far(&edge, "with all this");
         stop.store(true, Ordering::Relaxed);
     });
+    edge.upgrade();
+    println!("after an upgrade in the midst of that handover:");
+    print_memory(&edge);
 }
 
 /// Sends datagrams of many flows to the first VIP at an even pace.

@@ -1,7 +1,7 @@
 //! What a node hands over to the process that succeeds this one, and how that one begins with it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::Node;
 use crate::control::event::Event;
@@ -13,13 +13,15 @@ use crate::model::{EndpointSet, Revision};
 use crate::snapshot::Cell;
 use crate::stats::{Count, Recorder, StoredTiming};
 
-/// All that a node knows and its successor could not find out anew.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// All that a node knows and its successor could not find out anew. Sets stay text: trees of 100,000 endpoints would leave
+/// their memory behind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeState {
     /// What the syncer pushed.
-    set: Value,
-    /// That, and the config's services.
-    in_force: Value,
+    set: Box<RawValue>,
+    /// That, and the config's services, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    in_force: Option<Box<RawValue>>,
     builder: StoredBuilder,
     draining: bool,
     /// It looks after VIP routes, which it may have made.
@@ -43,10 +45,10 @@ pub struct Counted {
 impl Node {
     /// What its successor needs to forward as this one does.
     pub fn state(&self) -> Result<NodeState, String> {
-        let value = |set: &EndpointSet| serde_json::to_value(set).map_err(|error| error.to_string());
+        let text = |set: &EndpointSet| to_raw_value(set).map_err(|error| error.to_string());
         Ok(NodeState {
-            set: value(&self.set)?,
-            in_force: value(&self.in_force)?,
+            set: text(&self.set)?,
+            in_force: (self.in_force != self.set).then(|| text(&self.in_force)).transpose()?,
             builder: self.builder.store(self.now()),
             draining: self.announcement.is_draining(),
             announces: self.announcement.has_routes(),
@@ -60,8 +62,10 @@ impl Node {
     /// # Errors
     /// It cannot be read, or the config of today does not allow it.
     pub fn adopt(&mut self, state: NodeState) -> Result<(), String> {
-        let in_force = Proposal::whole(read_set(&state.in_force)?).set;
-        let set = read_set(&state.set)?.sharing(&in_force);
+        let set = read_set(&state.set)?;
+        let in_force = state.in_force.as_deref().map_or_else(|| Ok(set.clone()), read_set)?;
+        let in_force = Proposal::whole(in_force).set;
+        let set = set.sharing(&in_force);
         let now = self.now();
         self.check_stored(&self.config, &Proposal::whole(set.clone())).map_err(|refusal| {
             let problems = Problems::from(refusal).to_string().replace('\n', "; ");
@@ -143,23 +147,30 @@ impl Node {
     }
 }
 
-fn read_set(value: &Value) -> Result<EndpointSet, String> {
-    let problems = |problems: Problems| format!("the set in force cannot be read: {problems}").replace('\n', "; ");
-    let mut set = endpoint_set::read(&value.clone().into()).map_err(problems)?;
-    set.revision = Revision(value["revision"].as_str().unwrap_or_default().to_owned());
+fn read_set(text: &RawValue) -> Result<EndpointSet, String> {
+    #[derive(Deserialize)]
+    struct Revised {
+        #[serde(default)]
+        revision: String,
+    }
+    let wrong = |why: String| format!("the set in force cannot be read: {why}").replace('\n', "; ");
+    let mut set = endpoint_set::parse(text.get()).map_err(|problems: Problems| wrong(problems.to_string()))?;
+    let revised: Revised = serde_json::from_str(text.get()).map_err(|error| wrong(error.to_string()))?;
+    set.revision = Revision(revised.revision);
     Ok(set)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     /// What the first release hands over. A later one that reads form 1 reads this.
     #[test]
     fn a_node_of_form_1_is_read() {
         let shown = include_str!("../../../tests/data/upgrade-form-1-node.json");
         let state: NodeState = serde_json::from_str(shown).expect("form 1");
-        let set = read_set(&state.in_force).expect("a set");
+        let set = read_set(state.in_force.as_deref().expect("it is there")).expect("a set");
         assert_eq!((set.revision.0.as_str(), set.services.len(), state.draining), ("41", 1, true));
         let written: Value = serde_json::to_value(&state).expect("plain data");
         assert_eq!(written, serde_json::from_str::<Value>(shown).expect("JSON"), "nothing of it is passed over");
