@@ -3,8 +3,9 @@
 # and of two reflectors (this project's io/xsk, the crate afxdp), interleaved, on one pair. Needs root.
 #
 #   bench/veth.sh [OPTION...]    `bench/veth.sh --help` shows the options; bench/README.md says how to read the figures
+#   bench/veth.sh --saturate     instead: more than they can forward, and what comes back of it; half a minute
 #
-# Exit code: 0; 1 where pointsman's best load is below testpmd's, or something is missing.
+# Exit code: 0; 1 where pointsman's figure is below testpmd's, or something is missing.
 set -eu
 cd "$(dirname "$0")/.."
 

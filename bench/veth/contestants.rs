@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::netns::{Driver, Edge, Process, wait_until};
@@ -113,12 +114,20 @@ impl Running<'_> {
             .sum()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        match self {
+            Self::Daemon(edge) => edge.signal(signal),
+            Self::Process(process) => process.signal(signal),
+        }
+    }
+
     /// Lets it end in peace, so that it takes its XDP program along.
     pub fn stop(self) {
         match self {
             Self::Daemon(mut edge) => drop(edge.stop()),
             Self::Process(process) => {
-                process.signal(rustix::process::Signal::TERM);
+                process.signal(Signal::TERM);
                 wait_until(START, || process.ended().is_some());
             }
         }

@@ -104,7 +104,7 @@ impl Search<'_> {
 
     fn show(&self, rate: f64, outcome: &Outcome, switches: u64) {
         if self.verbose {
-            let Outcome { sent, returned, rate: offered } = *outcome;
+            let Outcome { sent, returned, rate: offered, .. } = *outcome;
             eprintln!(
                 "  {rate:>9.0} asked, {offered:>9.0} offered, {sent:>8} sent, {returned:>8} back, {switches} switches"
             );

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "pthread_kill(3) has no safe wrapper")]
 
 use std::io::ErrorKind;
+use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -24,6 +25,8 @@ pub const FLOWS: u32 = 4096;
 const LOOKED_AT_ONCE: u32 = 64;
 /// More looks than any time allows. A second call would cost 10 ms in which nothing leaves; so one is made, and interrupted.
 const LOOKS: u32 = u32::MAX / 2;
+/// Between two tries to interrupt it: the first may come before there is a call to interrupt.
+const AGAIN: Duration = Duration::from_millis(1);
 /// Nothing more comes back when nothing has for so long.
 const SILENCE: Duration = Duration::from_millis(20);
 /// Fields of `struct pace`.
@@ -49,6 +52,8 @@ pub struct Outcome {
     pub sent: u64,
     /// Frames that came back.
     pub returned: u64,
+    /// Those of them that were back when the last left; what waited in queues then is not among them.
+    pub in_time: u64,
     /// Frames sent a second; fewer than asked for where the generator lost its core or could do no more.
     pub rate: f64,
 }
@@ -57,6 +62,11 @@ impl Outcome {
     /// The share that did not come back.
     pub fn loss(&self) -> f64 {
         1.0 - self.returned as f64 / self.sent.max(1) as f64
+    }
+
+    /// Frames a second that came back while frames were sent.
+    pub fn throughput(&self) -> f64 {
+        self.rate * self.in_time as f64 / self.sent.max(1) as f64
     }
 }
 
@@ -87,17 +97,17 @@ impl Traffic {
         let mut pace: Array<&mut MapData, [u64; FIELDS]> = self.loaded.map_mut("pace").context("a map")?.try_into()?;
         pace.set(0, [self.interface_index.into(), load.burst, interval as u64, 0, 0, 0, 0, 0], 0)?;
         let before = self.returned()?;
-        self.generate(load.duration)?;
+        let in_time = self.generate(load.duration)? - before;
         let pace: Array<&MapData, [u64; FIELDS]> = self.loaded.map("pace").context("a map")?.try_into()?;
         let (pace, in_seconds) = (pace.get(&0, 0)?, |time: f64| time / 1024.0 / 1e9);
         let sent = pace[SENT];
         let elapsed = in_seconds(pace[LATEST] as f64 + interval);
         let returned = self.wait_for(before + sent)? - before;
-        Ok(Outcome { sent, returned, rate: sent as f64 / elapsed })
+        Ok(Outcome { sent, returned, in_time, rate: sent as f64 / elapsed })
     }
 
-    /// Has frames made on this thread, until the time is over.
-    fn generate(&mut self, duration: Duration) -> anyhow::Result<()> {
+    /// Has frames made on this thread, until the time is over; answers how many had come back by then.
+    fn generate(&self, duration: Duration) -> anyhow::Result<u64> {
         core_affinity::set_for_current(CoreId { id: self.core });
         let options = TestRunOptions {
             data_in: Some(&self.frame),
@@ -105,25 +115,30 @@ impl Traffic {
             attrs: TestRunAttrs::new().xdp_live_frames(LOOKED_AT_ONCE),
             ..TestRunOptions::new()
         };
-        let generator = program(&mut self.loaded, "generate")?;
+        let generator: &Xdp = self.loaded.program("generate").context("the program is there")?.try_into()?;
         let over = AtomicBool::new(false);
         // SAFETY: it asks nothing of its caller.
         let own = unsafe { libc::pthread_self() };
-        let ended = thread::scope(|scope| {
-            scope.spawn(|| {
+        let (ended, returned) = thread::scope(|scope| {
+            let interrupting = scope.spawn(|| {
+                thread::sleep(duration);
+                // Not after the call: it takes so long to end that the queues are empty then.
+                let returned = self.returned();
                 while !over.load(Ordering::Relaxed) {
-                    thread::sleep(duration);
                     // SAFETY: the thread lives, since it waits for this one before it leaves the scope.
                     unsafe { libc::pthread_kill(own, SIGUSR1) };
+                    thread::sleep(AGAIN);
                 }
+                returned
             });
             let ended = generator.test_run(options);
             over.store(true, Ordering::Relaxed);
-            ended
+            (ended, interrupting.join())
         });
+        let returned = returned.unwrap_or_else(|panicked| panic::resume_unwind(panicked));
         match ended {
-            Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::Interrupted => Ok(()),
-            ended => ended.map(drop).context("the kernel cannot make frames"),
+            Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::Interrupted => returned,
+            ended => ended.context("the kernel cannot make frames").and(returned),
         }
     }
 
