@@ -1,7 +1,6 @@
 //! What comes back of more than can be forwarded. All contestants run at once, each on a pair of its own, and take turns in
 //! slices so short that what else the machine does meets all of them alike; whose turn it is not is stopped.
 
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,9 +11,6 @@ use crate::pair::{self, LENGTH, LINK, Pair};
 use crate::table::Table;
 use crate::traffic::{FLOWS, Load, Outcome, Traffic};
 use crate::{Arguments, order, say_where};
-
-/// What one that goes on has until frames come.
-const HEAD_START: Duration = Duration::from_millis(3);
 
 /// Has all of them take their turns; the table holds what came back a second in each.
 pub fn measure(arguments: &Arguments, contestants: &[Contestant], options: &Options) -> anyhow::Result<Table> {
@@ -56,7 +52,6 @@ impl<'a> Waiting<'a> {
 
     fn take_turn(&mut self, load: &Load) -> anyhow::Result<Outcome> {
         self.running.signal(Signal::CONT);
-        thread::sleep(HEAD_START);
         let (pair, traffic) = (self.pair, &mut self.traffic);
         let outcome = pair.outside.inside(|| traffic.offer(load));
         self.running.signal(Signal::STOP);

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "pthread_kill(3) has no safe wrapper")]
 
 use std::io::ErrorKind;
+use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -51,7 +52,7 @@ pub struct Outcome {
     pub sent: u64,
     /// Frames that came back.
     pub returned: u64,
-    /// Those of them that were back when the last left: what waited in a queue then is not among them.
+    /// Those of them that were back when the last left; what waited in queues then is not among them.
     pub in_time: u64,
     /// Frames sent a second; fewer than asked for where the generator lost its core or could do no more.
     pub rate: f64,
@@ -106,34 +107,38 @@ impl Traffic {
     }
 
     /// Has frames made on this thread, until the time is over; answers how many had come back by then.
-    fn generate(&mut self, duration: Duration) -> anyhow::Result<u64> {
+    fn generate(&self, duration: Duration) -> anyhow::Result<u64> {
         core_affinity::set_for_current(CoreId { id: self.core });
+        let options = TestRunOptions {
+            data_in: Some(&self.frame),
+            repeat: LOOKS,
+            attrs: TestRunAttrs::new().xdp_live_frames(LOOKED_AT_ONCE),
+            ..TestRunOptions::new()
+        };
+        let generator: &Xdp = self.loaded.program("generate").context("the program is there")?.try_into()?;
         let over = AtomicBool::new(false);
         // SAFETY: it asks nothing of its caller.
         let own = unsafe { libc::pthread_self() };
         let (ended, returned) = thread::scope(|scope| {
-            let generator = program(&mut self.loaded, "generate")?;
-            let options = TestRunOptions {
-                data_in: Some(&self.frame),
-                repeat: LOOKS,
-                attrs: TestRunAttrs::new().xdp_live_frames(LOOKED_AT_ONCE),
-                ..TestRunOptions::new()
-            };
-            scope.spawn(|| {
+            let interrupting = scope.spawn(|| {
                 thread::sleep(duration);
+                // Not after the call: it takes so long to end that the queues are empty then.
+                let returned = self.returned();
                 while !over.load(Ordering::Relaxed) {
                     // SAFETY: the thread lives, since it waits for this one before it leaves the scope.
                     unsafe { libc::pthread_kill(own, SIGUSR1) };
                     thread::sleep(AGAIN);
                 }
+                returned
             });
             let ended = generator.test_run(options);
             over.store(true, Ordering::Relaxed);
-            anyhow::Ok((ended, self.returned()?))
-        })?;
+            (ended, interrupting.join())
+        });
+        let returned = returned.unwrap_or_else(|panicked| panic::resume_unwind(panicked));
         match ended {
-            Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::Interrupted => Ok(returned),
-            ended => ended.map(|_| returned).context("the kernel cannot make frames"),
+            Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::Interrupted => returned,
+            ended => ended.context("the kernel cannot make frames").and(returned),
         }
     }
 
