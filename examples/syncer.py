@@ -10,8 +10,9 @@ FILE, SOCKET, SECONDS = sys.argv[1], sys.argv[2], float((sys.argv + [900])[3])
 known, drained = {}, set()  # both by service and endpoint; of what is known also until when it may stay without being wanted
 
 def ask(node, method, **params):
-    print(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}), file=node, flush=True)
-    for message in map(json.loads, node):
+    control, lines = node  # apart: a Python file that is written to forgets what it has read ahead
+    control.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode() + b"\n")
+    for message in map(json.loads, lines):
         if "error" in message:
             raise ValueError(message["error"]["message"])
         if "result" in message:
@@ -53,7 +54,7 @@ while True:
     try:
         with socket.socket(socket.AF_UNIX) as control:
             control.connect(SOCKET)
-            follow(control.makefile("rw"))
+            follow((control, control.makefile()))
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr, flush=True)
     time.sleep(5)

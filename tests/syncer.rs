@@ -4,6 +4,8 @@ mod netns;
 mod node;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -91,4 +93,37 @@ fn what_drains_goes_when_the_node_says_that_its_flows_have_ended() {
     expect(&daemon, &syncer, &[("a", "draining"), ("b", "active")]);
     expect(&daemon, &syncer, &[("b", "active")]);
     daemon.end();
+}
+
+/// What the syncer asks, as one that plays the node reads it; each question is answered with `result`, and `behind` in the same
+/// breath.
+fn hear(node: &mut BufReader<UnixStream>, result: &Value, behind: &str) -> Value {
+    let mut line = String::new();
+    node.read_line(&mut line).expect("it asks");
+    let question: Value = serde_json::from_str(&line).expect("JSON");
+    let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": result });
+    node.get_mut().write_all(format!("{answer}\n{behind}").as_bytes()).expect("it listens");
+    question
+}
+
+#[test]
+fn an_event_right_behind_an_answer_is_heard() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let listener = UnixListener::bind(dir.join("control.sock")).expect("free");
+    write(dir, &["b"]);
+    let _syncer = start(dir, 1_000);
+    let stream = listener.accept().expect("it connects").0;
+    stream.set_read_timeout(Some(SOON)).expect("a socket");
+    let mut node = BufReader::new(stream);
+    assert_eq!(hear(&mut node, &json!({}), "")["method"], "subscribe");
+    let known = ["a", "b"].map(|name| json!({ "name": name, "address": format!("2001:db8:10::{name}") }));
+    let services = json!([{ "name": "web", "vip": "203.0.113.10", "endpoints": known }]);
+    assert_eq!(hear(&mut node, &json!({ "services": services }), "")["method"], "get");
+    let told = json!({ "type": "drained", "service": "web", "endpoint": "a", "remembered": false });
+    let event = json!({ "jsonrpc": "2.0", "method": "event", "params": told });
+    let applied = |question: &Value| question["params"]["services"][0]["endpoints"].as_array().map(Vec::len);
+    assert_eq!(applied(&hear(&mut node, &json!({}), &format!("{event}\n"))), Some(2));
+    assert_eq!(hear(&mut node, &json!({}), "")["method"], "hello");
+    assert_eq!(applied(&hear(&mut node, &json!({}), "")), Some(1));
 }
