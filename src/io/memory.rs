@@ -128,8 +128,9 @@ impl PacketIo for Memory {
         Ok(())
     }
 
-    fn wait(&mut self, _wake: BorrowedFd<'_>, _timeout: Duration) -> io::Result<()> {
-        std::thread::yield_now();
+    fn wait(&mut self, _wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+        // Others need the core as well; a thread that yields without end has it nearly alone.
+        std::thread::sleep(timeout.min(Duration::from_millis(1)));
         Ok(())
     }
 
