@@ -5,9 +5,15 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
 use super::{HEADROOM, Held, KernelStatistics, PacketIo};
 use crate::frame::{Frame, Span};
 use crate::moment::Moment;
+
+/// So long a wait lasts at most.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Packet memory with a way in and a way out.
 #[derive(Debug)]
@@ -128,10 +134,14 @@ impl PacketIo for Memory {
         Ok(())
     }
 
-    fn wait(&mut self, _wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
-        // Others need the core as well; a thread that yields without end has it nearly alone.
-        std::thread::sleep(timeout.min(Duration::from_millis(1)));
-        Ok(())
+    fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+        // Nothing here tells of a frame, so it is looked for often. In between others have the core, which a thread that
+        // only yields has nearly alone.
+        let timeout = Timespec::try_from(timeout.min(LOOK)).ok();
+        match poll(&mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)], timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn statistics(&mut self) -> KernelStatistics {
