@@ -48,9 +48,7 @@ fn services(endpoints: &Value) -> Value {
 }
 
 fn one_endpoint() -> Topology {
-    let mut topology = Topology::new(1);
-    topology.add_endpoint(&[V4, V6]);
-    topology
+    Topology::with_endpoints(1, 1, &[V4, V6])
 }
 
 fn start<'a>(topology: &'a Topology, drain_time: &str) -> Edge<'a> {

@@ -14,9 +14,7 @@ const BEGUN: &str = "a capture begins";
 
 /// A client, a node and an endpoint that serves HTTP.
 fn topology() -> Topology {
-    let mut topology = Topology::new(1);
-    topology.add_endpoint(&[VIP]);
-    topology
+    Topology::with_endpoints(1, 1, &[VIP])
 }
 
 fn start(topology: &Topology, driver: Driver) -> Edge<'_> {

@@ -108,8 +108,7 @@ fn nothing_stays_where_the_service_manager_closes_it() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
-    edge.apply(set(&topology, &["active"]));
+    let mut edge = start(&topology);
     // It is the process that has taken over that gives them.
     edge.upgrade();
     assert!(edge.stop().success());
@@ -149,8 +148,7 @@ fn another_interface_in_the_config_lets_the_old_one_go() {
     let topology = endpoints(1);
     topology.edge.run(&["ip", "link", "add", "eth1", "type", "veth", "peer", "name", "other"]);
     ["eth1", "other"].iter().for_each(|link| _ = topology.edge.run(&["ip", "link", "set", link, "up"]));
-    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
-    edge.apply(set(&topology, &["active"]));
+    let mut edge = start(&topology);
     assert!(edge.stop().success());
     edge.edit_config("name = \"eth0\"", "name = \"eth1\"");
     edge.run();
@@ -165,8 +163,7 @@ fn another_driver_in_the_config_lets_the_program_go() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
-    edge.apply(set(&topology, &["active"]));
+    let mut edge = start(&topology);
     assert!(edge.stop().success());
     edge.edit_config("driver = \"af_xdp\"", "driver = \"af_packet\"");
     edge.run();
@@ -182,8 +179,7 @@ fn what_is_not_understood_is_let_go() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
-    edge.apply(set(&topology, &["active"]));
+    let mut edge = start(&topology);
     assert!(edge.stop().success());
     let garbage = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     let file = || OwnedFd::from(garbage.reopen().expect("it is there"));
@@ -217,8 +213,7 @@ fn a_start_that_fails_gives_all_of_it_back() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
-    edge.apply(set(&topology, &["active"]));
+    let mut edge = start(&topology);
     let link = pinned_link(&edge);
     assert!(edge.stop().success());
     edge.edit_config("driver = ", "cores = [0]\ndriver = ");
@@ -246,8 +241,7 @@ fn what_is_pinned_already_counts() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
-    edge.apply(set(&topology, &["active"]));
+    let mut edge = start(&topology);
     let link = pinned_link(&edge);
     assert!(edge.stop().success());
     let copies: Vec<_> = edge.store().take();
@@ -269,8 +263,7 @@ fn what_another_process_was_passed_is_left_alone() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
-    edge.apply(set(&topology, &["active"]));
+    let mut edge = start(&topology);
     let link = pinned_link(&edge);
     assert!(edge.stop().success());
     edge.wrap(&["env", "LISTEN_PID=1"]);
@@ -284,19 +277,19 @@ fn what_another_process_was_passed_is_left_alone() {
 }
 
 fn endpoints(count: usize) -> Topology {
-    let mut topology = Topology::new(2);
-    (0..count).for_each(|_| topology.add_endpoint(&[VIP]));
-    topology
+    Topology::with_endpoints(2, count, &[VIP])
+}
+
+/// A daemon with a service, and as much room at its service manager as the unit asks for.
+fn start(topology: &Topology) -> Edge<'_> {
+    let edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
+    edge.apply(set(topology, &["active"]));
+    edge
 }
 
 /// A service with the first endpoints, in these states.
 fn set(topology: &Topology, states: &[&str]) -> Value {
-    let endpoints = topology.endpoints.iter().zip(states).map(|(endpoint, state)| {
-        let mut entry = endpoint.over_ipv6();
-        entry["state"] = (*state).into();
-        entry
-    });
-    json!([{ "name": "web", "vip": VIP, "endpoints": endpoints.collect::<Vec<_>>() }])
+    json!([{ "name": "web", "vip": VIP, "endpoints": topology.in_states(states) }])
 }
 
 fn stream(topology: &Topology) -> Stream {

@@ -86,11 +86,7 @@ fn moves_new_connections_when_an_endpoint_goes(driver: Driver, queues: u32) {
 }
 
 fn three_endpoints(queues: u32) -> Topology {
-    let mut topology = Topology::new(queues);
-    for _ in 0..3 {
-        topology.add_endpoint(&[WEB_V4, WEB_V6, ANY_V4, ANY_V6]);
-    }
-    topology
+    Topology::with_endpoints(queues, 3, &[WEB_V4, WEB_V6, ANY_V4, ANY_V6])
 }
 
 /// The entries of the three endpoints: one service reaches them over IPv6 and IPv4.

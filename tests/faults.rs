@@ -234,9 +234,7 @@ fn an_mtu_for_which_there_is_no_packet_memory_is_named() {
 }
 
 fn one_endpoint(queues: u32) -> Topology {
-    let mut topology = Topology::new(queues);
-    topology.add_endpoint(&VIPS);
-    topology
+    Topology::with_endpoints(queues, 1, &VIPS)
 }
 
 fn services(topology: &Topology) -> Value {

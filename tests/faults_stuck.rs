@@ -19,8 +19,7 @@ fn a_stuck_control_thread_is_seen_and_harms_no_packet() {
     if netns::skipped() {
         return;
     }
-    let mut topology = Topology::new(1);
-    topology.add_endpoint(&[VIP]);
+    let topology = Topology::with_endpoints(1, 1, &[VIP]);
     // As the service manager ends it, it would leave a core file.
     let mut edge = Edge::start_by(&["prlimit", "--core=0"], &topology.edge, Driver::XdpNative);
     edge.apply(json!([{ "name": "web", "vip": VIP, "endpoints": [topology.endpoints[0].over_ipv6()] }]));

@@ -115,8 +115,7 @@ fn connections_go_on(driver: Driver, vmac: &str) {
 /// Client, three endpoints and edge nodes, all neighbours. The VIPs are on the link for the client, and the endpoints,
 /// which have them too, keep quiet about that.
 fn on_one_link() -> (Topology, Vec<Asked>) {
-    let mut topology = Topology::new(1);
-    (0..3).for_each(|_| topology.add_endpoint(&VIPS));
+    let topology = Topology::with_endpoints(1, 3, &VIPS);
     for endpoint in &topology.endpoints {
         // Nor do they say so by asking for the client's address in the VIP's name.
         endpoint.namespace.sysctl("net/ipv4/conf/all/arp_ignore", "1");

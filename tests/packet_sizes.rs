@@ -138,12 +138,8 @@ fn packets_that_may_be_cut_arrive_whole(driver: Driver, queues: u32) {
     metrics.assert_balanced();
 }
 
-fn endpoints(count: u32, queues: u32) -> Topology {
-    let mut topology = Topology::new(queues);
-    for _ in 0..count {
-        topology.add_endpoint(&VIPS);
-    }
-    topology
+fn endpoints(count: usize, queues: u32) -> Topology {
+    Topology::with_endpoints(queues, count, &VIPS)
 }
 
 /// An endpoint's entry in a set: every other one is reached over IPv4.

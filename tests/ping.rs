@@ -29,10 +29,7 @@ on_every_driver!(pings_are_answered_by_whom_the_service_says);
 
 fn pings_are_answered_by_whom_the_service_says(driver: Driver, queues: u32) {
     let vips: Vec<IpAddr> = (0..KINDS.len()).flat_map(vips_of).collect();
-    let mut topology = Topology::new(queues);
-    for _ in 0..2 {
-        topology.add_endpoint(&vips);
-    }
+    let topology = Topology::with_endpoints(queues, 2, &vips);
     // Fragments of IPv6 have to fit the tunnel when they leave the client.
     topology.limit_client(1400);
     let edge = Edge::start(&topology.edge, driver);

@@ -94,8 +94,7 @@ fn the_units_user_and_capabilities_are_enough() {
     if netns::skipped() {
         return;
     }
-    let mut topology = Topology::new(1);
-    topology.add_endpoint(&[VIP]);
+    let topology = Topology::with_endpoints(1, 1, &[VIP]);
     for driver in [Driver::XdpNative, Driver::XdpGeneric, Driver::Packet] {
         let mut edge = Unit { control: &format!("group = \"{USERS}\""), ..Unit::of(USERS) }.edge(&topology, driver);
         edge.keep_descriptors(kept_by_unit());
@@ -128,8 +127,7 @@ fn the_units_system_calls_are_enough() {
     }
     let allowed = allowed_calls();
     assert!(allowed.contains("sendto") && !allowed.contains("mount"), "{allowed:?}");
-    let mut topology = Topology::new(1);
-    topology.add_endpoint(&[VIP]);
+    let topology = Topology::with_endpoints(1, 1, &[VIP]);
     for driver in [Driver::XdpNative, Driver::Packet] {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         std::os::unix::fs::chown(directory.path(), Some(USERS + 5), None).expect("root may");
@@ -223,8 +221,7 @@ fn root_gives_up_what_it_does_not_need() {
     if netns::skipped() {
         return;
     }
-    let mut topology = Topology::new(2);
-    topology.add_endpoint(&[VIP]);
+    let topology = Topology::with_endpoints(2, 1, &[VIP]);
     let edge = Edge::start(&topology.edge, Driver::XdpNative);
     assert_threads_have_no_more_than_they_need(edge.pid());
 }
@@ -236,8 +233,7 @@ fn a_limit_on_locked_memory_outlives_an_upgrade() {
     if netns::skipped() {
         return;
     }
-    let mut topology = Topology::new(1);
-    topology.add_endpoint(&[VIP]);
+    let topology = Topology::with_endpoints(1, 1, &[VIP]);
     let limited = ["prlimit", "--memlock=65536:65536", "setpriv", "--bounding-set=-sys_resource"];
     let mut edge = Edge::start_by(&limited, &topology.edge, Driver::XdpNative);
     edge.apply(json!([{ "name": "web", "vip": VIP, "endpoints": [topology.endpoints[0].over_ipv6()] }]));

@@ -167,8 +167,7 @@ impl Loads {
 }
 
 fn six_endpoints(queues: u32) -> (Topology, Vec<Asked>) {
-    let mut topology = Topology::new(queues);
-    (0..6).for_each(|_| topology.add_endpoint(&VIPS));
+    let topology = Topology::with_endpoints(queues, 6, &VIPS);
     let servers = topology.endpoints.iter().map(|endpoint| Asked::start(&endpoint.namespace, &endpoint.name));
     let servers = servers.collect();
     (topology, servers)
@@ -176,14 +175,7 @@ fn six_endpoints(queues: u32) -> (Topology, Vec<Asked>) {
 
 /// The endpoints in these states; one without a state is not there.
 fn set(topology: &Topology, states: &[&str; 6]) -> Value {
-    let there = topology.endpoints.iter().zip(states).filter(|(_, state)| !state.is_empty());
-    let endpoints: Vec<Value> = there
-        .map(|(endpoint, state)| {
-            let mut entry = endpoint.over_ipv6();
-            entry["state"] = (*state).into();
-            entry
-        })
-        .collect();
+    let endpoints = topology.in_states(states);
     let service =
         |name: &str, vip: IpAddr| json!({ "name": name, "vip": vip, "protocol": "tcp", "endpoints": endpoints });
     json!([service("v4", VIPS[0]), service("v6", VIPS[1])])

@@ -102,9 +102,7 @@ fn a_crash_is_silent(driver: Driver) {
 }
 
 fn one_endpoint() -> Topology {
-    let mut topology = Topology::new(1);
-    topology.add_endpoint(&VIPS);
-    topology
+    Topology::with_endpoints(1, 1, &VIPS)
 }
 
 fn apply(edge: &Edge<'_>, topology: &Topology) {

@@ -388,20 +388,12 @@ fn start(topology: &Topology) -> Stream {
 }
 
 fn endpoints(queues: u32, count: usize) -> Topology {
-    let mut topology = Topology::new(queues);
-    (0..count).for_each(|_| topology.add_endpoint(&[VIP]));
-    topology
+    Topology::with_endpoints(queues, count, &[VIP])
 }
 
 /// The endpoints in these states; one without a state is not there.
 fn set_of(topology: &Topology, states: &[&str; 4]) -> Value {
-    let there = topology.endpoints.iter().zip(states).filter(|(_, state)| !state.is_empty());
-    let endpoints = there.map(|(endpoint, state)| {
-        let mut entry = endpoint.over_ipv6();
-        entry["state"] = (*state).into();
-        entry
-    });
-    json!([{ "name": "web", "vip": VIP, "endpoints": endpoints.collect::<Vec<_>>() }])
+    json!([{ "name": "web", "vip": VIP, "endpoints": topology.in_states(states) }])
 }
 
 fn set(topology: &Topology) -> Value {

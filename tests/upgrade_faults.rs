@@ -282,9 +282,7 @@ struct Scene(Topology);
 
 impl Scene {
     fn new() -> Self {
-        let mut topology = Topology::new(2);
-        (0..2).for_each(|_| topology.add_endpoint(&[VIP]));
-        Self(topology)
+        Self(Topology::with_endpoints(2, 2, &[VIP]))
     }
 
     fn edge(&self, driver: Driver) -> Edge<'_> {

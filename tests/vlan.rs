@@ -19,10 +19,7 @@ fn carries_tcp_to_tagged_and_untagged_endpoints(driver: Driver, queues: u32) {
     if netns::skipped_without_vlans() {
         return;
     }
-    let mut topology = Topology::new(queues);
-    for _ in 0..3 {
-        topology.add_endpoint(&[WEB_V4, WEB_V6]);
-    }
+    let mut topology = Topology::with_endpoints(queues, 3, &[WEB_V4, WEB_V6]);
     topology.add_vlan(100, 2);
     let [tagged_v6, tagged_v4, untagged] = &topology.endpoints[..] else { unreachable!("three were added") };
     let edge = Edge::start(&topology.edge, driver);

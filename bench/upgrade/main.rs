@@ -185,17 +185,10 @@ fn numbered(topology: &Topology) -> Stream {
 }
 
 fn topology(endpoints: usize) -> Topology {
-    let mut topology = Topology::new(2);
-    (0..endpoints).for_each(|_| topology.add_endpoint(&[VIP]));
-    topology
+    Topology::with_endpoints(2, endpoints, &[VIP])
 }
 
 /// The first endpoints in these states.
 fn set(topology: &Topology, states: &[&str]) -> Value {
-    let endpoints = topology.endpoints.iter().zip(states).map(|(endpoint, state)| {
-        let mut entry = endpoint.over_ipv6();
-        entry["state"] = (*state).into();
-        entry
-    });
-    json!([{ "name": "web", "vip": VIP, "endpoints": endpoints.collect::<Vec<_>>() }])
+    json!([{ "name": "web", "vip": VIP, "endpoints": topology.in_states(states) }])
 }

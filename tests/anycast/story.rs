@@ -78,8 +78,7 @@ impl<'a> Syncer<'a> {
     pub fn services(&self) -> Value {
         let there = self.topology.endpoints.iter().zip(&self.states).filter_map(|(endpoint, state)| {
             let (state, since) = (*state)?;
-            let mut entry = endpoint.over_ipv6();
-            entry["state"] = state.into();
+            let mut entry = endpoint.in_state(state);
             if let Some(since) = since {
                 entry["since"] = json!(since);
             }

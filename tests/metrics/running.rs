@@ -18,10 +18,7 @@ const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 const EMPTY: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 40));
 
 fn topology() -> Topology {
-    let mut topology = Topology::new(2);
-    topology.add_endpoint(&[VIP]);
-    topology.add_endpoint(&[VIP]);
-    topology
+    Topology::with_endpoints(2, 2, &[VIP])
 }
 
 fn services(topology: &Topology, names: &[&str]) -> Value {

@@ -31,8 +31,7 @@ pub struct Ecmp {
 impl Ecmp {
     /// With so many endpoints.
     pub fn new(endpoints: usize) -> Self {
-        let mut topology = Topology::new(1);
-        (0..endpoints).for_each(|_| topology.add_endpoint(&VIPS));
+        let topology = Topology::with_endpoints(1, endpoints, &VIPS);
         let router = add_router(&topology);
         let second = topology.add_neighbour("second", SECOND);
         for port in ["edge", "second"] {

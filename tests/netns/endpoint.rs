@@ -36,6 +36,11 @@ impl Endpoint {
         serde_json::json!({ "name": self.name, "address": self.addresses.1 })
     }
 
+    /// Its entry in an endpoint set, reached over IPv6, in this state.
+    pub fn in_state(&self, state: &str) -> serde_json::Value {
+        serde_json::json!({ "name": self.name, "address": self.addresses.1, "state": state })
+    }
+
     /// Its entry in an endpoint set, reached over IPv4.
     pub fn over_ipv4(&self) -> serde_json::Value {
         serde_json::json!({ "name": self.name, "address": self.addresses.0 })

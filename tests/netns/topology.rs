@@ -45,6 +45,13 @@ impl Topology {
         topology
     }
 
+    /// See [`Self::new`]; with so many endpoints for the VIPs.
+    pub fn with_endpoints(queues: u32, count: usize, vips: &[IpAddr]) -> Self {
+        let mut topology = Self::new(queues);
+        (0..count).for_each(|_| topology.add_endpoint(vips));
+        topology
+    }
+
     /// Adds an endpoint, `ep0` being the first, that takes traffic for the VIPs and serves them.
     pub fn add_endpoint(&mut self, vips: &[IpAddr]) {
         let number = self.endpoints.len() as u8;
@@ -54,6 +61,12 @@ impl Topology {
         let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0x51b, 0, 0, 0, 0, 0xe0 + u16::from(number));
         self.connect(&namespace, &name, (v4, v6), 1);
         self.endpoints.push(Endpoint::start(namespace, &name, (v4, v6), vips));
+    }
+
+    /// The first endpoints' entries in an endpoint set, in these states; one without a state is not in it.
+    pub fn in_states(&self, states: &[&str]) -> Vec<serde_json::Value> {
+        let there = self.endpoints.iter().zip(states).filter(|(_, state)| !state.is_empty());
+        there.map(|(endpoint, state)| endpoint.in_state(state)).collect()
     }
 
     /// Adds a client behind two routers with a narrow link between them; it reaches all VIPs by way of them. The routes

@@ -9,7 +9,7 @@ use crate::control::proposal::Proposal;
 use crate::control::update::StoredBuilder;
 use crate::document::Problems;
 use crate::endpoint_set;
-use crate::model::{EndpointSet, Revision};
+use crate::model::EndpointSet;
 use crate::snapshot::Cell;
 use crate::stats::{Count, Recorder, StoredTiming};
 
@@ -148,16 +148,8 @@ impl Node {
 }
 
 fn read_set(text: &RawValue) -> Result<EndpointSet, String> {
-    #[derive(Deserialize)]
-    struct Revised {
-        #[serde(default)]
-        revision: String,
-    }
-    let wrong = |why: String| format!("the set in force cannot be read: {why}").replace('\n', "; ");
-    let mut set = endpoint_set::parse(text.get()).map_err(|problems: Problems| wrong(problems.to_string()))?;
-    let revised: Revised = serde_json::from_str(text.get()).map_err(|error| wrong(error.to_string()))?;
-    set.revision = Revision(revised.revision);
-    Ok(set)
+    let wrong = |problems: Problems| format!("the set in force cannot be read: {problems}").replace('\n', "; ");
+    endpoint_set::parse(text.get()).map_err(wrong)
 }
 
 #[cfg(test)]
