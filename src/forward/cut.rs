@@ -52,7 +52,7 @@ pub fn cut(
     }
     let first = Piece { total_len: packet.header_len + first_len, offset: before, more: true };
     first.write(&mut frame.bytes_mut()[start..start + packet.header_len]);
-    way.encapsulate(frame, Inner { total_len: first.total_len, ..inner }, settings)
+    way.encapsulate(frame, &Inner { total_len: first.total_len, ..inner }, settings)
 }
 
 /// How many bytes of payload, in whole units of eight, fit beside a header.

@@ -141,9 +141,9 @@ impl Way<'_> {
     /// Puts the headers in front of the packet in `frame`, in the place of its Ethernet header, and cuts off what lies
     /// behind the packet. Where there is no room for them, what is left of the frame means nothing.
     #[inline(always)]
-    pub fn encapsulate(self, frame: &mut Frame<'_>, inner: Inner, settings: &Settings) -> Result<(), DropReason> {
+    pub fn encapsulate(&self, frame: &mut Frame<'_>, inner: &Inner, settings: &Settings) -> Result<(), DropReason> {
         let is_done = frame.put_in_front((inner.strip, inner.total_len), |room, packet| {
-            let len = self.write_headers(room, packet.len(), &inner, settings);
+            let len = self.write_headers(room, packet.len(), inner, settings);
             if self.outer.headers().has_udp_checksum() {
                 self.outer.headers().set_udp_checksum(room, &[packet]);
             }
@@ -154,10 +154,15 @@ impl Way<'_> {
 
     /// The same where there is less room in front than the longest headers need.
     #[cold]
-    fn encapsulate_narrowly(self, frame: &mut Frame<'_>, inner: Inner, settings: &Settings) -> Result<(), DropReason> {
+    fn encapsulate_narrowly(
+        &self,
+        frame: &mut Frame<'_>,
+        inner: &Inner,
+        settings: &Settings,
+    ) -> Result<(), DropReason> {
         frame.narrow(inner.strip, inner.total_len);
         let mut headers = [0; MOST_OUTER];
-        let len = self.write(&mut headers, &[frame.bytes()], &inner, settings);
+        let len = self.write(&mut headers, &[frame.bytes()], inner, settings);
         if frame.replace_front(0, &headers[MOST_OUTER - len..]) { Ok(()) } else { Err(DropReason::NoHeadroom) }
     }
 }

@@ -247,7 +247,7 @@ fn carry(
     let way = Way { outer, next_hop, hash };
     let room = (path.mtu as usize).saturating_sub(outer.overhead());
     if packet.total_len <= room || must_be_carried(packet, outer, settings) {
-        way.encapsulate(frame, Inner::of(packet), settings)?;
+        way.encapsulate(frame, &Inner::of(packet), settings)?;
     } else if !packet.dont_fragment {
         cut::cut(frame, packet, (&way, room), settings, &mut flows.parts)?;
     } else {

@@ -146,7 +146,7 @@ impl Plain {
             return rest;
         }
         let inner = Inner { strip: ethernet::HEADER_LEN, total_len, traffic_class: self.traffic_class, tag: None };
-        match (Way { outer, next_hop, hash: self.hash }).encapsulate(frame, inner, &snapshot.settings) {
+        match (Way { outer, next_hop, hash: self.hash }).encapsulate(frame, &inner, &snapshot.settings) {
             Ok(()) => Outcome::Forwarded(service, index),
             Err(reason) => Outcome::Dropped(reason, service),
         }

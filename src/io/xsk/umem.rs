@@ -129,8 +129,8 @@ impl<M: Memory> Umem<M> {
 
     /// The packet at `span` of a chunk, and `None` where there is no such chunk or the packet would leave it.
     pub fn frame(&mut self, chunk: u64, span: Span) -> Option<Frame<'_>> {
-        let size = u64::from(self.chunk_size);
-        if !chunk.is_multiple_of(size) || chunk / size >= u64::from(self.frames) {
+        let (_, len) = self.region();
+        if chunk != self.chunk_of(chunk) || chunk >= len {
             return None;
         }
         // SAFETY: `new` has checked that this chunk lies inside the memory. Only one view exists at a time, as it
