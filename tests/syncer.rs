@@ -51,7 +51,7 @@ fn the_example_syncer_follows_its_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();
     write(dir, &["a", "b"]);
-    let syncer = start(dir, 3);
+    let syncer = start(dir, 6);
     assert!(wait_until(SOON, || syncer.log().contains("No such file")), "without a node it says so: {}", syncer.log());
     let daemon = Daemon::start(dir);
     expect(&daemon, &syncer, &[("a", "active"), ("b", "active")]);
@@ -85,7 +85,7 @@ fn the_example_syncer_follows_its_file() {
 fn what_drains_goes_when_the_node_says_that_its_flows_have_ended() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();
-    let daemon = Daemon::start_with(dir, "[handover]\nwindow = \"2s\"\n");
+    let daemon = Daemon::start_with(dir, "[handover]\nwindow = \"5s\"\n");
     write(dir, &["a", "b"]);
     let syncer = start(dir, 1_000);
     expect(&daemon, &syncer, &[("a", "active"), ("b", "active")]);

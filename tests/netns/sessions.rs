@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Namespace, SOON, wait_until};
 
@@ -37,6 +38,13 @@ impl Asked {
         thread::spawn(move || serve(mio::net::TcpListener::from_std(listener), &answer, &stopped));
         Self { stop }
     }
+}
+
+/// A connection takes a descriptor at each of its ends, and a login shell gives a process a thousand.
+fn allow_many_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where that is not allowed, opening says so.
+    _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 impl Drop for Asked {
@@ -102,6 +110,7 @@ impl Sessions {
 
     /// Opens `count` connections to a VIP, and begins to ask.
     pub fn start(client: &Namespace, vip: std::net::IpAddr, count: usize) -> Self {
+        allow_many_files();
         let address = SocketAddr::new(vip, PORT);
         let opened = client.inside(|| (0..count).map(|_| Session::open(address)).collect::<io::Result<Vec<_>>>());
         let mut sessions = opened.unwrap_or_else(|error| panic!("no connection to {vip}: {error}"));
