@@ -10,7 +10,7 @@
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
-            user-mode-linux busybox-static cpio bird2 keepalived prometheus python3-jsonschema strace systemd tmux \
+            user-mode-linux busybox-static cpio man-db bird2 keepalived prometheus python3-jsonschema strace systemd tmux \
             tshark valgrind
 
 # Beside those, what the guest of test-zero-copy takes.
