@@ -134,7 +134,7 @@ impl Storm {
             self.version += 1;
             let at = self.version as usize % self.services.len();
             self.services[at] = in_gue(at as u32, self.version);
-            self.took.push(self.syncer.apply(&self.version.to_string(), &self.services));
+            self.took.push(self.syncer.apply(&self.version.to_string(), &self.services).in_all);
             let due = Duration::from_secs(1) * number / a_second;
             if due > length || start.elapsed() > length {
                 break;
