@@ -10,6 +10,8 @@ mod scene;
 mod subject;
 mod yardstick;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 use cases::Case;
@@ -36,7 +38,7 @@ struct Arguments {
     bench: bool,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     use_huge_pages();
     use_one_core();
@@ -44,7 +46,7 @@ fn main() {
     let cases: Vec<Case> = cases::all(arguments.flows).into_iter().filter(wanted).collect();
     if cases.is_empty() {
         eprintln!("no case has such a name");
-        std::process::exit(2);
+        return ExitCode::from(2);
     }
     let yardsticks = load_yardsticks();
     let mut subjects: Vec<(String, Box<dyn Subject + '_>)> = Vec::new();
@@ -57,7 +59,7 @@ fn main() {
         subjects.push((case.name.clone(), Box::new(Ready::new(case, arguments.flows))));
     }
     let figures = measure(subjects, arguments.rounds);
-    report::print(&cases, figures);
+    report::print(&cases, figures)
 }
 
 /// The yardstick for both families, and what it costs to run nothing; empty, with a word why, where it cannot be loaded.

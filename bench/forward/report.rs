@@ -1,9 +1,12 @@
 //! The figures as they are printed.
 
+use std::process::ExitCode;
+
 use pointsman::wire::Family;
 
 use crate::cases::{Case, Past, Target};
 use crate::measure::figures::{Figures, Middle};
+use crate::measure::targets::Targets;
 use crate::yardstick::Task;
 
 /// The runs of the yardstick.
@@ -21,8 +24,9 @@ fn yardstick(family: Family) -> &'static str {
     if family == Family::V4 { ALONE[0] } else { ALONE[1] }
 }
 
-/// Prints all figures.
-pub fn print(cases: &[Case], mut figures: Figures) {
+/// Prints all figures; fails where a target is missed.
+pub fn print(cases: &[Case], mut figures: Figures) -> ExitCode {
+    let mut targets = Targets::default();
     for (alone, (whole, ..)) in ALONE.into_iter().zip(YARDSTICKS) {
         let from = [whole, YARDSTICKS[2].0, YARDSTICKS[3].0];
         figures.derive(alone, from, |whole, twice, empty| whole - (twice - empty) / 2.0);
@@ -37,7 +41,8 @@ pub fn print(cases: &[Case], mut figures: Figures) {
         if let Some(time) = figures.time(&case.name) {
             let ratio = figures.compare(&case.name, yardstick(case.services.family), |own, other| own / other);
             let shown = ratio.map_or_else(String::new, |ratio| format!("{:.2}", ratio.median));
-            println!("{:32} {} {shown:>10} {:>10}", case.name, show(time), judge(case.target, time, ratio));
+            let target = judge(case.target, (time, ratio), &mut targets);
+            println!("{:32} {} {shown:>10} {target:>10}", case.name, show(time));
         }
     }
     println!();
@@ -45,20 +50,21 @@ pub fn print(cases: &[Case], mut figures: Figures) {
         print_difference(case, &figures);
     }
     println!("samples taken again because the core was taken away: {}", figures.disturbed);
+    targets.exit_code()
 }
 
 fn show(time: Middle) -> String {
     format!("{:8.1} {:15}", time.median, format!("{:>6.1} ..{:>6.1}", time.lower, time.upper))
 }
 
-fn judge(target: Target, time: Middle, ratio: Option<Middle>) -> String {
+fn judge(target: Target, (time, ratio): (Middle, Option<Middle>), targets: &mut Targets) -> String {
     let (text, met) = match (target, ratio) {
         (Target::None, _) => return String::new(),
         (Target::Nanoseconds(most), _) => (format!("{most:.0} ns"), time.median <= most),
         (Target::Yardsticks(most), Some(ratio)) => (format!("{most:.2}"), ratio.median <= most),
         (Target::Yardsticks(most), None) => return format!("{most:.2}"),
     };
-    if met { text } else { format!("{text} missed") }
+    text + targets.check(met)
 }
 
 /// What a closed handover costs, compared to one that never was.

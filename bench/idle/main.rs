@@ -6,10 +6,13 @@ mod bare;
 mod netns;
 #[path = "../node/mod.rs"]
 mod node;
+#[path = "../measure/targets.rs"]
+mod targets;
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +24,7 @@ use serde_json::json;
 
 use node::stream::{Stream, flood, quantile};
 use node::syncer::{Syncer, service};
+use targets::Targets;
 
 /// What a worker takes, and how soon it wakes, where there is nothing to do (needs root)
 #[derive(Debug, Parser)]
@@ -51,21 +55,23 @@ const MODES: [&str; 2] = ["adaptive", "busy"];
 const ASLEEP: usize = 2;
 const NAMES: [&str; 4] = [MODES[0], MODES[1], "who only answers, asleep", "who only answers, awake"];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if netns::skipped() {
-        return;
+        return ExitCode::SUCCESS;
     }
     let _awake = arguments.awake.then(keep_cores_awake);
     let topology = node::topology();
     let cores = sched_getaffinity(None).expect("of this thread");
     let length = Duration::from_secs(arguments.seconds);
+    let mut targets = Targets::default();
     let mut delays = [const { Vec::new() }; 4];
     for round in 1..=arguments.rounds {
         eprintln!("round {round} of {}", arguments.rounds);
         let mut core = 0;
         for (mode, delays) in MODES.into_iter().zip(&mut delays) {
-            core = node(&topology, &cores, (mode, round == 1), length, delays);
+            let first = (round == 1).then_some(&mut targets);
+            core = node(&topology, &cores, (mode, first), length, delays);
         }
         for (who, delays) in delays.iter_mut().enumerate().skip(ASLEEP) {
             let _answerer = Answerer::start(&topology, core, who == ASLEEP);
@@ -74,7 +80,8 @@ fn main() {
         }
     }
     delays.iter_mut().for_each(|delays| delays.sort_unstable());
-    report(&delays);
+    report(&delays, &mut targets);
+    targets.exit_code()
 }
 
 /// Until what this answers is dropped.
@@ -84,36 +91,38 @@ fn keep_cores_awake() -> File {
     file
 }
 
-/// All of a node that polls in one of the modes; the `first` time what it takes beside the delays. Answers the worker's core.
+/// All of a node that polls in one of the modes; the `first` time what it takes beside the delays, and whether that is too much.
+/// Answers the worker's core.
 fn node(
     topology: &Topology,
     cores: &CpuSet,
-    (mode, first): (&str, bool),
+    (mode, mut first): (&str, Option<&mut Targets>),
     length: Duration,
     delays: &mut Vec<u64>,
 ) -> usize {
     // A daemon may use the cores that who starts it may use.
     sched_setaffinity(None, cores).expect("as before");
     let edge = start(topology, mode);
-    if first {
-        print("without packets", mode, &watch(&edge, || thread::sleep(Duration::from_secs(5))), Some(MOST_IDLE));
+    if let Some(targets) = &mut first {
+        let spent = watch(&edge, || thread::sleep(Duration::from_secs(5)));
+        print("without packets", mode, &spent, &judge_idle(mode, &spent, targets));
     }
     let stream = Stream::start(&topology.client, PAUSE);
     let mut heard = Vec::new();
     let spent = watch(&edge, || heard = listen(&stream, length));
     delays.extend(heard);
     drop(stream);
-    if first {
-        print("a packet each 50 ms", mode, &spent, None);
+    if first.is_some() {
+        print("a packet each 50 ms", mode, &spent, "");
         let stream = Stream::start(&topology.client, SHORT_PAUSE);
         let mut heard = Vec::new();
         let spent = watch(&edge, || heard = listen(&stream, Duration::from_secs(3)));
-        print("a packet each millisecond", mode, &spent, None);
+        print("a packet each millisecond", mode, &spent, "");
         println!("{:41} p50 of the delay {:.1} microseconds", "", quantile(&heard, 0.5) / 1e3);
         drop(stream);
         flood(&topology.client, || {
             thread::sleep(Duration::from_secs(1));
-            print("under load", mode, &watch(&edge, || thread::sleep(Duration::from_secs(3))), None);
+            print("under load", mode, &watch(&edge, || thread::sleep(Duration::from_secs(3))), "");
         });
     }
     node::core(&edge)
@@ -158,18 +167,22 @@ fn forwarded(edge: &Edge<'_>) -> u64 {
     edge.metrics().sum("pointsman_sent_packets_total")
 }
 
-fn print(when: &str, mode: &str, watched: &Watched, most: Option<f64>) {
+/// What stands behind what an idle worker takes: one that never sleeps has no target.
+fn judge_idle(mode: &str, watched: &Watched, targets: &mut Targets) -> String {
+    if mode != MODES[0] {
+        return String::new();
+    }
+    format!("   target {MOST_IDLE} %{}", targets.check(watched.share <= MOST_IDLE))
+}
+
+fn print(when: &str, mode: &str, watched: &Watched, target: &str) {
     let Watched { share, sleeps, packets } = watched;
-    let target = match most.filter(|_| mode == MODES[0]) {
-        Some(most) => format!("   target {most} %{}", if *share > most { " missed" } else { "" }),
-        None => String::new(),
-    };
     println!(
         "{when:25} {mode:8} {share:8.3} % of its core, {sleeps:7.1} sleeps and {packets:.0} packets a second{target}"
     );
 }
 
-fn report(delays: &[Vec<u64>; 4]) {
+fn report(delays: &[Vec<u64>; 4], targets: &mut Targets) {
     println!("\n{:27} {:>8} {:>8}   microseconds", "a packet each 50 ms", "p50", "p99");
     let at = |who: usize, share| quantile(&delays[who], share) / 1e3;
     for (pair, target) in [(0, Some(MOST_TO_WAKE)), (ASLEEP, None)] {
@@ -177,8 +190,8 @@ fn report(delays: &[Vec<u64>; 4]) {
             println!("{name:27} {:8.1} {:8.1}   of {}", at(who, 0.5), at(who, 0.99), delays[who].len());
         }
         let wakes = |share| at(pair, share) - at(pair + 1, share);
-        let missed = |most| if wakes(0.5) > most { " missed" } else { "" };
-        let target = target.map_or(String::new(), |most| format!("   target {most}{}", missed(most)));
+        let target =
+            target.map_or(String::new(), |most| format!("   target {most}{}", targets.check(wakes(0.5) <= most)));
         println!("{:27} {:8.1} {:8.1}{target}", "difference: to wake", wakes(0.5), wakes(0.99));
     }
 }

@@ -4,9 +4,11 @@
 mod measure;
 
 use std::hint::black_box;
+use std::process::ExitCode;
 
 use clap::Parser;
 
+use measure::targets::Targets;
 use measure::{Sample, Subject, measure, use_one_core};
 use pointsman::maglev::{Candidate, build};
 
@@ -29,7 +31,7 @@ const CASES: [(u32, usize, bool, f64); 4] = [
     (655_373, 10_000, true, 19.0),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     use_one_core();
     let names: Vec<String> = (0..10_000).map(|number| format!("endpoint-{number}")).collect();
@@ -44,15 +46,17 @@ fn main() {
         (name(size, count, is_weighted), Box::new(sample) as Box<dyn Subject>)
     });
     let figures = measure(subjects.collect(), arguments.rounds);
+    let mut targets = Targets::default();
     println!("{:36} {:>8} {:>17} {:>8}", "", "ms", "middle half", "target");
     for (size, count, is_weighted, most) in CASES {
         let name = name(size, count, is_weighted);
         let Some(time) = figures.time(&name) else { continue };
         let [lower, median, upper] = [time.lower, time.median, time.upper].map(|nanoseconds| nanoseconds / 1e6);
-        let missed = if median > most { " missed" } else { "" };
+        let missed = targets.check(median <= most);
         println!("{name:36} {median:8.3} {lower:7.3} ..{upper:7.3} {most:8.1}{missed}");
     }
     println!("samples taken again because the core was taken away: {}", figures.disturbed);
+    targets.exit_code()
 }
 
 fn name(size: u32, count: usize, is_weighted: bool) -> String {

@@ -5,6 +5,7 @@
 
 pub mod figures;
 mod switches;
+pub mod targets;
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

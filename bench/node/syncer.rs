@@ -9,33 +9,43 @@ use serde_json::{Value, json};
 /// A client of the control socket.
 pub struct Syncer(UnixStream);
 
+/// How long something took to be acknowledged, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// From its first byte on.
+    pub in_all: f64,
+    /// From its last byte on.
+    pub behind_last_byte: f64,
+}
+
 impl Syncer {
     /// Connects.
     pub fn connect(path: &str) -> Self {
         Self(UnixStream::connect(path).expect("it listens"))
     }
 
-    /// Pushes a whole set, and answers how many milliseconds it took to be acknowledged.
-    pub fn apply(&self, revision: &str, services: &[Value]) -> f64 {
+    /// Pushes a whole set.
+    pub fn apply(&self, revision: &str, services: &[Value]) -> Took {
         self.ask("apply", json!({ "revision": revision, "services": services }))
     }
 
-    /// Replaces one service, likewise.
-    pub fn patch(&self, base: &str, revision: &str, service: &Value) -> f64 {
+    /// Replaces one service.
+    pub fn patch(&self, base: &str, revision: &str, service: &Value) -> Took {
         self.ask("patch", json!({ "base": base, "revision": revision, "upsert": [service] }))
     }
 
-    fn ask(&self, method: &str, params: Value) -> f64 {
+    fn ask(&self, method: &str, params: Value) -> Took {
         let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let line = format!("{question}\n");
         let start = Instant::now();
         (&self.0).write_all(line.as_bytes()).expect("it reads");
+        let written = Instant::now();
         let mut answer = String::new();
         BufReader::new(&self.0).read_line(&mut answer).expect("an answer");
-        let elapsed = start.elapsed();
+        let took = [start, written].map(|since| since.elapsed().as_secs_f64() * 1e3);
         let answer: Value = serde_json::from_str(&answer).expect("JSON");
         assert!(answer.get("error").is_none(), "{answer}");
-        elapsed.as_secs_f64() * 1e3
+        Took { in_all: took[0], behind_last_byte: took[1] }
     }
 }
 

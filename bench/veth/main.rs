@@ -12,6 +12,8 @@ mod reflect;
 mod saturation;
 mod search;
 mod table;
+#[path = "../measure/targets.rs"]
+mod targets;
 mod traffic;
 
 use std::process::ExitCode;

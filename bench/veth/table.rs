@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::contestants::Contestant;
 use crate::figures::Middle;
+use crate::targets::Targets;
 
 /// Of fewer rounds, the 90 % quantile says nothing.
 const MANY: usize = 10;
@@ -51,7 +52,7 @@ impl Table {
         let many = self.rows.iter().all(|(_, rates)| rates.len() >= MANY);
         let tail = if many { format!(" {:>9}", "90 %") } else { String::new() };
         println!("{:<16} {:>10} {:>17}{tail} {:>12}", "", "Mpackets/s", "middle half", "of testpmd's");
-        let mut missed = false;
+        let mut targets = Targets::default();
         for (contestant, rates) in &self.rows {
             let Middle { lower, median, upper } = Middle::of(rates.iter().map(|rate| rate / 1e6));
             print!("{:<16} {median:>10.3} {lower:>7.3} .. {upper:>6.3}", contestant.name());
@@ -63,11 +64,10 @@ impl Table {
                 continue;
             };
             let ratio = Middle::of(rates.iter().zip(yardstick).map(|(own, other)| own / other)).median;
-            let misses = *contestant == Contestant::Pointsman && ratio < 1.0;
-            missed |= misses;
-            println!(" {ratio:>12.2}{}", if misses { " missed" } else { "" });
+            let missed = targets.check(*contestant != Contestant::Pointsman || ratio >= 1.0);
+            println!(" {ratio:>12.2}{missed}");
         }
-        if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        targets.exit_code()
     }
 }
 

@@ -8,6 +8,7 @@ mod scene;
 #[path = "../forward/yardstick.rs"]
 mod yardstick;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
@@ -23,6 +24,7 @@ use pointsman::wire::Family::{self, V4, V6};
 use pointsman::worker::{Pace, Worker};
 
 use measure::figures::{Figures, Middle};
+use measure::targets::Targets;
 use measure::{Sample, Subject, measure, use_huge_pages, use_one_core};
 use scene::batch::{BATCH, Batch, Kind};
 use scene::flows::Order;
@@ -62,7 +64,7 @@ const CASES: [(&str, Family, u32); 4] = [
     ("4,096 flows, IPv6", V6, 4_096),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     use_huge_pages();
     let mut null = null_samples();
@@ -73,7 +75,7 @@ fn main() {
     };
     let figures = thread::scope(|scope| scope.spawn(on_one_core).join().expect("its words are above"));
     null.extend(null_samples());
-    report(&figures, &null);
+    report(&figures, &null)
 }
 
 fn null_samples() -> Vec<f64> {
@@ -99,7 +101,9 @@ fn subjects() -> Vec<(String, Box<dyn Subject>)> {
     subjects
 }
 
-fn report(figures: &Figures, null: &[f64]) {
+/// Fails where a target is missed.
+fn report(figures: &Figures, null: &[f64]) -> ExitCode {
+    let mut targets = Targets::default();
     println!("{:24} {:>8} {:>15} {:>10} {:>12} {:>7}", "", "ns", "middle half", "yardsticks", "null to null", "target");
     let null = (!null.is_empty()).then(|| Middle::of(null.iter().copied()));
     if let Some(Middle { lower, median, upper }) = null {
@@ -111,13 +115,16 @@ fn report(figures: &Figures, null: &[f64]) {
         let ratio = figures.compare(name, own, |own, other| own / other);
         let ratio = ratio.map_or_else(String::new, |ratio| format!("{:.2}", ratio.median));
         let to_null = null.map(|null| time.median / null.median);
-        let missed = if to_null.is_some_and(|ratio| ratio > TARGET) { " missed" } else { "" };
-        let target = if name == own || null.is_none() { String::new() } else { format!("{TARGET:.2}{missed}") };
+        let target = match to_null.filter(|_| name != own) {
+            Some(ratio) => format!("{TARGET:.2}{}", targets.check(ratio <= TARGET)),
+            None => String::new(),
+        };
         let to_null = to_null.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
         let middle = format!("{:>6.1} ..{:>6.1}", time.lower, time.upper);
         println!("{name:24} {:8.1} {middle:15} {ratio:>10} {to_null:>12} {target:>7}", time.median);
     }
     println!("samples taken again because the core was taken away: {}", figures.disturbed);
+    targets.exit_code()
 }
 
 fn frames(family: Family, flows: u32) -> Vec<Vec<u8>> {
