@@ -3,7 +3,7 @@
 # make test   every check and test; those that need root say "skipped" where they do not have it
 # make test-zero-copy  zero-copy for real, in a guest with a recent kernel; docs/zero-copy.md says more
 # make fuzz   any frames through the data path, and any text through what reads it; fuzz/README.md says more
-# make bench  the benches, one after the other; bench/README.md says more
+# make bench  the benches, one after the other; fails at its end where a target was missed; bench/README.md says more
 # make bench-veth  AF_XDP over veth beside DPDK's testpmd (some 200 MB of Debian packages); as root, some minutes
 # make man    the manual pages, target/man
 # make install  the binary of make build, its unit, manual, completions and example configs below DESTDIR and PREFIX
@@ -80,8 +80,8 @@ deny:
 	else echo "skipped: the advisories' database cannot be reached"; fi
 
 bench: deps
-	cargo bench --locked --bench forward --bench worker --bench maglev --bench latency --bench apply --bench storm \
-	--bench idle --bench upgrade --bench consistency
+	cargo bench --locked --no-fail-fast --bench forward --bench worker --bench maglev --bench latency --bench apply \
+	--bench storm --bench idle --bench upgrade --bench consistency
 
 bench-veth: deps
 	@scripts/install-missing dpdk-dev libelf-dev zlib1g-dev
