@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
+use rustix::net::sockopt::set_tcp_quickack;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Namespace, SOON, wait_until};
@@ -38,13 +39,6 @@ impl Asked {
         thread::spawn(move || serve(mio::net::TcpListener::from_std(listener), &answer, &stopped));
         Self { stop }
     }
-}
-
-/// A connection takes a descriptor at each of its ends, and a login shell gives a process a thousand.
-fn allow_many_files() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Where that is not allowed, opening says so.
-    _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 impl Drop for Asked {
@@ -162,6 +156,13 @@ impl Drop for Sessions {
     }
 }
 
+/// A connection takes a descriptor at each of its ends, and a login shell gives a process a thousand.
+fn allow_many_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where that is not allowed, opening says so.
+    _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
 /// Asks on every connection, then reads every answer, unless told to stop; answers which have failed, by their number.
 fn ask_all(sessions: &mut [Session], stop: &AtomicBool) -> Vec<(usize, String)> {
     let sent: Vec<io::Result<()>> = sessions.iter_mut().map(Session::ask).collect();
@@ -200,6 +201,8 @@ impl Session {
         }
         line.clear();
         self.stream.read_line(&mut line)?;
+        // By itself, so that a node counts two packets a request: else it may wait 40 ms for the next request to go with.
+        set_tcp_quickack(self.stream.get_ref(), true)?;
         Ok(line)
     }
 
