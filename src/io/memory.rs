@@ -5,10 +5,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 
-use super::{HEADROOM, Held, KernelStatistics, PacketIo};
+use super::{HEADROOM, Held, KernelStatistics, PacketIo, sleep_until_ready};
 use crate::frame::{Frame, Span};
 use crate::moment::Moment;
 
@@ -137,11 +136,7 @@ impl PacketIo for Memory {
     fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
         // Nothing here tells of a frame, so it is looked for often. In between others have the core, which a thread that
         // only yields has nearly alone.
-        let timeout = Timespec::try_from(timeout.min(LOOK)).ok();
-        match poll(&mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)], timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        sleep_until_ready(&mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)], timeout.min(LOOK))
     }
 
     fn statistics(&mut self) -> KernelStatistics {

@@ -5,6 +5,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, Timespec, poll};
+use rustix::io::Errno;
+
 use crate::frame::{Frame, Span};
 use crate::moment::{Moment, SECOND};
 
@@ -121,6 +124,14 @@ pub trait PacketIo {
 
     /// What the kernel has counted; zeros where there is no kernel.
     fn statistics(&mut self) -> KernelStatistics;
+}
+
+/// Sleeps until one of these is ready, a signal has come, or the time is over.
+pub fn sleep_until_ready(sources: &mut [PollFd<'_>], timeout: Duration) -> io::Result<()> {
+    match poll(sources, Timespec::try_from(timeout).ok().as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The system's monotonic clock.

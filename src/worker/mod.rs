@@ -9,9 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
-use rustix::time::Timespec;
+use rustix::event::{PollFd, PollFlags};
 
 pub use self::observer::Observer;
 use self::patience::Patience;
@@ -22,7 +20,7 @@ use crate::forward::parts::{MOST_PARTS, Parts};
 use crate::forward::track::{Change, Tracked};
 use crate::forward::verdict::{DropReason, Verdict};
 use crate::forward::{Flows, forward_ahead};
-use crate::io::{Held, KernelStatistics, PacketIo};
+use crate::io::{Held, KernelStatistics, PacketIo, sleep_until_ready};
 use crate::moment::Moment;
 use crate::publish::{Inbox, Publication};
 use crate::snapshot::Cell;
@@ -285,11 +283,7 @@ impl<Io: PacketIo> Worker<Io> {
     fn pause(&mut self) -> io::Result<()> {
         self.inbox.rouse();
         self.inbox.refresh();
-        let mut waiting = [PollFd::from_borrowed_fd(self.inbox.wake(), PollFlags::IN)];
-        match poll(&mut waiting, Timespec::try_from(DOWN_PAUSE).ok().as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        sleep_until_ready(&mut [PollFd::from_borrowed_fd(self.inbox.wake(), PollFlags::IN)], DOWN_PAUSE)
     }
 
     /// Handles one batch by the newest snapshot and answers how many frames it had.

@@ -10,13 +10,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 use pnet::datalink::{self, Channel, DataLinkSender, NetworkInterface};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::net::{AddressFamily, SendFlags, SocketType, send, socket};
-use rustix::time::Timespec;
 
 use self::receive::{Received, receive};
-use super::{HEADROOM, Held, KernelStatistics, PacketIo, monotonic};
+use super::{HEADROOM, Held, KernelStatistics, PacketIo, monotonic, sleep_until_ready};
 use crate::frame::{Frame, Span};
 use crate::moment::Moment;
 use crate::wire::ethernet::{HEADER_LEN, TAG_LEN};
@@ -262,10 +261,7 @@ impl PacketIo for PacketSocket {
         let events = if self.queued.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let mut waiting =
             [PollFd::from_borrowed_fd(self.socket.as_fd(), events), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
-        match poll(&mut waiting, Timespec::try_from(timeout).ok().as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        sleep_until_ready(&mut waiting, timeout)
     }
 
     fn statistics(&mut self) -> KernelStatistics {

@@ -11,14 +11,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt::{socket_error, xdp_statistics};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use self::exchange::{Exchange, Sizes};
 use self::umem::Mapping;
-use super::{Held, KernelStatistics, PacketIo, monotonic};
+use super::{Held, KernelStatistics, PacketIo, monotonic, sleep_until_ready};
 use crate::config::ZeroCopy;
 use crate::frame::Frame;
 use crate::moment::Moment;
@@ -245,12 +245,8 @@ impl PacketIo for XskIo {
             return Err(Errno::NODEV.into());
         }
         let timeout = if self.exchange.is_short() { timeout.min(RETRY) } else { timeout };
-        let timeout = Timespec::try_from(timeout).ok();
         let mut sources = [PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
-        match poll(&mut sources, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        sleep_until_ready(&mut sources, timeout)
     }
 
     fn statistics(&mut self) -> KernelStatistics {
