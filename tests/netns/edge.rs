@@ -67,9 +67,9 @@ pub(crate) use on_every_driver;
 /// Keys of the section `[control]`: the usual group does not exist everywhere.
 const AS_ROOT: &str = "group = \"root\"";
 /// What a daemon says whose successor did not get on within its second.
-pub const STALLED: &str = "said nothing for 1s";
+const STALLED: &str = "said nothing for 1s";
 /// How often an upgrade is asked for where that happens.
-pub const UPGRADE_TRIES: usize = 5;
+const UPGRADE_TRIES: usize = 5;
 
 /// An edge node's daemon with a directory, and a bpffs, of its own; its state outlives a restart.
 pub struct Edge<'a> {
@@ -298,11 +298,28 @@ impl<'a> Edge<'a> {
     /// Has the daemon hand over to its own program, and answers what the new process says. On a machine so busy that it has
     /// not got a worker going within its second, the old process goes on, and is asked again.
     pub fn upgrade(&mut self) -> Value {
+        self.upgrade_unless_stalled(None, |_| false)
+            .unwrap_or_else(|reason| panic!("no upgrade: {reason}\n{}", self.log()))
+    }
+
+    /// Has an upgrade to this program fail for this reason; asks again likewise.
+    pub fn upgrade_in_vain(&mut self, binary: &Path, reason: &str) {
+        let said = self.upgrade_unless_stalled(Some(binary), |said| said.contains(reason)).expect_err("it fails");
+        assert!(said.contains(reason), "{reason} is expected, not {said}");
+    }
+
+    fn upgrade_unless_stalled(
+        &mut self,
+        binary: Option<&Path>,
+        is_expected: impl Fn(&str) -> bool,
+    ) -> Result<Value, String> {
         let mut tries = UPGRADE_TRIES;
         loop {
-            match self.upgrade_to(None) {
-                Err(reason) if reason.contains(STALLED) && tries > 1 => println!("asked again: {reason}"),
-                outcome => return outcome.unwrap_or_else(|reason| panic!("no upgrade: {reason}\n{}", self.log())),
+            match self.upgrade_to(binary) {
+                Err(said) if said.contains(STALLED) && !is_expected(&said) && tries > 1 => {
+                    println!("once more: {said}")
+                }
+                outcome => return outcome,
             }
             tries -= 1;
         }

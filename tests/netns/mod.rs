@@ -35,7 +35,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use edge::on_every_driver;
-pub use edge::{Driver, Edge, STALLED, UPGRADE_TRIES};
+pub use edge::{Driver, Edge};
 pub use endpoint::Endpoint;
 pub use heartbeat::Heartbeat;
 pub use load::{Load, Report};
