@@ -148,8 +148,7 @@ fn another_interface_in_the_config_lets_the_old_one_go() {
     let topology = endpoints(1);
     topology.edge.run(&["ip", "link", "add", "eth1", "type", "veth", "peer", "name", "other"]);
     ["eth1", "other"].iter().for_each(|link| _ = topology.edge.run(&["ip", "link", "set", link, "up"]));
-    let mut edge = start(&topology);
-    assert!(edge.stop().success());
+    let (mut edge, _) = stopped(&topology);
     edge.edit_config("name = \"eth0\"", "name = \"eth1\"");
     edge.run();
     assert!(wait_until(SOON, || !has_xdp(&topology.edge, "eth0")), "{}", edge.log());
@@ -163,8 +162,7 @@ fn another_driver_in_the_config_lets_the_program_go() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = start(&topology);
-    assert!(edge.stop().success());
+    let (mut edge, _) = stopped(&topology);
     edge.edit_config("driver = \"af_xdp\"", "driver = \"af_packet\"");
     edge.run();
     assert!(!has_xdp(&topology.edge, "eth0"), "{}", edge.log());
@@ -179,8 +177,7 @@ fn what_is_not_understood_is_let_go() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = start(&topology);
-    assert!(edge.stop().success());
+    let (mut edge, _) = stopped(&topology);
     let garbage = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     let file = || OwnedFd::from(garbage.reopen().expect("it is there"));
     let mut objects: BTreeMap<String, OwnedFd> = edge.store().take().into_iter().collect();
@@ -213,9 +210,7 @@ fn a_start_that_fails_gives_all_of_it_back() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = start(&topology);
-    let link = pinned_link(&edge);
-    assert!(edge.stop().success());
+    let (mut edge, link) = stopped(&topology);
     edge.edit_config("driver = ", "cores = [0]\ndriver = ");
     for _ in 0..2 {
         let said = edge.run_in_vain();
@@ -241,9 +236,7 @@ fn what_is_pinned_already_counts() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = start(&topology);
-    let link = pinned_link(&edge);
-    assert!(edge.stop().success());
+    let (mut edge, link) = stopped(&topology);
     let copies: Vec<_> = edge.store().take();
     let copy = |object: &OwnedFd| object.try_clone().expect("there is room for descriptors");
     copies.iter().for_each(|(name, object)| edge.store().put(name, copy(object)));
@@ -263,9 +256,7 @@ fn what_another_process_was_passed_is_left_alone() {
         return;
     }
     let topology = endpoints(1);
-    let mut edge = start(&topology);
-    let link = pinned_link(&edge);
-    assert!(edge.stop().success());
+    let (mut edge, link) = stopped(&topology);
     edge.wrap(&["env", "LISTEN_PID=1"]);
     let said = edge.run_in_vain();
     assert!(said.contains("eth0 already has another XDP program"), "{said}");
@@ -285,6 +276,14 @@ fn start(topology: &Topology) -> Edge<'_> {
     let edge = Edge::start_kept(&topology.edge, Driver::XdpNative, ROOM);
     edge.apply(set(topology, &["active"]));
     edge
+}
+
+/// The same when it has been stopped, and the number of the link that it had.
+fn stopped(topology: &Topology) -> (Edge<'_>, u32) {
+    let mut edge = start(topology);
+    let link = pinned_link(&edge);
+    assert!(edge.stop().success());
+    (edge, link)
 }
 
 /// A service with the first endpoints, in these states.
