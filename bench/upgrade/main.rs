@@ -32,7 +32,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1_900_000)]
     flows: u64,
     /// Services in the case `restart`, all but one of ten endpoints; the limit is that of one
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     services: u32,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
@@ -141,8 +141,7 @@ fn restarts(services: u32) -> Vec<String> {
     let router = topology.endpoints[0].addresses.1.to_string();
     topology.edge.run(&["ip", "route", "add", "2001:db8:10::/44", "via", &router]);
     let mut set = set(&topology, &["active"; 2]);
-    let services = 1..services;
-    set.as_array_mut().expect("a list of services").extend(services.clone().map(|number| service(number, 0)));
+    set.as_array_mut().expect("a list of services").extend((1..services).map(|number| service(number, 0)));
     // The steering program stays meanwhile, as under systemd.
     let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, 8);
     edge.apply(set);
@@ -154,9 +153,9 @@ fn restarts(services: u32) -> Vec<String> {
         stream.run(50);
         stream.finish().1.silence
     });
-    println!("restarts with {} services: nothing came for {silences:?}", services.len() + 1);
+    println!("restarts with {services} services: nothing came for {silences:?}");
     let longest = silences.iter().max().expect("five");
-    (services.is_empty() && *longest >= RESTART)
+    (services == 1 && *longest >= RESTART)
         .then(|| format!("{longest:?} from SIGTERM until packets came through again"))
         .into_iter()
         .collect()
