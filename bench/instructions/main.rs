@@ -2,8 +2,6 @@
 //! does. Fails where it is more than what `recorded` says. `bench/README.md` says more.
 
 mod recorded;
-#[path = "../scene/mod.rs"]
-mod scene;
 
 use std::process::{Command, ExitCode};
 
@@ -15,10 +13,10 @@ use pointsman::snapshot::Snapshot;
 use pointsman::wire::Family::{self, V4, V6};
 
 use recorded::Recorded;
-use scene::batch::{BATCH, Batch, Kind};
-use scene::flows::Order;
-use scene::node::{Endpoints, Node, Services, WINDOW};
-use scene::steps::Steps;
+use testkit::scene::batch::{BATCH, Batch, Kind};
+use testkit::scene::flows::Order;
+use testkit::scene::node::{Endpoints, Node, Services, WINDOW};
+use testkit::scene::steps::Steps;
 
 /// Counts the instructions that forward() takes for a packet (by valgrind), and fails where they are more than recorded
 #[derive(Debug, Parser)]
