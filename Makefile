@@ -11,7 +11,7 @@
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
             user-mode-linux busybox-static cpio man-db bird2 keepalived prometheus python3-jsonschema strace systemd tmux \
-            tshark valgrind
+            tshark valgrind faketime
 
 # Beside those, what the guest of test-zero-copy takes.
 GUEST_PACKAGES := qemu-system-x86 xz-utils

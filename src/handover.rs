@@ -15,9 +15,9 @@ use self::deadlines::Deadlines;
 use crate::flow::FlowHash;
 use crate::maglev::{self, Candidate, Index};
 use crate::model::{Endpoint, Service, State};
+use crate::moment::moved;
 
-/// A moment, in whole seconds since 1970: memories outlive a restart.
-pub type Second = u32;
+pub use crate::moment::Second;
 
 /// No memory.
 const NONE: Index = Index::MAX;
@@ -228,6 +228,14 @@ impl Memories {
     /// When something is to be forgotten next, if anything is.
     pub fn next_deadline(&self) -> Option<Second> {
         self.layers.iter().flat_map(Layer::remembering).map(|(_, _, until)| until).min()
+    }
+
+    /// The same memories with deadlines by another clock, which is `by` seconds ahead of the one that they are by; none is
+    /// later than `latest`.
+    #[must_use]
+    pub fn by_clock(mut self, by: i64, latest: Second) -> Self {
+        self.layers.iter_mut().for_each(|layer| layer.until.change(|until| moved(until, by).min(latest)));
+        self
     }
 
     /// Whether nothing is remembered.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod client;
+pub mod clock;
 pub mod event;
 mod journal;
 mod leaving;

@@ -1,9 +1,11 @@
 //! The slot memories of all services, and when each is to be forgotten.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use crate::handover::{Memories, NamedTable, Second, Touched, Version};
+use crate::handover::{Memories, NamedTable, Touched, Version};
 use crate::model::Service;
+use crate::moment::{Now, Second};
 use crate::snapshot::ServiceEntry;
 
 /// What slots remember, by service; services without memories are not there.
@@ -13,6 +15,8 @@ pub struct SlotMemories {
     kept: HashMap<String, Kept>,
     /// Services that are as they were on disk: others may have moved on meanwhile.
     restored: HashSet<String>,
+    /// How many seconds the wall clock, which files are written by, is ahead of the clock of the deadlines.
+    wall_ahead: i64,
 }
 
 #[derive(Debug)]
@@ -25,12 +29,26 @@ struct Kept {
 impl SlotMemories {
     /// None yet; each will be kept for `window` seconds.
     pub fn new(window: Second) -> Self {
-        Self { window, kept: HashMap::new(), restored: HashSet::new() }
+        Self { window, kept: HashMap::new(), restored: HashSet::new(), wall_ahead: 0 }
     }
 
-    /// Takes back what was kept on disk.
+    /// Takes back what another process had, with deadlines by the clock that this one has gone on with.
     pub fn restore(&mut self, kept: HashMap<String, Memories>) {
         kept.into_iter().for_each(|(service, memories)| self.keep(service, memories));
+    }
+
+    /// Takes back what was kept on disk, with deadlines by the wall clock. None is more than a window away, whatever has been
+    /// done to that clock meanwhile.
+    pub fn restore_stored(&mut self, kept: HashMap<String, Memories>, now: Now) {
+        self.follow_wall_clock(now);
+        let latest = now.steady.saturating_add(self.window);
+        let kept = kept.into_iter().map(|(service, memories)| (service, memories.by_clock(-self.wall_ahead, latest)));
+        self.restore(kept.collect());
+    }
+
+    /// Takes note of what the wall clock says: deadlines are written down by it.
+    pub fn follow_wall_clock(&mut self, now: Now) {
+        self.wall_ahead = now.offset();
     }
 
     /// From now on, until this is said again, these services are taken to be as they were on disk.
@@ -51,9 +69,21 @@ impl SlotMemories {
         entry.with_touched(Some(self.of(&entry.service.name).unwrap_or(&none)), touched)
     }
 
-    /// What is remembered, by service.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Memories)> {
-        self.kept.iter().map(|(service, kept)| (service, &kept.memories))
+    /// What is remembered, by service, with deadlines by the wall clock: as it is written down.
+    pub fn stored(&self) -> impl Iterator<Item = (&String, Cow<'_, Memories>)> {
+        self.kept.iter().map(|(service, kept)| (service, self.by_wall_clock(&kept.memories)))
+    }
+
+    /// The same of one service.
+    pub fn stored_of(&self, service: &str) -> Option<Cow<'_, Memories>> {
+        self.of(service).map(|memories| self.by_wall_clock(memories))
+    }
+
+    fn by_wall_clock<'a>(&self, memories: &'a Memories) -> Cow<'a, Memories> {
+        match self.wall_ahead {
+            0 => Cow::Borrowed(memories),
+            ahead => Cow::Owned(memories.clone().by_clock(ahead, Second::MAX)),
+        }
     }
 
     /// What the slots of one service remember.
@@ -74,10 +104,10 @@ impl SlotMemories {
 
     /// A service's new entry, with what its slots remember of the old one. A service without an old one is new here, though
     /// perhaps not to its clients: what the set itself tells of before is taken for its history.
-    pub fn hand_over(&mut self, old: Option<&ServiceEntry>, new: ServiceEntry, now: Second) -> ServiceEntry {
+    pub fn hand_over(&mut self, old: Option<&ServiceEntry>, new: ServiceEntry, now: Now) -> ServiceEntry {
         let restored = self.kept.remove(&new.service.name).map(|kept| kept.memories);
         let mut memories = restored.unwrap_or_default();
-        memories.expire(now);
+        memories.expire(now.steady);
         // What has run out while the node was away tells no more than what was never there.
         let is_restored = !memories.is_empty();
         let after = Version::of(&new.service);
@@ -86,15 +116,17 @@ impl SlotMemories {
                 // A node that was away while the endpoints changed takes the change to be as old as it is.
                 let known =
                     self.restored.contains(&new.service.name).then(|| change_moment(&old.service, &new.service));
-                let until = known.flatten().map_or(now, |moment| moment.min(now)).saturating_add(self.window);
+                let changed = known.flatten().map_or(now.steady, |moment| now.steady_of(moment));
+                let until = changed.saturating_add(self.window);
                 let (had, has) = (endpoint_names(old), endpoint_names(&new));
-                if until > now {
+                if until > now.steady {
                     memories.change_tables(&table(old, &had), &table(&new, &has), until);
                 }
             }
             None if !is_restored => {
-                let (before, until) = (Version::before(&new.service, self.window, now), self.latest_change(&new, now));
-                if before != after && until > now {
+                let before = Version::before(&new.service, self.window, now.wall);
+                let until = self.latest_change(&new, now);
+                if before != after && until > now.steady {
                     memories.change(&before, &after, until);
                 }
             }
@@ -110,9 +142,9 @@ impl SlotMemories {
     }
 
     /// A window after the latest `since` of a service; from now on, where none is given.
-    fn latest_change(&self, entry: &ServiceEntry, now: Second) -> Second {
+    fn latest_change(&self, entry: &ServiceEntry, now: Now) -> Second {
         let moments = entry.service.endpoints.iter().filter_map(|endpoint| endpoint.since);
-        let latest = moments.max().map_or(now, |since| Second::try_from(since.0).unwrap_or(0).min(now));
+        let latest = moments.max().map_or(now.steady, |since| now.steady_of(since.0));
         latest.saturating_add(self.window)
     }
 
@@ -139,7 +171,7 @@ impl SlotMemories {
 
 /// When the endpoints of a service that has come or gone out of its table did so: the latest `since` of them. None where some
 /// do not say, or only weights differ, of which nobody says since when.
-fn change_moment(old: &Service, new: &Service) -> Option<Second> {
+fn change_moment(old: &Service, new: &Service) -> Option<i64> {
     let had = |name: &str| {
         let at = old.endpoints.binary_search_by(|endpoint| endpoint.name.as_str().cmp(name)).ok()?;
         Some(old.endpoints[at].table_weight())
@@ -152,7 +184,7 @@ fn change_moment(old: &Service, new: &Service) -> Option<Second> {
             _ => latest = latest.max(Some(endpoint.since?.0)),
         }
     }
-    latest.map(|since| Second::try_from(since).unwrap_or(0))
+    latest
 }
 
 fn endpoint_names(entry: &ServiceEntry) -> Vec<&str> {
@@ -161,10 +193,4 @@ fn endpoint_names(entry: &ServiceEntry) -> Vec<&str> {
 
 fn table<'a>(entry: &ServiceEntry, names: &'a [&'a str]) -> NamedTable<'a> {
     NamedTable { slots: entry.table.iter().collect(), size: entry.table.size(), names }
-}
-
-/// Seconds since 1970: slot memories outlive a restart.
-pub fn wall_clock() -> Second {
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Second::try_from(since_1970.as_secs()).unwrap_or(Second::MAX)
 }

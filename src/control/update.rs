@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::slot_memories::SlotMemories;
 use crate::endpoint_set::claims_of;
 use crate::forward::encap::{Outer, OuterHeaders, SharedHeaders};
-use crate::handover::{Memories, Second};
+use crate::handover::Memories;
 use crate::model::{Encap, Endpoint, EndpointSet, Generation, Revision, Service};
-use crate::moment::Moment;
+use crate::moment::{Moment, Now, Second};
 use crate::publish::Publication;
 use crate::snapshot::{Cell, EndpointEntry, NextHop, Paths, ServiceEntry, Settings, Snapshot};
 use crate::stats::{Cells, Count, Counted, Gone, Numbers, Report, Scene, Traffic};
@@ -81,9 +81,10 @@ impl Builder {
         Publication { snapshot: Arc::new(self.snapshot()), cells: Arc::new(cells), tap: None }
     }
 
-    /// Takes a set in at the second `now` and answers how many services have changed, come or gone. `edition` is the newest
+    /// Takes a set in at `now` and answers how many services have changed, come or gone. `edition` is the newest
     /// that has been posted, and `forgotten` the newest whose predecessors every worker has forgotten.
-    pub fn update(&mut self, set: &EndpointSet, (edition, forgotten): (u64, u64), now: Second) -> usize {
+    pub fn update(&mut self, set: &EndpointSet, (edition, forgotten): (u64, u64), now: Now) -> usize {
+        self.slot_memories.follow_wall_clock(now);
         self.keep_counts_of_gone(forgotten);
         self.addresses.reclaim(u64::MAX, |_| ());
         self.revision = set.revision.clone();
@@ -157,12 +158,13 @@ impl Builder {
 
     /// Forgets the slot memories that are a window old, and lets services be that have no tracked flow to follow any more
     /// (`settled`: every worker forwards by the newest snapshot). Answers whether there is anything new to publish.
-    pub fn forget_old_memories(&mut self, now: Second, settled: bool) -> bool {
+    pub fn forget_old_memories(&mut self, now: Now, settled: bool) -> bool {
+        self.slot_memories.follow_wall_clock(now);
         let mut changed = false;
         let services = self.services.clone();
         let entries = services.iter().map(|entry| {
             let is_quiet = settled && entry.handover.is_some() && self.tracked_flows(entry) == 0;
-            let next = self.slot_memories.after(entry, now, is_quiet);
+            let next = self.slot_memories.after(entry, now.steady, is_quiet);
             changed |= next.is_some();
             next.map_or_else(|| entry.clone(), Arc::new)
         });
@@ -188,9 +190,14 @@ impl Builder {
         &self.slot_memories
     }
 
-    /// Takes back what was kept on disk, before the first set.
-    pub fn restore_slot_memories(&mut self, kept: HashMap<String, Memories>) {
-        self.slot_memories.restore(kept);
+    /// Takes back what was kept on disk, with deadlines by the wall clock, before the first set.
+    pub fn restore_slot_memories(&mut self, kept: HashMap<String, Memories>, now: Now) {
+        self.slot_memories.restore_stored(kept, now);
+    }
+
+    /// Takes note of what the wall clock says, by which memories are written down.
+    pub fn follow_wall_clock(&mut self, now: Now) {
+        self.slot_memories.follow_wall_clock(now);
     }
 
     /// Says that the set in force is the one on disk, of before this process, or that it no longer is.
@@ -422,11 +429,11 @@ mod tests {
             (false, r#","since":"2026-11-18T10:06:40Z""#, true),
         ] {
             let mut builder = Builder::new(settings, 600, 1);
-            builder.update(&set(old), (0, 0), now - 100_000);
-            builder.forget_old_memories(now - 50_000, true);
-            builder.forget_old_memories(now - 50_000, true);
+            builder.update(&set(old), (0, 0), Now::at(now - 100_000));
+            builder.forget_old_memories(Now::at(now - 50_000), true);
+            builder.forget_old_memories(Now::at(now - 50_000), true);
             builder.set_restored(restored);
-            builder.update(&set(&since(moment)), (1, 1), now);
+            builder.update(&set(&since(moment)), (1, 1), Now::at(now));
             assert_eq!(builder.services()[0].handover.is_some(), remembers, "{restored} {moment}");
         }
     }
@@ -439,9 +446,9 @@ mod tests {
         let mut builder = Builder::new(settings, 600, 1);
         let set = r#"{"services":[{"name":"b","vip":"203.0.113.2"},{"name":"a","vip":"203.0.113.1"}]}"#;
         let mut set = crate::endpoint_set::parse(set).expect("valid");
-        assert_eq!(builder.update(&set, (0, 0), 0), 2);
+        assert_eq!(builder.update(&set, (0, 0), Now::at(0)), 2);
         set.services.reverse();
-        assert_eq!(builder.update(&set, (1, 1), 0), 0, "the same set");
+        assert_eq!(builder.update(&set, (1, 1), Now::at(0)), 0, "the same set");
         let snapshot = builder.snapshot();
         for (name, vip) in [("a", [203, 0, 113, 1]), ("b", [203, 0, 113, 2])] {
             let found = snapshot.vips.find(address_bits(vip.into()), 6, 80);

@@ -16,7 +16,7 @@ use pointsman::forward::verdict::Verdict;
 use pointsman::frame::Frame;
 use pointsman::io::memory::Memory;
 use pointsman::io::{Held, KernelStatistics, PacketIo};
-use pointsman::moment::{Moment, SECOND};
+use pointsman::moment::{Moment, Now, SECOND};
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{NextHop, Settings, Tag};
 use pointsman::stats::{Board, Counters, Report};
@@ -113,7 +113,7 @@ impl MemoryNode {
     pub fn apply(&mut self, set: &str) {
         self.second += 1;
         let posted = (self.publisher.edition(), self.publisher.forgotten());
-        self.builder.update(&endpoint_set::parse(set).expect("valid"), posted, self.second);
+        self.builder.update(&endpoint_set::parse(set).expect("valid"), posted, Now::at(self.second));
         self.resolve(true);
     }
 

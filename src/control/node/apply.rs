@@ -14,7 +14,6 @@ use crate::control::proposal::{Patch, Proposal};
 use crate::control::protocol::Fault;
 use crate::control::reach::{self, Surroundings};
 use crate::control::set::{Refusal, check_emptied, check_vips, join};
-use crate::control::slot_memories::wall_clock;
 use crate::control::store::Kept;
 use crate::document::{Problems, Tree};
 use crate::endpoint_set;
@@ -74,7 +73,7 @@ impl Node {
         // What belongs to a set that is not used is no history of the next one.
         let names: HashSet<&str> = joined.services.iter().map(|service| service.name.as_str()).collect();
         memories.retain(|name, _| names.contains(name.as_str()));
-        self.builder.restore_slot_memories(memories);
+        self.builder.restore_slot_memories(memories, self.clock.now());
         self.put_in_force(joined)?;
         self.builder.set_restored(true);
         self.set = proposal.set;
@@ -220,7 +219,8 @@ impl Node {
 
     /// Builds a set, and posts it to every worker. Answers how many services that changes.
     fn publish_set(&mut self, joined: &EndpointSet) -> usize {
-        let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.forgotten()), wall_clock());
+        let changed =
+            self.builder.update(joined, (self.publisher.edition(), self.publisher.forgotten()), self.clock.now());
         self.follow_ways();
         self.publish();
         changed

@@ -34,6 +34,7 @@ use capture::Capture;
 
 pub use inherit::{Counted, NodeState};
 
+use super::clock::Clock;
 use super::event::Events;
 use super::leaving::Leaving;
 use super::lookup::{Query, explain};
@@ -114,6 +115,10 @@ pub struct Node {
     /// Why the set is not on disk, or was not taken from there.
     store_problem: Option<String>,
     started: Instant,
+    /// What deadlines are counted by.
+    clock: Clock,
+    /// How many seconds the wall clock was ahead of that when memories were last written down.
+    written_ahead: i64,
 }
 
 /// What a node is made of.
@@ -169,6 +174,8 @@ impl Node {
             interface_problem: None,
             store_problem: None,
             started: Instant::now(),
+            clock: Clock::start(),
+            written_ahead: 0,
         }
     }
 
