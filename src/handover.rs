@@ -9,7 +9,7 @@ mod packed;
 mod stored;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use self::deadlines::Deadlines;
 use crate::flow::FlowHash;
@@ -56,9 +56,11 @@ impl Version {
             |endpoint: &Endpoint| endpoint.since.is_none_or(|since| since.0 + i64::from(window) < i64::from(now));
         let is_new = |endpoint: &&Endpoint| endpoint.effective_state() == State::Active && !is_old(endpoint);
         let count = service.endpoints.len() - service.endpoints.iter().filter(is_new).count();
+        let usual = usual_weight(service);
         Self::with(service, service.table_size_with(count), |endpoint| match endpoint.effective_state() {
             State::Active if is_old(endpoint) => endpoint.weight,
-            State::Draining => endpoint.weight.max(1),
+            State::Draining if endpoint.weight == 0 => usual,
+            State::Draining => endpoint.weight,
             _ => 0,
         })
     }
@@ -77,6 +79,16 @@ impl Version {
     fn names(&self) -> Vec<&str> {
         self.endpoints.iter().map(|(name, _)| name.as_str()).collect()
     }
+}
+
+/// What is taken to be the weight that an endpoint had before it was taken away, which nobody says any more: the one that most
+/// others of the service have, and of several the largest; 1 where no other has any.
+fn usual_weight(service: &Service) -> u16 {
+    let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
+    for weight in service.endpoints.iter().map(|endpoint| endpoint.weight).filter(|weight| *weight > 0) {
+        *counts.entry(weight).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(weight, count)| (*count, *weight)).map_or(1, |(weight, _)| weight)
 }
 
 /// The slot memories of one service.
@@ -137,6 +149,15 @@ impl Layer {
             self.forget_names();
         }
         expired
+    }
+
+    /// Forgets all but some endpoints.
+    fn keep_only(&mut self, stays: &impl Fn(&str) -> bool) {
+        let stays: Vec<bool> = self.names.iter().map(|name| stays(name)).collect();
+        for slot in self.slots.iter_mut().filter(|slot| **slot != NONE && !stays[usize::from(**slot)]) {
+            *slot = NONE;
+        }
+        self.forget_names();
     }
 
     /// Forgets the names that no slot remembers: where endpoints come and go all day, there is no end of names.
@@ -223,6 +244,23 @@ impl Memories {
         let expired = self.layers.iter_mut().map(|layer| usize::from(layer.expire(now))).sum::<usize>() > 0;
         self.layers.retain(|layer| layer.slots.iter().any(|slot| *slot != NONE));
         expired
+    }
+
+    /// Forgets all but the endpoints that stay.
+    pub fn keep_only(&mut self, stays: impl Fn(&str) -> bool) {
+        self.layers.iter_mut().for_each(|layer| layer.keep_only(&stays));
+        self.layers.retain(|layer| layer.slots.iter().any(|slot| *slot != NONE));
+    }
+
+    /// Where no endpoint takes new flows any more, has slots that remember nothing remember the one that they have in the
+    /// table over those that are left.
+    pub fn fill(&mut self, left: &Version, until: Second) {
+        self.change(left, &Version { size: left.size, endpoints: Vec::new() }, until);
+    }
+
+    /// All that is remembered is so until then.
+    pub fn prolong(&mut self, until: Second) {
+        self.layers.iter_mut().for_each(|layer| layer.until = Deadlines::Same(until));
     }
 
     /// When something is to be forgotten next, if anything is.
@@ -503,6 +541,23 @@ mod tests {
         let names = |version: Version| version.endpoints.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names(Version::before(&set.services[0], WINDOW, 700)), ["leaving", "old", "older"]);
         assert_eq!(names(Version::of(&set.services[0])), ["new", "old", "older"]);
+    }
+
+    #[test]
+    fn a_weight_that_was_taken_away_is_taken_to_be_that_of_most_others() {
+        let weights = |weights: &[u16]| {
+            let endpoint =
+                |(n, weight): (usize, &u16)| format!(r#"{{"name":"e{n}","address":"192.0.2.{n}","weight":{weight}}}"#);
+            let endpoints: Vec<String> = weights.iter().enumerate().map(endpoint).collect();
+            let set =
+                format!(r#"{{"services":[{{"name":"s","vip":"203.0.113.1","endpoints":[{}]}}]}}"#, endpoints.join(","));
+            let set = crate::endpoint_set::parse(&set).expect("valid");
+            let version = Version::before(&set.services[0], WINDOW, 700);
+            version.endpoints.into_iter().map(|(_, weight)| weight).collect::<Vec<_>>()
+        };
+        assert_eq!(weights(&[100, 0, 100, 1]), [100, 100, 100, 1]);
+        assert_eq!(weights(&[0, 5, 7]), [7, 5, 7]);
+        assert_eq!(weights(&[0, 0]), [1, 1]);
     }
 
     #[test]

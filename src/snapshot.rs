@@ -13,11 +13,11 @@ use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
 pub use self::paths::{Path, Paths};
-use crate::flow::{Affinity, Seed, address_bits};
+use crate::flow::{Affinity, FlowHash, Seed, address_bits};
 use crate::forward::encap::{Outer, Sources};
-use crate::handover::{Memories, Remembered, Touched};
+use crate::handover::{Memories, Memory, Remembered, Touched};
 use crate::maglev::{self, Candidate, Slots};
-use crate::model::{Echo, Endpoint, Generation, Revision, Service, State};
+use crate::model::{Echo, Endpoint, Generation, Revision, Service, State, UdpDrain};
 use crate::vip_map::VipMap;
 use crate::wire::ethernet::MacAddress;
 
@@ -105,6 +105,8 @@ pub struct Handover {
     /// The endpoints that keep their flows (active and draining ones), each at a place that comes from its cell, or behind
     /// that; at least half of the places are free.
     by_cell: Box<[Option<(Cell, maglev::Index)>]>,
+    /// By number, the endpoints that get no datagram of a flow that is not tracked; empty where there are none.
+    closed_to_datagrams: Box<[bool]>,
 }
 
 impl Handover {
@@ -121,6 +123,24 @@ impl Handover {
         }
         None
     }
+}
+
+impl Handover {
+    /// What the slot of a flow remembers, where that is an endpoint that the flow may have.
+    #[inline]
+    pub fn memory(&self, hash: FlowHash, is_udp: bool) -> Memory {
+        match self.remembered.of(hash) {
+            Memory::Had(had) if is_udp && self.closed_to_datagrams.get(usize::from(had)) == Some(&true) => Memory::Gone,
+            memory => memory,
+        }
+    }
+}
+
+/// The endpoints of a service that get no datagram of a flow that is not tracked, by number.
+fn closed_to_datagrams(service: &Service) -> Box<[bool]> {
+    let drains = |endpoint: &Endpoint| endpoint.effective_state() == State::Draining;
+    let endpoints = service.endpoints.iter().filter(|_| service.udp_drain == UdpDrain::Move);
+    endpoints.map(drains).collect()
 }
 
 /// Where the place of a cell is counted from. Cells are numbered in runs: side by side, two runs would make one long row of
@@ -233,7 +253,8 @@ impl ServiceEntry {
             let cells: Vec<(Cell, maglev::Index)> = endpoints().map(cell).collect();
             let remembered = memories.resolve(|name| by_name.get(name).copied());
             touched.add(&remembered);
-            Box::new(Handover { remembered, touched, by_cell: by_cell(&cells) })
+            let closed_to_datagrams = closed_to_datagrams(&self.service);
+            Box::new(Handover { remembered, touched, by_cell: by_cell(&cells), closed_to_datagrams })
         });
         Self { handover, ..self.clone() }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use crate::handover::{Memories, NamedTable, Touched, Version};
-use crate::model::Service;
+use crate::model::{Service, State};
 use crate::moment::{Now, Second};
 use crate::snapshot::ServiceEntry;
 
@@ -107,7 +107,16 @@ impl SlotMemories {
     pub fn hand_over(&mut self, old: Option<&ServiceEntry>, new: ServiceEntry, now: Now) -> ServiceEntry {
         let restored = self.kept.remove(&new.service.name).map(|kept| kept.memories);
         let mut memories = restored.unwrap_or_default();
-        memories.expire(now.steady);
+        let is_empty = new.table.is_empty();
+        // While no endpoint takes new flows, slots forget nothing but endpoints that are gone.
+        let was_empty = old.map_or(is_empty, |old| old.table.is_empty());
+        if !was_empty {
+            memories.expire(now.steady);
+        }
+        let stays = |name: &str| keeps_flows(&new.service, name);
+        if is_empty {
+            memories.keep_only(stays);
+        }
         // What has run out while the node was away tells no more than what was never there.
         let is_restored = !memories.is_empty();
         let after = Version::of(&new.service);
@@ -119,6 +128,9 @@ impl SlotMemories {
                 let changed = known.flatten().map_or(now.steady, |moment| now.steady_of(moment));
                 let until = changed.saturating_add(self.window);
                 let (had, has) = (endpoint_names(old), endpoint_names(&new));
+                if was_empty {
+                    memories.prolong(until);
+                }
                 if until > now.steady {
                     memories.change_tables(&table(old, &had), &table(&new, &has), until);
                 }
@@ -131,6 +143,13 @@ impl SlotMemories {
                 }
             }
             _ => {}
+        }
+        if is_empty {
+            memories.keep_only(stays);
+            let left = Version::before(&new.service, self.window, now.wall);
+            memories.fill(&left, now.steady.saturating_add(self.window));
+        } else if was_empty {
+            memories.expire(now.steady);
         }
         let has_tracked_flows = old.is_some_and(|old| old.handover.is_some());
         if memories.is_empty() && !has_tracked_flows {
@@ -153,6 +172,10 @@ impl SlotMemories {
     pub fn after(&mut self, entry: &ServiceEntry, now: Second, is_quiet: bool) -> Option<ServiceEntry> {
         let handover = entry.handover.as_ref()?;
         let name = &entry.service.name;
+        // Where no endpoint takes new flows, older ones have nothing but these memories.
+        if entry.table.is_empty() && !handover.remembered.is_empty() {
+            return None;
+        }
         if handover.remembered.is_empty() {
             return is_quiet.then(|| entry.with_handover(None, None));
         }
@@ -167,6 +190,12 @@ impl SlotMemories {
         self.keep(name.clone(), memories);
         Some(next)
     }
+}
+
+/// Whether an endpoint of a service keeps its flows: it is there, and not down.
+fn keeps_flows(service: &Service, name: &str) -> bool {
+    let place = service.endpoints.binary_search_by(|endpoint| endpoint.name.as_str().cmp(name));
+    place.is_ok_and(|place| service.endpoints[place].effective_state() != State::Down)
 }
 
 /// When the endpoints of a service that has come or gone out of its table did so: the latest `since` of them. None where some
