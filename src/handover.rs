@@ -151,6 +151,14 @@ impl Layer {
         expired
     }
 
+    /// Calls endpoints by other names; two that have one name then are one.
+    fn rename(&mut self, name: &impl Fn(&str) -> Option<String>) {
+        let before = std::mem::take(&mut self.names);
+        let renamed = before.into_iter().map(|old| name(&old).unwrap_or(old));
+        let numbers: Vec<Index> = renamed.map(|name| self.number(&name).unwrap_or(NONE)).collect();
+        self.slots.iter_mut().filter(|slot| **slot != NONE).for_each(|slot| *slot = numbers[usize::from(*slot)]);
+    }
+
     /// Forgets all but some endpoints.
     fn keep_only(&mut self, stays: &impl Fn(&str) -> bool) {
         let stays: Vec<bool> = self.names.iter().map(|name| stays(name)).collect();
@@ -244,6 +252,11 @@ impl Memories {
         let expired = self.layers.iter_mut().map(|layer| usize::from(layer.expire(now))).sum::<usize>() > 0;
         self.layers.retain(|layer| layer.slots.iter().any(|slot| *slot != NONE));
         expired
+    }
+
+    /// Calls endpoints by other names: `name` says which have one.
+    pub fn rename(&mut self, name: impl Fn(&str) -> Option<String>) {
+        self.layers.iter_mut().for_each(|layer| layer.rename(&name));
     }
 
     /// Forgets all but the endpoints that stay.
@@ -527,6 +540,23 @@ mod tests {
         assert!(memories.is_sound());
         let kept: usize = memories.layers.iter().map(|layer| layer.names.len()).sum();
         assert!(kept <= 13, "{kept} names for 13 slots");
+    }
+
+    #[test]
+    fn endpoints_are_remembered_by_their_new_names() {
+        let (before, after) = (Table::new(&["a", "b", "c"], 1_021), Table::new(&["d"], 1_021));
+        let mut memories = Memories::default();
+        memories.change_tables(&before.named(), &after.named(), WINDOW);
+        memories.rename(|name| match name {
+            "a" => Some("b".to_owned()),
+            "b" => Some("e".to_owned()),
+            "c" => Some("e".to_owned()),
+            _ => None,
+        });
+        assert!(memories.is_sound());
+        for (hash, memory) in hashes().zip(remembered(&memories, &["b", "e"])) {
+            assert_eq!(memory, before.name(hash).map(|had| if had == "a" { "b" } else { "e" }));
+        }
     }
 
     #[test]

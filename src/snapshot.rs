@@ -88,8 +88,8 @@ pub struct ServiceEntry {
     pub affinity: Affinity,
     /// As the syncer gave it.
     pub service: Arc<Service>,
-    /// Tells whether two nodes hold the same tables: a hash over the size and over each slot's endpoint, by name and
-    /// address.
+    /// Tells whether two nodes make the same choices: a hash over the seed, the affinity, the size and each slot's endpoint, by
+    /// name and address.
     pub fingerprint: String,
 }
 
@@ -221,14 +221,14 @@ fn hold(ranges: &[Range], client: u128) -> bool {
 
 impl ServiceEntry {
     /// Builds a service's table. `endpoints` are in the order of `service.endpoints`.
-    pub fn new(service: Arc<Service>, endpoints: Arc<[EndpointEntry]>, cell: Cell) -> Self {
+    pub fn new(service: Arc<Service>, endpoints: Arc<[EndpointEntry]>, cell: Cell, seed: &Seed) -> Self {
         debug_assert_eq!(service.endpoints.len(), endpoints.len());
         let table_size = service.table_size();
         let candidates: Vec<Candidate<'_>> = (service.endpoints.iter())
             .map(|endpoint| Candidate { name: &endpoint.name, weight: endpoint.table_weight() })
             .collect();
         let table = maglev::build(&candidates, table_size);
-        let fingerprint = fingerprint(&service, table_size, &table);
+        let fingerprint = fingerprint(&service, &table, seed);
         let allow = service.allow.as_deref().map(ranges);
         let (table, affinity) = (Slots::new(&table, table_size, endpoints.len()), service.affinity);
         Self { table, endpoints, handover: None, allow, cell, affinity, service, fingerprint }
@@ -257,6 +257,12 @@ impl ServiceEntry {
             Box::new(Handover { remembered, touched, by_cell: by_cell(&cells), closed_to_datagrams })
         });
         Self { handover, ..self.clone() }
+    }
+
+    /// The same where the service, or endpoints of it, have other names: `service` has them, all else in it is as it was.
+    #[must_use]
+    pub fn with_names(&self, service: Arc<Service>) -> Self {
+        Self { service, ..self.clone() }
     }
 
     /// The same with other outer headers.
@@ -300,9 +306,11 @@ impl ServiceEntry {
     }
 }
 
-fn fingerprint(service: &Service, table_size: u32, table: &[maglev::Index]) -> String {
+fn fingerprint(service: &Service, table: &[maglev::Index], seed: &Seed) -> String {
     let mut hasher = SipHasher13::new_with_keys(0, 0);
-    hasher.write(&table_size.to_be_bytes());
+    hasher.write(seed.fingerprint().as_bytes());
+    hasher.write(&[u8::from(service.affinity == Affinity::Client)]);
+    hasher.write(&service.table_size().to_be_bytes());
     for endpoint in &service.endpoints {
         hasher.write(endpoint.name.as_bytes());
         hasher.write(&[0, u8::from(endpoint.address.is_ipv6())]);
@@ -359,7 +367,7 @@ mod tests {
         let service = r#"{"services":[{"name":"s","vip":"203.0.113.1"}]}"#;
         let set = crate::endpoint_set::parse(service).expect("valid");
         let service = Service { allow: Some(allow), ..(*set.services[0]).clone() };
-        ServiceEntry::new(service.into(), Arc::new([]), 0)
+        ServiceEntry::new(service.into(), Arc::new([]), 0, &Seed([7; 16]))
     }
 
     /// Prefixes and addresses of a small corner, so that they meet.

@@ -97,6 +97,17 @@ impl SlotMemories {
         }
     }
 
+    /// A service and its endpoints go on under other names; `endpoints`: of those that have one, by the old one.
+    pub fn rename(&mut self, old: &str, new: &str, endpoints: &HashMap<String, String>) {
+        if let Some(mut kept) = self.kept.remove(old) {
+            kept.memories.rename(|name| endpoints.get(name).cloned());
+            self.kept.insert(new.to_owned(), kept);
+        }
+        if self.restored.remove(old) {
+            self.restored.insert(new.to_owned());
+        }
+    }
+
     /// Forgets a service that is gone.
     pub fn forget(&mut self, service: &str) {
         self.kept.remove(service);
@@ -106,7 +117,10 @@ impl SlotMemories {
     /// perhaps not to its clients: what the set itself tells of before is taken for its history.
     pub fn hand_over(&mut self, old: Option<&ServiceEntry>, new: ServiceEntry, now: Now) -> ServiceEntry {
         let restored = self.kept.remove(&new.service.name).map(|kept| kept.memories);
-        let mut memories = restored.unwrap_or_default();
+        // Memories are of parts of all hashes, and with another affinity every flow has another one.
+        let is_hashed_anew = old.is_some_and(|old| old.affinity != new.affinity);
+        let old = old.filter(|_| !is_hashed_anew);
+        let mut memories = restored.filter(|_| !is_hashed_anew).unwrap_or_default();
         let is_empty = new.table.is_empty();
         // While no endpoint takes new flows, slots forget nothing but endpoints that are gone.
         let was_empty = old.map_or(is_empty, |old| old.table.is_empty());
@@ -117,32 +131,11 @@ impl SlotMemories {
         if is_empty {
             memories.keep_only(stays);
         }
-        // What has run out while the node was away tells no more than what was never there.
-        let is_restored = !memories.is_empty();
-        let after = Version::of(&new.service);
         match old {
-            Some(old) if Version::of(&old.service) != after => {
-                // A node that was away while the endpoints changed takes the change to be as old as it is.
-                let known =
-                    self.restored.contains(&new.service.name).then(|| change_moment(&old.service, &new.service));
-                let changed = known.flatten().map_or(now.steady, |moment| now.steady_of(moment));
-                let until = changed.saturating_add(self.window);
-                let (had, has) = (endpoint_names(old), endpoint_names(&new));
-                if was_empty {
-                    memories.prolong(until);
-                }
-                if until > now.steady {
-                    memories.change_tables(&table(old, &had), &table(&new, &has), until);
-                }
-            }
-            None if !is_restored => {
-                let before = Version::before(&new.service, self.window, now.wall);
-                let until = self.latest_change(&new, now);
-                if before != after && until > now.steady {
-                    memories.change(&before, &after, until);
-                }
-            }
-            _ => {}
+            Some(old) => self.change(&mut memories, (old, &new), now),
+            // What has run out while the node was away tells no more than what was never there.
+            None if memories.is_empty() && !is_hashed_anew => self.remember_by_set(&mut memories, &new, now),
+            None => {}
         }
         if is_empty {
             memories.keep_only(stays);
@@ -158,6 +151,34 @@ impl SlotMemories {
         let entry = new.with_handover(Some(&memories), old.and_then(|old| old.handover.as_deref()));
         self.keep(entry.service.name.clone(), memories);
         entry
+    }
+
+    /// Has slots whose endpoint is another one remember the one that they had.
+    fn change(&self, memories: &mut Memories, (old, new): (&ServiceEntry, &ServiceEntry), now: Now) {
+        // Under other names the old table is still the one that was made of the old ones.
+        if Version::of(&old.service) == Version::of(&new.service) && old.table == new.table {
+            return;
+        }
+        // A node that was away while the endpoints changed takes the change to be as old as it is.
+        let known = self.restored.contains(&new.service.name).then(|| change_moment(&old.service, &new.service));
+        let changed = known.flatten().map_or(now.steady, |moment| now.steady_of(moment));
+        let until = changed.saturating_add(self.window);
+        let (had, has) = (endpoint_names(old), endpoint_names(new));
+        if old.table.is_empty() {
+            memories.prolong(until);
+        }
+        if until > now.steady {
+            memories.change_tables(&table(old, &had), &table(new, &has), until);
+        }
+    }
+
+    /// Has slots remember what the set itself tells of before, where that is not long ago.
+    fn remember_by_set(&self, memories: &mut Memories, new: &ServiceEntry, now: Now) {
+        let before = Version::before(&new.service, self.window, now.wall);
+        let (after, until) = (Version::of(&new.service), self.latest_change(new, now));
+        if before != after && until > now.steady {
+            memories.change(&before, &after, until);
+        }
     }
 
     /// A window after the latest `since` of a service; from now on, where none is given.
@@ -201,10 +222,10 @@ fn keeps_flows(service: &Service, name: &str) -> bool {
 /// When the endpoints of a service that has come or gone out of its table did so: the latest `since` of them. None where some
 /// do not say, or only weights differ, of which nobody says since when.
 fn change_moment(old: &Service, new: &Service) -> Option<i64> {
-    let had = |name: &str| {
-        let at = old.endpoints.binary_search_by(|endpoint| endpoint.name.as_str().cmp(name)).ok()?;
-        Some(old.endpoints[at].table_weight())
-    };
+    // Those that have got other names are not in the order of these.
+    let weights: HashMap<&str, u16> =
+        old.endpoints.iter().map(|endpoint| (endpoint.name.as_str(), endpoint.table_weight())).collect();
+    let had = |name: &str| weights.get(name).copied();
     let mut latest = None;
     for endpoint in &new.endpoints {
         match (had(&endpoint.name).unwrap_or(0), endpoint.table_weight()) {

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::renames::{self, Renamed};
 use super::slot_memories::SlotMemories;
 use crate::endpoint_set::claims_of;
 use crate::forward::encap::{Outer, OuterHeaders, SharedHeaders};
@@ -95,6 +96,7 @@ impl Builder {
         // The map of VIPs knows services by their numbers, so these come from the names and not from the set's order.
         let mut in_order: Vec<&Arc<Service>> = set.services.iter().collect();
         in_order.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut renamed = renames::services(before.iter().map(|entry| &entry.service), in_order.iter().copied());
         for service in in_order {
             if let Some(same) = known.next_if(|old| Arc::ptr_eq(&old.service, service)) {
                 services.push(same.clone());
@@ -102,7 +104,9 @@ impl Builder {
             }
             while let Some(gone) = known.next_if(|old| old.service.name < service.name) {
                 (changed, claims_changed) = (changed + 1, true);
-                self.remove(gone, edition);
+                if !renamed.has_another_name(&gone.service.name) {
+                    self.remove(gone, edition);
+                }
             }
             let old = known.next_if(|old| old.service.name == service.name);
             if let Some(same) = old.filter(|old| old.service == *service) {
@@ -111,15 +115,19 @@ impl Builder {
             }
             changed += 1;
             claims_changed |= old.is_none_or(|old| !old.service.matches_as(service));
+            let earlier = renamed.take(&service.name).and_then(|name| find(&before, &name));
+            let old = old.or(earlier).map(|old| self.rename(old, service));
             let entry = self.build(service);
-            services.push(Arc::new(self.slot_memories.hand_over(old.map(|old| &**old), entry, now)));
+            services.push(Arc::new(self.slot_memories.hand_over(old.as_deref(), entry, now)));
             if let Some(old) = old {
-                self.retire(old, edition);
+                self.retire(&old, edition);
             }
         }
         for gone in known {
             (changed, claims_changed) = (changed + 1, true);
-            self.remove(gone, edition);
+            if !renamed.has_another_name(&gone.service.name) {
+                self.remove(gone, edition);
+            }
         }
         self.resting = self.cell_ids.resting().map(|(counted, cell)| (counted.clone(), cell)).collect();
         if claims_changed {
@@ -209,7 +217,7 @@ impl Builder {
     fn build(&mut self, service: &Arc<Service>) -> ServiceEntry {
         let cell = self.cell_ids.acquire(Counted::Service(service.name.clone()));
         let endpoints = service.endpoints.iter().map(|endpoint| self.build_endpoint(service, endpoint)).collect();
-        ServiceEntry::new(service.clone(), endpoints, cell)
+        ServiceEntry::new(service.clone(), endpoints, cell, &self.settings.seed)
     }
 
     fn build_endpoint(&mut self, service: &Service, endpoint: &Endpoint) -> EndpointEntry {
@@ -224,6 +232,21 @@ impl Builder {
             path: self.addresses.acquire(endpoint.address),
             cell: self.cell_ids.acquire(counted),
         }
+    }
+
+    /// A service's entry as if it had always had the names of its successor: who counts for them, and what slots remember, goes
+    /// on under these.
+    fn rename(&mut self, old: &Arc<ServiceEntry>, new: &Service) -> Arc<ServiceEntry> {
+        let Some(Renamed { service, endpoints }) = renames::between(&old.service, new) else { return old.clone() };
+        let counted = |service: &str, name: &str| Counted::Endpoint(service.to_owned(), name.to_owned());
+        let names = old.service.endpoints.iter().zip(&service.endpoints);
+        let mut pairs: Vec<(Counted, Counted)> = names
+            .map(|(old_name, name)| (counted(&old.service.name, &old_name.name), counted(&service.name, &name.name)))
+            .collect();
+        pairs.push((Counted::Service(old.service.name.clone()), Counted::Service(service.name.clone())));
+        self.cell_ids.rename(pairs);
+        self.slot_memories.rename(&old.service.name, &service.name, &endpoints);
+        Arc::new(old.with_names(service.into()))
     }
 
     fn retire(&mut self, entry: &ServiceEntry, edition: u64) {
@@ -383,6 +406,11 @@ impl Builder {
         let scene = self.scene();
         scene.report(&scene.counts(), report);
     }
+}
+
+fn find<'a>(services: &'a [Arc<ServiceEntry>], name: &str) -> Option<&'a Arc<ServiceEntry>> {
+    let place = services.binary_search_by(|entry| entry.service.name.as_str().cmp(name)).ok()?;
+    services.get(place)
 }
 
 fn vip_map(services: &[Arc<ServiceEntry>]) -> VipMap {

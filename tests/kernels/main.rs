@@ -15,6 +15,7 @@ mod packet_sizes;
 mod path_mtu;
 mod ping;
 mod privileges;
+mod renamed;
 mod rolling_update;
 mod send_queues;
 mod start_stop_crash;

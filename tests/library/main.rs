@@ -10,6 +10,7 @@ mod lookup;
 mod matching_cost;
 mod openers;
 mod polling;
+mod renamed;
 mod replay;
 mod schema;
 mod shipped_files;

@@ -23,6 +23,9 @@ impl Node {
             None if self.store_problem.is_some() => tracing::info!("the set is on disk again"),
             _ => {}
         }
+        if problem.is_none() {
+            self.keep_seed();
+        }
         self.store_problem = problem.clone();
         problem
     }

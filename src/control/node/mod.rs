@@ -9,6 +9,7 @@ mod inherit;
 mod interface;
 mod keep;
 mod reload;
+mod seed;
 mod status;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ use crate::underlay::path_mtu::IcmpSocket;
 
 use announce::Announcement;
 use capture::Capture;
+use seed::SeedProblem;
 
 pub use inherit::{Counted, NodeState};
 
@@ -114,6 +116,10 @@ pub struct Node {
     interface_problem: Option<String>,
     /// Why the set is not on disk, or was not taken from there.
     store_problem: Option<String>,
+    /// What a change of the seed has broken.
+    seed_problem: Option<SeedProblem>,
+    /// Whether the seed's fingerprint is on disk.
+    seed_is_kept: bool,
     started: Instant,
     /// What deadlines are counted by.
     clock: Clock,
@@ -173,6 +179,8 @@ impl Node {
             reload_problem: None,
             interface_problem: None,
             store_problem: None,
+            seed_problem: None,
+            seed_is_kept: false,
             started: Instant::now(),
             clock: Clock::start(),
             written_ahead: 0,
