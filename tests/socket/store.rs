@@ -376,7 +376,7 @@ fn a_full_disk_is_said_and_tried_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let (disk, daemon) = Disk::start(dir.path(), "size=64k");
     daemon.ask("apply", web("r1", 0, 3)).expect("valid");
-    assert_eq!(disk.names(), ["endpoint-set.json"]);
+    assert_eq!(disk.names(), ["endpoint-set.json", "hash-seed.json"]);
     disk.fill();
     let applied = daemon.ask("apply", web("r2", 1, 3)).expect("in force all the same");
     let said = "the set is in force but not on disk: ";
@@ -385,14 +385,14 @@ fn a_full_disk_is_said_and_tried_again() {
     assert_eq!(problem(&daemon.ask("status", json!({})).expect("well")), warning);
     assert!(log().contains(&warning), "{}", log());
     assert_eq!(daemon.ask("get", json!({})).expect("well")["revision"], "r2");
-    assert_eq!(disk.names(), ["endpoint-set.json", "filler"], "nothing half written is left");
+    assert_eq!(disk.names(), ["endpoint-set.json", "filler", "hash-seed.json"], "nothing half written is left");
     let on_disk = fs::read_to_string(disk.file("endpoint-set.json")).expect("there");
     assert!(on_disk.contains(r#""revision":"r1""#) && on_disk.ends_with("}\n"), "the set before, whole: {on_disk}");
 
     fs::remove_file(disk.file("filler")).expect("there");
     let is_well = || daemon.ask("status", json!({})).expect("well")["store_problem"].is_null();
     assert!(wait_until(UNTIL_RETRIED, is_well), "nobody has tried again");
-    assert_eq!(disk.names(), ["endpoint-set.json", "slot-memories.json"]);
+    assert_eq!(disk.names(), ["endpoint-set.json", "hash-seed.json", "slot-memories.json"]);
     assert!(log().contains("the set is on disk again"));
     let on_disk = fs::read_to_string(disk.file("endpoint-set.json")).expect("there");
     assert!(on_disk.contains(r#""revision":"r2""#), "{on_disk}");
@@ -456,6 +456,7 @@ fn everything_is_on_disk_in_order() {
     let parts = [
         made.to_vec(),
         kept("endpoint-set.json").into(),
+        kept("hash-seed.json").into(),
         kept("slot-memories.json").into(),
         kept("endpoint-set.json").into(),
     ];
