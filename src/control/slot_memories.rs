@@ -244,3 +244,36 @@ fn endpoint_names(entry: &ServiceEntry) -> Vec<&str> {
 fn table<'a>(entry: &ServiceEntry, names: &'a [&'a str]) -> NamedTable<'a> {
     NamedTable { slots: entry.table.iter().collect(), size: entry.table.size(), names }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deadlines(memories: &SlotMemories) -> (Option<Second>, Option<Second>) {
+        let kept = memories.of("web").and_then(Memories::next_deadline);
+        (kept, memories.stored_of("web").and_then(|memories| memories.next_deadline()))
+    }
+
+    /// What is written down is by the wall clock, and nothing else is.
+    #[test]
+    fn deadlines_follow_the_wall_clock_on_disk_alone() {
+        let version = |name: &str| Version { size: 13, endpoints: vec![(name.to_owned(), 1)] };
+        let mut written = Memories::default();
+        written.change(&version("a"), &version("b"), 1_500);
+        let mut memories = SlotMemories::new(600);
+        let restore = |memories: &mut SlotMemories, now: Now| {
+            memories.restore_stored(HashMap::from([("web".to_owned(), written.clone())]), now);
+        };
+        restore(&mut memories, Now::at(1_000));
+        assert_eq!(deadlines(&memories), (Some(1_500), Some(1_500)));
+        memories.follow_wall_clock(Now { steady: 1_010, wall: 1_910 });
+        assert_eq!(deadlines(&memories), (Some(1_500), Some(2_400)));
+        memories.follow_wall_clock(Now { steady: 1_010, wall: 10 });
+        assert_eq!(deadlines(&memories), (Some(1_500), Some(500)));
+        // A clock that was put back while nobody looked keeps no window open for longer than one.
+        restore(&mut memories, Now::at(100));
+        assert_eq!(deadlines(&memories), (Some(700), Some(700)));
+        restore(&mut memories, Now { steady: 5_000, wall: 1_400 });
+        assert_eq!(deadlines(&memories), (Some(5_100), Some(1_500)));
+    }
+}

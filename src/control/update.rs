@@ -246,6 +246,9 @@ impl Builder {
         pairs.push((Counted::Service(old.service.name.clone()), Counted::Service(service.name.clone())));
         self.cell_ids.rename(pairs);
         self.slot_memories.rename(&old.service.name, &service.name, &endpoints);
+        if old.service.name != service.name {
+            Arc::make_mut(&mut self.gone).rename_service(&old.service.name, &service.name);
+        }
         Arc::new(old.with_names(service.into()))
     }
 
@@ -464,6 +467,43 @@ mod tests {
             builder.update(&set(&since(moment)), (1, 1), Now::at(now));
             assert_eq!(builder.services()[0].handover.is_some(), remembers, "{restored} {moment}");
         }
+    }
+
+    /// A service that has gone, one that has come, and one that has another name: what was counted is lost by none.
+    #[test]
+    fn counts_go_on_under_another_name() {
+        let settings = crate::control::settings::settings(
+            &crate::config::parse("[interface]\nname = \"eth0\"\n").expect("valid"),
+            None,
+        );
+        let set = |name: &str, endpoints: &[(&str, u8)]| {
+            let endpoint = |(name, host): &(&str, u8)| format!(r#"{{"name":"{name}","address":"2001:db8::{host}"}}"#);
+            let endpoints: Vec<String> = endpoints.iter().map(endpoint).collect();
+            let endpoints = endpoints.join(",");
+            let set = format!(r#"{{"services":[{{"name":"{name}","vip":"203.0.113.1","endpoints":[{endpoints}]}}]}}"#);
+            crate::endpoint_set::parse(&set).expect("valid")
+        };
+        let mut builder = Builder::new(settings, 600, 1);
+        builder.update(&set("web", &[("a", 1), ("b", 2), ("c", 3)]), (0, 0), Now::at(1_000));
+        let cells = builder.publish().remove(0).cells;
+        let cell = |builder: &Builder, at: usize| builder.services()[0].endpoints[at].cell;
+        (0..3).for_each(|at| cells.add(cell(&builder, at), 100 + at));
+        cells.add(builder.services()[0].cell, 303);
+        let [_, second, third] = [0, 1, 2].map(|at| cell(&builder, at));
+        // The first goes, the others move up, and the service has another name, too.
+        builder.update(&set("www", &[("a", 2), ("b", 3)]), (1, 0), Now::at(1_001));
+        assert_eq!([0, 1].map(|at| cell(&builder, at)), [second, third]);
+        for edition in 2..6 {
+            builder.update(&set("www", &[("a", 2), ("b", 3)]), (edition, edition), Now::at(1_002));
+        }
+        let mut report = Report::default();
+        builder.count_into(&mut report);
+        let report = serde_json::to_value(&report).expect("numbers");
+        assert_eq!(report["pointsman_service_bytes_total"], serde_json::json!({ "www": 303 }));
+        let endpoints = &report["pointsman_endpoint_bytes_total"];
+        assert_eq!((&endpoints["www"]["a"], &endpoints["www"]["b"]), (&101.into(), &102.into()), "{endpoints}");
+        let sum = endpoints.as_object().into_iter().flatten().flat_map(|(_, of)| of.as_object().into_iter().flatten());
+        assert_eq!(sum.filter_map(|(_, bytes)| bytes.as_u64()).sum::<u64>(), 303, "{endpoints}");
     }
 
     /// The map of VIPs and the list of services, which share numbers, may be of different updates.
