@@ -1,6 +1,6 @@
 # make deps   what building, testing and the demo need: Debian's packages, only those that are missing
 # make build  the optimised binary, target/release/pointsman
-# make test   every check and test; those that need root say "skipped" where they do not have it
+# make test   every check and test, also when one fails; those that need root say "skipped" where they do not have it
 # make test-zero-copy  zero-copy for real, in a guest with a recent kernel; docs/zero-copy.md says more
 # make fuzz   any frames through the data path, and any text through what reads it; fuzz/README.md says more
 # make bench  the benches, one after the other; fails at its end where a target was missed; bench/README.md says more
