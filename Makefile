@@ -11,7 +11,7 @@
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
             busybox-static cpio qemu-system-x86 xz-utils kmod man-db bird2 keepalived prometheus python3-jsonschema strace systemd tmux \
-            tshark valgrind
+            tshark valgrind faketime
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2

@@ -12,6 +12,7 @@ use pointsman::forward::Flows;
 use pointsman::forward::encap::{Source, Sources};
 use pointsman::forward::verdict::Verdict;
 use pointsman::io::memory::Memory;
+use pointsman::moment::Now;
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{Dscp, NextHop, Settings, Tag};
 use pointsman::stats::Board;
@@ -107,7 +108,7 @@ fn worker(batch: usize, board: &Arc<Board>) -> Worker<Memory> {
     let mut builder = Builder::new(settings, 600, 1);
     let set = r#"{"services":[{"name":"web","vip":"203.0.113.1","endpoints":[{"name":"a","address":"2001:db8:10::a"},
         {"name":"b","address":"2001:db8:10::b"}]}]}"#;
-    builder.update(&endpoint_set::parse(set).expect("valid"), (0, 0), 0);
+    builder.update(&endpoint_set::parse(set).expect("valid"), (0, 0), Now::at(0));
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     builder.resolve(|_| Some(hop));
     let mut publisher = Publisher::new().expect("eventfd");

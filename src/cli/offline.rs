@@ -12,9 +12,8 @@ use pointsman::control::settings::settings;
 use pointsman::control::update::Builder;
 use pointsman::document::Problems;
 use pointsman::forward::Flows;
-use pointsman::handover::Second;
 use pointsman::model::EndpointSet;
-use pointsman::moment::{Moment, SECOND};
+use pointsman::moment::{Moment, Now, SECOND, Second};
 use pointsman::publish::{Publication, Publisher};
 use pointsman::snapshot::{NextHop, Settings, Tag};
 
@@ -29,8 +28,8 @@ pub fn join_checked(config: &Config, proposal: &Proposal) -> Result<EndpointSet,
 }
 
 /// The second of a moment that is counted from 1970, as a capture's are.
-fn second(moment: Moment) -> Second {
-    Second::try_from(moment.0 / SECOND).unwrap_or(Second::MAX)
+fn second(moment: Moment) -> Now {
+    Now::at(Second::try_from(moment.0 / SECOND).unwrap_or(Second::MAX))
 }
 
 /// A node without a network.

@@ -32,7 +32,7 @@ use limit::Limit;
 use parse::{Addressed, Packet};
 use parts::Parts;
 use plain::{Outcome, Plain};
-use select::Selection;
+use select::{Asking, Selection};
 use track::{Place, Sign, Tracked};
 use verdict::{DropReason, Verdict};
 
@@ -221,8 +221,9 @@ fn serve(
     flows.opened = sign == Sign::Opens;
     let chosen = match &entry.handover {
         Some(handover) if handover.touched.holds(hash) => {
-            let flow = (hash, sign, Place::default());
-            select::hand_over(of_slot, flow, (handover, &entry.endpoints), &mut flows.tracked, now)
+            let is_udp = packet.flow.protocol == protocol::UDP;
+            let packet = Asking { hash, sign, place: Place::default(), is_udp };
+            select::hand_over(of_slot, packet, (handover, &entry.endpoints), &mut flows.tracked, now)
         }
         _ => of_slot,
     };

@@ -14,6 +14,7 @@ use pointsman::forward::Flows;
 use pointsman::forward::encap::{Source, Sources};
 use pointsman::forward::verdict::Verdict;
 use pointsman::io::memory::Memory;
+use pointsman::moment::Now;
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{Dscp, NextHop, Settings, Tag};
 use pointsman::wire::ethernet::MacAddress;
@@ -49,7 +50,7 @@ fn apply(builder: &mut Builder, services: &[(&str, serde_json::Value, &[&str])],
         service
     });
     let set = json!({ "services": services.collect::<Vec<_>>() });
-    builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), now);
+    builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), Now::at(now));
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     builder.resolve(|_| Some(hop));
 }

@@ -2,12 +2,15 @@
 
 mod architecture;
 mod consistency;
+mod drained;
 mod forward;
 mod golden;
 mod handover;
 mod lookup;
 mod matching_cost;
+mod openers;
 mod polling;
+mod renamed;
 mod replay;
 mod schema;
 mod shipped_files;

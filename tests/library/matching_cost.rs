@@ -11,7 +11,7 @@ use pointsman::forward::verdict::Verdict;
 use pointsman::forward::{Flows, forward};
 use pointsman::frame::{Frame, Span};
 use pointsman::io::HEADROOM;
-use pointsman::moment::Moment;
+use pointsman::moment::{Moment, Now};
 use pointsman::snapshot::{Dscp, NextHop, Settings, Snapshot, Tag};
 use pointsman::wire::ethernet::MacAddress;
 use serde_json::json;
@@ -43,7 +43,7 @@ fn node(services: u32) -> Snapshot {
         sources,
     };
     let mut builder = Builder::new(settings, 600, 1);
-    builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), 0);
+    builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), Now::at(0));
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     builder.resolve(|_| Some(hop));
     builder.snapshot()

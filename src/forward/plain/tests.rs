@@ -17,7 +17,7 @@ use crate::flow::Seed;
 use crate::forward::encap::{Source, Sources};
 use crate::forward::verdict::Verdict;
 use crate::frame::Span;
-use crate::moment::SECOND;
+use crate::moment::{Now, SECOND};
 use crate::snapshot::{Dscp, NextHop, Settings, Tag};
 use crate::wire::ethernet::MacAddress;
 
@@ -45,7 +45,7 @@ fn builder(underlay_mtu: u32) -> Builder {
 
 fn apply(builder: &mut Builder, set: &str, second: u32) -> Snapshot {
     let mac = MacAddress([2, 0, 0, 0, 0, 9]);
-    builder.update(&crate::endpoint_set::parse(set).expect("valid"), (0, 0), second);
+    builder.update(&crate::endpoint_set::parse(set).expect("valid"), (0, 0), Now::at(second));
     builder.resolve(|_| Some(NextHop { destination: mac, source: mac, tag: Tag::AsReceived }));
     builder.snapshot()
 }

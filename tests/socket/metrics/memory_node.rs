@@ -13,7 +13,7 @@ use pointsman::forward::verdict::Verdict;
 use pointsman::io::KernelStatistics;
 use pointsman::io::layer::{Layer, Layered};
 use pointsman::io::memory::Memory;
-use pointsman::moment::{Moment, SECOND};
+use pointsman::moment::{Moment, Now, SECOND};
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{NextHop, Settings, Tag};
 use pointsman::stats::{Board, Counters, Report};
@@ -87,7 +87,7 @@ impl MemoryNode {
     pub fn apply(&mut self, set: &str) {
         self.second += 1;
         let posted = (self.publisher.edition(), self.publisher.forgotten());
-        self.builder.update(&endpoint_set::parse(set).expect("valid"), posted, self.second);
+        self.builder.update(&endpoint_set::parse(set).expect("valid"), posted, Now::at(self.second));
         self.resolve(true);
     }
 

@@ -8,7 +8,7 @@ use pointsman::control::set::join;
 use pointsman::control::update::Builder;
 use pointsman::endpoint_set;
 use pointsman::forward::encap::Sources;
-use pointsman::moment::Moment;
+use pointsman::moment::{Moment, Now};
 use pointsman::snapshot::{NextHop, Settings, Snapshot, Tag};
 use pointsman::underlay::path_mtu::Lowered;
 use pointsman::wire::ethernet::MacAddress;
@@ -44,7 +44,7 @@ impl Default for Node {
         let mut builder = Builder::new(settings, 600, 1);
         let joined = join(&config, &Proposal::whole(endpoint_set::parse(set).expect("a valid set")))
             .expect("no service of the config");
-        builder.update(&joined, (0, 0), 0);
+        builder.update(&joined, (0, 0), Now::at(0));
         for (endpoint, mtu) in LOWERED {
             let endpoint = endpoint.parse().expect("an address");
             assert!(builder.lower_mtu(Lowered { endpoint, mtu }, Moment::default()), "{endpoint}");

@@ -6,6 +6,7 @@ use pointsman::flow::Seed;
 use pointsman::forward::encap::Sources;
 use pointsman::maglev;
 use pointsman::model::EndpointSet;
+use pointsman::moment::Now;
 use pointsman::snapshot::{Dscp, Settings};
 use pointsman::wire::ethernet::MacAddress;
 use serde_json::Value;
@@ -64,7 +65,7 @@ pub fn build(set: &EndpointSet) -> Builder {
         sources: Sources::default(),
     };
     let mut builder = Builder::new(settings, 600, 1);
-    builder.update(set, (0, 0), 1_795_255_200);
+    builder.update(set, (0, 0), Now::at(1_795_255_200));
     builder.resolve(|_| None);
     builder
 }
