@@ -6,6 +6,7 @@ mod bond;
 mod capture;
 mod cold_restart;
 mod cores;
+mod demo;
 mod descriptors;
 mod end_to_end;
 mod endpoint;

@@ -5,6 +5,7 @@ mod consistency;
 mod forward;
 mod golden;
 mod handover;
+mod install_missing;
 mod lookup;
 mod matching_cost;
 mod polling;
