@@ -2,6 +2,7 @@
 
 mod architecture;
 mod consistency;
+mod documented_commands;
 mod forward;
 mod golden;
 mod handover;
