@@ -3,9 +3,11 @@
 mod architecture;
 mod consistency;
 mod drained;
+mod documented_commands;
 mod forward;
 mod golden;
 mod handover;
+mod install_missing;
 mod lookup;
 mod matching_cost;
 mod openers;
