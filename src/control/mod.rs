@@ -1,10 +1,12 @@
 //! The control side: what a syncer and an operator talk to.
 
 mod accounts;
+pub mod advice;
 mod client;
 pub mod event;
 mod journal;
 mod leaving;
+pub mod left_out;
 pub mod lookup;
 pub mod node;
 pub mod proposal;

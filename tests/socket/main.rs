@@ -3,7 +3,9 @@
 mod commands;
 mod control;
 mod documented;
+mod left_out;
 mod metrics;
+mod parameters;
 mod store;
 mod subscribe;
 mod syncer;
