@@ -63,9 +63,13 @@ fn only_what_conflicts_is_left_out_at_a_start() {
 fn a_narrower_vip_allow_leaves_out_what_is_outside() {
     let dir = with_set();
     let narrow = configuration(dir.path(), "").replace("203.0.113.0/24", "203.0.113.48/28");
-    let status = answers_of(dir.path(), &narrow, |node| node.answer(Method::Status, json!({})).expect("well"));
+    let status = answers_of(dir.path(), &narrow, status_of);
     let expected = "203.0.113.10 is not within control.vip_allow of this node";
     assert_eq!((names(&status["services"]), left_out(&status)), (vec!["dns"], vec![("web", expected)]));
+}
+
+fn status_of(node: &mut Node) -> Value {
+    node.answer(Method::Status, json!({})).expect("well")
 }
 
 /// What a node by this config answers, which starts with what is on disk and ends again.
@@ -85,7 +89,7 @@ fn a_reload_brings_back_what_no_longer_conflicts_and_takes_nothing_out_of_force(
     let file = dir.path().join("pointsman.toml");
     let write = |text: &str| fs::write(&file, text).expect("free");
     answers_of(dir.path(), &configuration(dir.path(), OWN), |node| {
-        let status = |node: &mut Node| node.answer(Method::Status, json!({})).expect("well");
+        let status = status_of;
         assert_eq!(left_out(&status(node)).len(), 1);
         // What is left out already is no reason to refuse another change; what is in force is.
         write(&configuration(dir.path(), &format!("hop_limit = 9\n{OWN}")));
@@ -101,6 +105,37 @@ fn a_reload_brings_back_what_no_longer_conflicts_and_takes_nothing_out_of_force(
         write(&configuration(dir.path(), &OWN.replace("203.0.113.10", "203.0.113.11")));
         node.reload(|_| Ok(|| ())).expect("nothing conflicts");
         assert_eq!((names(&status(node)["services"]), left_out(&status(node))), (vec!["dns", "own", "web"], vec![]));
+    });
+}
+
+/// Hands a node over to another by this config; answers what is in force there, and what is left out.
+fn handed_over(dir: &Path, from: &mut Node, text: &str) -> Result<(Vec<String>, usize), String> {
+    let (mut node, workers) = testkit::node::node(config::parse(text).expect("valid"), Vips::default());
+    let state = from.state().expect("plain data");
+    let adopted = node.adopt(state);
+    if adopted.is_ok() {
+        node.look_after();
+        node.follow_config();
+    }
+    let status = status_of(&mut node);
+    node.stop();
+    workers.into_iter().for_each(|worker| worker.join().expect("no panic").expect("memory"));
+    _ = fs::write(dir.join("pointsman.toml"), text);
+    adopted.map(|()| (names(&status["services"]).into_iter().map(str::to_owned).collect(), left_out(&status).len()))
+}
+
+#[test]
+fn an_upgrade_takes_nothing_out_of_force_and_brings_back_what_no_longer_conflicts() {
+    let dir = with_set();
+    let config = |own: &str| configuration(dir.path(), own);
+    answers_of(dir.path(), &config(OWN), |node| {
+        let (in_force, left_out) = handed_over(dir.path(), node, &config(OWN)).expect("as it is here");
+        assert_eq!((in_force.join(" ").as_str(), left_out), ("dns own", 1));
+        let (in_force, left_out) = handed_over(dir.path(), node, &config("")).expect("nothing conflicts");
+        assert_eq!((in_force.join(" ").as_str(), left_out), ("dns web", 0));
+        let refused = handed_over(dir.path(), node, &config(&OWN.replace("203.0.113.10", "203.0.113.53")));
+        let refused = refused.expect_err("it would take a service out of force");
+        assert!(refused.contains("does not go with the set in force: \"dns\": \"dns\" matches"), "{refused}");
     });
 }
 
