@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::document::{Collector, Node, Problems, Table, Tree};
+use crate::document::{Collector, Node, Problem, Problems, Table, Tree};
 use crate::maglev;
 use crate::model::{
     Affinity, Echo, Encap, Endpoint, EndpointSet, MOST_SERVICES, MplsOver, PortRange, Protocol, Revision, Service,
-    State, UdpDrain,
+    State, UdpDrain, VipText,
 };
 use crate::vip_map::Claim;
 use crate::wire::l4::WITH_PORTS;
@@ -58,6 +58,47 @@ fn read_set(root: &Node<'_>) -> Option<EndpointSet> {
     Some(EndpointSet { revision: revision?, services: services? })
 }
 
+/// A set that was in force once, as far as this version takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSet {
+    /// Without the services that are refused.
+    pub set: EndpointSet,
+    /// Those, a sentence each.
+    pub refused: Vec<String>,
+}
+
+/// Reads a set that was in force once. A service that an earlier version took and this one refuses takes no other with it.
+///
+/// # Errors
+/// It is no set at all.
+pub fn parse_stored(json: &str) -> Result<StoredSet, Problems> {
+    let collector = Collector::default();
+    let tree = match serde_json::from_str::<Tree<'_>>(json) {
+        Ok(tree) => tree,
+        Err(error) => return Err(Problems(vec![Problem::at("", &format!("not JSON: {error}"))])),
+    };
+    let stored = read_stored(&Node::root(&tree, &collector));
+    collector.finish(stored)
+}
+
+fn read_stored(root: &Node<'_>) -> Option<StoredSet> {
+    let table = root.table(&["revision", "services"])?;
+    let revision = read_revision(&table)?;
+    let nodes = table.require("services")?.list(MOST_SERVICES, "services")?;
+    let (mut taken, mut refused) = (Vec::with_capacity(nodes.len()), Vec::new());
+    for node in &nodes {
+        let own = Collector::default();
+        let service = read_service(&node.noted_by(&own));
+        match own.finish(service) {
+            Ok(service) => taken.push((Arc::new(service), node)),
+            Err(problems) => refused.push(format!("this version refuses a service of the set on disk: {problems}")),
+        }
+    }
+    check_apart(taken.iter().map(|(service, node)| (&**service, *node)));
+    let services = taken.into_iter().map(|(service, _)| service).collect();
+    Some(StoredSet { set: EndpointSet { revision, services }, refused })
+}
+
 /// Reads the label of a set; without one it is empty.
 pub fn read_revision(table: &Table<'_>) -> Option<Revision> {
     table.get("revision").map_or(Some(String::new()), |node| node.text().map(str::to_owned)).map(Revision)
@@ -67,9 +108,17 @@ pub fn read_revision(table: &Table<'_>) -> Option<Revision> {
 pub fn read_services(list: &Node<'_>) -> Option<Vec<Arc<Service>>> {
     let nodes = list.list(MOST_SERVICES, "services")?;
     let read: Vec<(&Node<'_>, Option<Service>)> = nodes.iter().map(|node| (node, read_service(node))).collect();
+    check_apart(read.iter().filter_map(|(node, service)| Some((service.as_ref()?, *node))));
+    let services = read.into_iter().map(|(_, service)| service.map(Arc::new)).collect::<Option<Vec<Arc<Service>>>>()?;
+    check_limits(&services).map_err(|reason| list.refuse(reason)).ok()?;
+    Some(services)
+}
+
+/// Refuses services of one name, or for the same packets.
+fn check_apart<'s>(services: impl Iterator<Item = (&'s Service, &'s Node<'s>)>) {
     let mut names = HashMap::new();
     let mut claims = HashMap::new();
-    for (node, service) in read.iter().filter_map(|(node, service)| Some((node, service.as_ref()?))) {
+    for (service, node) in services {
         if let Some(other) = names.insert(service.name.as_str(), node.path.as_str()) {
             node.refuse(format!("the name \"{}\" is also that of {other}", service.name));
         }
@@ -80,9 +129,6 @@ pub fn read_services(list: &Node<'_>) -> Option<Vec<Arc<Service>>> {
             }
         }
     }
-    let services = read.into_iter().map(|(_, service)| service.map(Arc::new)).collect::<Option<Vec<Arc<Service>>>>()?;
-    check_limits(&services).map_err(|reason| list.refuse(reason)).ok()?;
-    Some(services)
 }
 
 /// Refuses what the steering program's maps, or memory, cannot hold; answers why.
@@ -139,6 +185,9 @@ fn read_service(node: &Node<'_>) -> Option<Service> {
     let allow = optional(table.get("allow"), read_allow);
     let table_size = optional(table.get("table_size"), read_table_size);
     let endpoints = table.get("endpoints").map_or(Some(Vec::new()), |node| read_endpoints(&node));
+    if let (Some(vip), Some(node), Some(Some(allow))) = (vip, table.get("allow"), &allow) {
+        check_allow(&node, vip, allow)?;
+    }
     if let (Some(Some(protocol)), Some(node), Some(Some(_))) = (protocol, table.get("ports"), &ports)
         && !WITH_PORTS.contains(&protocol.0)
     {
@@ -254,6 +303,27 @@ fn read_allow(node: &Node<'_>) -> Option<Vec<IpNet>> {
     prefixes.sort();
     prefixes.dedup();
     Some(prefixes)
+}
+
+/// Refuses a list that lets no client of a VIP in: everything would be dropped, and nobody can mean that.
+fn check_allow(node: &Node<'_>, vip: IpNet, allow: &[IpNet]) -> Option<()> {
+    if allow.is_empty() {
+        node.refuse("an empty list lets nobody in; leave it out to let everybody in");
+        return None;
+    }
+    let has_clients = |prefix: &IpNet| {
+        let first = prefix.network();
+        first.is_ipv4() == vip.addr().is_ipv4() && !first.is_multicast() && !first.is_loopback()
+    };
+    if !allow.iter().any(has_clients) {
+        let family = if vip.addr().is_ipv4() { "IPv4" } else { "IPv6" };
+        node.refuse(format!(
+            "no client of the VIP {} has an address in here; name prefixes of {family} clients",
+            VipText(&vip)
+        ));
+        return None;
+    }
+    Some(())
 }
 
 fn read_encap(node: &Node<'_>) -> Option<Encap> {
@@ -396,6 +466,17 @@ mod tests {
                 r#","allow":["10.0.0.1/8"]"#,
                 "services[0].allow[0]: \"10.0.0.1/8\" has host bits; the prefix is 10.0.0.0/8",
             ),
+            (r#","allow":[]"#, "services[0].allow: an empty list lets nobody in"),
+            (r#","allow":["::/0"]"#, "services[0].allow: no client of the VIP 203.0.113.1 has an address in here"),
+            (r#","allow":["::/0","127.0.0.1","224.0.0.0/4"]"#, "name prefixes of IPv4 clients"),
+            (r#","colour":1,"colour":1"#, "services[0].colour: unknown key"),
+            (r#","echo":"reply","echo":"auto""#, "services[0].echo: this key is there twice"),
+            (r#","name":"t""#, "services[0].name: this key is there twice"),
+            (
+                r#","endpoints":[{"name":"a","address":"192.0.2.1","weight":0,"weight":1}]"#,
+                "services[0].endpoints[0].weight: this key is there twice",
+            ),
+            (r#","encap":{"type":"gre","key":1,"key":2}"#, "services[0].encap.key: this key is there twice"),
             (r#","table_size":65536"#, "services[0].table_size: 65536 is not a prime; the next one is 65537"),
             (r#","allow":["::ffff:1.2.3.4"]"#, "services[0].allow[0]: \"::ffff:1.2.3.4\" is IPv4 in IPv6 form"),
             (r#","endpoints":{}"#, "services[0].endpoints: a table is not a list"),
@@ -466,6 +547,30 @@ mod tests {
         let problems = parse(twice).expect_err("two problems").to_string();
         assert!(problems.contains("services[1]: \"b\" matches the same packets as \"a\""), "{problems}");
         assert!(problems.contains("services[2]: the name \"a\" is also that of services[0]"), "{problems}");
+    }
+
+    #[test]
+    fn a_list_that_lets_some_client_in_is_taken() {
+        for (vip, allow) in
+            [("203.0.113.1", r#"["::/0","0.0.0.0/0"]"#), ("2001:db8::/64", r#"["10.0.0.0/8","2000::/3"]"#)]
+        {
+            let json = format!(r#"{{"services":[{{"name":"s","vip":"{vip}","allow":{allow}}}]}}"#);
+            assert!(parse(&json).is_ok(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_this_version_refuses_takes_no_other_with_it() {
+        let json = r#"{"revision":"r","services":[{"name":"a","vip":"192.0.2.1"},{"name":"b","vip":"192.0.2.2","allow":[]},
+            {"name":"c","vip":"192.0.2.3","colour":"red"}]}"#;
+        let StoredSet { set, refused } = parse_stored(json).expect("a set");
+        assert_eq!((set.services.len(), set.services[0].name.as_str()), (1, "a"));
+        assert!(
+            refused[0].ends_with("services[1].allow: an empty list lets nobody in; leave it out to let everybody in")
+        );
+        assert!(refused[1].contains("services[2].colour: unknown key"), "{}", refused[1]);
+        assert!(parse_stored("[]").is_err() && parse_stored("{").is_err());
+        assert_eq!(parse_stored(FULL).map(|stored| stored.set), parse(FULL));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::files::read_set;
 use super::out::{say, warn};
 use super::session::AskError;
 use super::words::{count, number, plain, quoted};
+use pointsman::document::{Problem, TWICE, Tree};
 
 /// `pointsman apply`
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,12 @@ pub struct Apply {
 /// Pushes a whole set.
 pub fn apply(args: &Apply) -> Result<()> {
     let file = args.set.display();
-    let mut set: Value = serde_json::from_str(&read_set(&args.set)?).with_context(|| format!("{file}: not JSON"))?;
+    let text = read_set(&args.set)?;
+    let tree: Tree<'_> = serde_json::from_str(&text).with_context(|| format!("{file}: not JSON"))?;
+    if let Some(path) = tree.twice() {
+        bail!("{file}: {}", Problem::at(&path, TWICE));
+    }
+    let mut set = tree.to_value();
     let Some(members) = set.as_object_mut() else { bail!("{file}: not a JSON object with revision and services") };
     for (key, is_asked) in [("allow_empty", args.allow_empty), ("dry_run", args.dry_run)] {
         if is_asked {

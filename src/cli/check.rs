@@ -1,12 +1,14 @@
 //! `pointsman check`: validates config and set, prints every error, changes nothing.
 
-use super::out::say;
+use super::out::{say, warn};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 
 use super::files::{listed, load_config, load_set};
 use super::offline::join_checked;
+use pointsman::control::advice::advice;
 use pointsman::control::proposal::Proposal;
 use pointsman::control::set::check_vips;
 use pointsman::document::{Problem, Problems};
@@ -43,6 +45,9 @@ pub fn run(args: &Check) -> Result<()> {
             return Err(anyhow!("{}", listed(path, &Problems(problems))));
         }
     }
+    let services = config.services.iter().chain(set.iter().flat_map(|set| &set.services));
+    // The node's addresses cannot be seen from here.
+    advice(services, &BTreeSet::new()).iter().for_each(|warning| warn(warning));
     say!("{}: valid", args.config.display());
     if let (Some(path), Some(set)) = (&args.set, &set) {
         say!("{}: valid, {} services, {} endpoints", path.display(), set.services.len(), set.endpoint_count());

@@ -10,6 +10,8 @@ use super::services::{FIRST_COLUMNS, first_cells};
 use super::table::{Table, figure, word};
 use super::words::{count, duration, number, plain, quoted};
 
+/// Services that are not in force and are shown; `pointsman status --json` shows all.
+const MOST_LEFT_OUT: usize = 10;
 /// Services that are shown; `pointsman services` shows all.
 const MOST_SERVICES: usize = 20;
 /// Unreachable endpoints that are shown; `pointsman endpoints` shows all.
@@ -20,7 +22,9 @@ pub fn status(connection: &Connection) -> Result<()> {
     connection.show("status", &json!({}), |status| {
         let problems = problems(status);
         problems.iter().for_each(|problem| say!("{}", Tone::Bad.paint(&format!("PROBLEM  {problem}"))));
-        if !problems.is_empty() {
+        let warnings = status["warnings"].as_array().map_or(&[][..], Vec::as_slice);
+        warnings.iter().for_each(|it| say!("{}", Tone::Notice.paint(&format!("WARNING  {}", plain(it)))));
+        if !(problems.is_empty() && warnings.is_empty()) {
             say!();
         }
         print_node(status);
@@ -50,6 +54,7 @@ pub fn problems(status: &Value) -> Vec<String> {
     ] {
         problems.extend(status[key].as_str().map(|problem| format!("{what}: {}", plain(&problem.into()))));
     }
+    problems.extend(left_out(status));
     let mut unreachable = Vec::new();
     for service in services_of(status) {
         for (endpoint, reason) in service["unreachable"].as_object().into_iter().flatten() {
@@ -63,6 +68,19 @@ pub fn problems(status: &Value) -> Vec<String> {
         problems.push(format!("and {} unreachable, too: `pointsman endpoints`", are(more, "more endpoint")));
     }
     problems
+}
+
+/// The services of the syncer's that are not in force.
+fn left_out(status: &Value) -> Vec<String> {
+    let all = status["left_out"].as_array().map_or(&[][..], Vec::as_slice);
+    let sentence =
+        |left: &Value| format!("the service {} is not in force: {}", plain(&left["service"]), plain(&left["reason"]));
+    let mut said: Vec<String> = all.iter().take(MOST_LEFT_OUT).map(sentence).collect();
+    let more = all.len().saturating_sub(MOST_LEFT_OUT);
+    if more > 0 {
+        said.push(format!("and {} not in force, too: `pointsman status --json`", are(more, "more service")));
+    }
+    said
 }
 
 /// "1 more endpoint is", "2 more endpoints are".
@@ -149,12 +167,17 @@ mod tests {
     fn problems_are_sentences_and_not_too_many() {
         let unreachable: serde_json::Map<String, Value> =
             (0..12).map(|i| (format!("e{i:02}"), json!("no route"))).collect();
+        let left_out: Vec<Value> =
+            (0..11).map(|i| json!({ "service": format!("s{i:02}"), "reason": "taken" })).collect();
         let status = json!({ "interface": "eth0", "interface_up": false, "store_problem": "disk full",
+            "left_out": left_out,
             "services": [{ "name": "web", "unreachable": unreachable }] });
         let problems = problems(&status);
-        assert_eq!(problems.len(), 2 + MOST_UNREACHABLE + 1);
+        assert_eq!(problems.len(), 2 + MOST_LEFT_OUT + 1 + MOST_UNREACHABLE + 1);
         assert_eq!((problems[0].as_str(), problems[1].as_str()), ("the interface eth0 is down", "on disk: disk full"));
-        assert_eq!(problems[2], "e00 of web is unreachable: no route");
-        assert_eq!(problems[12], "and 2 more endpoints are unreachable, too: `pointsman endpoints`");
+        assert_eq!(problems[2], "the service s00 is not in force: taken");
+        assert_eq!(problems[12], "and 1 more service is not in force, too: `pointsman status --json`");
+        assert_eq!(problems[13], "e00 of web is unreachable: no route");
+        assert_eq!(problems[23], "and 2 more endpoints are unreachable, too: `pointsman endpoints`");
     }
 }

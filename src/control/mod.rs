@@ -2,11 +2,13 @@
 
 mod accounts;
 mod breaks;
+pub mod advice;
 mod client;
 pub mod clock;
 pub mod event;
 mod journal;
 mod leaving;
+pub mod left_out;
 pub mod lookup;
 pub mod node;
 pub mod proposal;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::document::{Problem, Problems, Tree};
+use crate::document::{Collector, Node, Problem, Problems, TWICE, Tree};
 use crate::model::Revision;
 
 use super::event::Event;
@@ -66,6 +66,22 @@ impl Method {
     /// Whether only those who may write can ask it: it changes something, or shows what others say to each other.
     pub fn writes(self) -> bool {
         matches!(self, Self::Apply | Self::Patch | Self::Capture | Self::Drain | Self::Resume | Self::Upgrade)
+    }
+
+    /// The only parameters that it takes.
+    pub fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Hello => &["client", "protocol"],
+            Self::Apply => &["revision", "services", "allow_empty", "dry_run"],
+            Self::Patch => &["base", "revision", "upsert", "remove", "allow_empty", "dry_run"],
+            Self::Get | Self::Subscribe | Self::Drain | Self::Resume => &[],
+            Self::Status => &["services"],
+            Self::Lookup => &["src", "dst", "protocol", "sport", "dport"],
+            Self::Endpoints => &["service"],
+            Self::Stats => &["endpoints"],
+            Self::Capture => &["verdict", "service", "endpoint", "client", "sample", "snap"],
+            Self::Upgrade => &["binary"],
+        }
     }
 
     /// Its name.
@@ -147,6 +163,11 @@ impl Fault {
         Self::invalid_params(Problems(vec![Problem::at(path, &reason)]))
     }
 
+    /// A line has a key of JSON-RPC's twice.
+    fn twice(key: &str) -> Self {
+        Self::of(-32600, "invalid request", Problems(vec![Problem::at(key, TWICE)]))
+    }
+
     /// The peer may only read.
     pub fn not_permitted(method: &str) -> Self {
         Self::new(4, format!("not_permitted: \"{method}\" needs a user of control.allow_users"))
@@ -186,9 +207,14 @@ pub fn read(line: &[u8]) -> Request<'_> {
     match serde_json::from_slice(line) {
         Err(error) => refused(Fault::new(-32700, format!("not JSON: {error}"))),
         Ok(mut message @ Tree::Table(_)) => {
+            let twice = message.own_twice().map(|key| (key == "id", Fault::twice(key)));
             let id = message.remove("id").map(|id| id.to_value());
             if id.as_ref().is_some_and(|id| !is_id(id)) {
                 return refused(Fault::new(-32600, "\"id\" is not a string, a whole number or null"));
+            }
+            if let Some((is_id, fault)) = twice {
+                // Which of two ids to answer to, nobody knows.
+                return Request { id: id.filter(|_| !is_id).or(Some(Value::Null)), call: Err(fault) };
             }
             match read_call(message) {
                 Ok(call) => Request { id, call: Ok(call) },
@@ -217,9 +243,20 @@ fn read_call(mut message: Tree<'_>) -> Result<Call<'_>, Fault> {
     };
     match message.remove("params") {
         None => Ok(Call { method: *method, params: Tree::Table(Vec::new()) }),
-        Some(params @ Tree::Table(_)) => Ok(Call { method: *method, params }),
+        Some(params @ Tree::Table(_)) => {
+            check_names(*method, &params)?;
+            Ok(Call { method: *method, params })
+        }
         Some(_) => Err(Fault::new(-32602, "\"params\" is not an object")),
     }
+}
+
+/// Refuses parameters that a method does not take: who has misspelt one means something else than its default. What their
+/// values are, each method looks at itself.
+fn check_names(method: Method, params: &Tree<'_>) -> Result<(), Fault> {
+    let collector = Collector::default();
+    let known = Node::root(params, &collector).table(method.parameters()).map(drop);
+    collector.finish(known).map_err(Fault::invalid_params)
 }
 
 /// JSON-RPC's.
@@ -346,6 +383,34 @@ mod tests {
         let deep = "[".repeat(100_000);
         for line in [b"\xff\xfe", deep.as_bytes()] {
             assert_eq!(read(line).call.map_err(|fault| fault.code), Err(-32700));
+        }
+    }
+
+    #[test]
+    fn no_method_takes_what_it_does_not_know_or_anything_twice() {
+        let refusal = |line: &str| {
+            let Request { id, call } = read(line.as_bytes());
+            let fault = call.expect_err(line);
+            let data = fault.data.expect("it names the place");
+            (id, fault.code, data.path, data.reason)
+        };
+        for (name, method) in Method::ALL {
+            let line = |params: &str| format!(r#"{{"jsonrpc":"2.0","id":7,"method":"{name}","params":{{{params}}}}}"#);
+            let (id, code, path, reason) = refusal(&line(r#""colour":1"#));
+            assert_eq!((id, code, path.as_str()), (Some(json!(7)), -32602, "colour"), "{name}");
+            assert!(reason.starts_with("unknown key; "), "{reason}");
+            for known in method.parameters() {
+                let (_, code, path, reason) = refusal(&line(&format!(r#""{known}":null,"{known}":null"#)));
+                assert_eq!((code, path.as_str(), reason.as_str()), (-32602, *known, TWICE), "{name}");
+            }
+        }
+        for (line, expected, key) in [
+            (r#"{"jsonrpc":"2.0","id":7,"method":"get","method":"drain"}"#, json!(7), "method"),
+            (r#"{"jsonrpc":"2.0","jsonrpc":"2.0","id":7,"method":"get"}"#, json!(7), "jsonrpc"),
+            (r#"{"jsonrpc":"2.0","id":7,"method":"get","params":{},"params":{}}"#, json!(7), "params"),
+            (r#"{"jsonrpc":"2.0","id":7,"id":8,"method":"get"}"#, Value::Null, "id"),
+        ] {
+            assert_eq!(refusal(line), (Some(expected), -32600, key.to_owned(), TWICE.to_owned()), "{line}");
         }
     }
 

@@ -38,10 +38,10 @@ pub fn check(
     let vips = Vips::of(joined.services.iter().map(|service| service.vip));
     let mut problems = Vec::new();
     for service in &proposal.named {
-        surroundings.check(service, &vips, |key, reason| problems.push(proposal.problem(service, key, reason)));
+        surroundings.check(service, &vips, &mut |key, reason| problems.push(proposal.problem(service, key, reason)));
     }
     for (index, service) in config.services.iter().enumerate() {
-        surroundings.check(service, &vips, |key, reason| {
+        surroundings.check(service, &vips, &mut |key, reason| {
             problems.push(Problem::at(&format!("service[{index}].{key}"), &reason));
         });
     }
@@ -71,7 +71,8 @@ fn taken_endpoints(proposal: &Proposal, joined: &EndpointSet, before: &EndpointS
 }
 
 impl Surroundings {
-    fn check(&self, service: &Service, vips: &Vips, mut refuse: impl FnMut(&str, String)) {
+    /// Refuses what of a service cannot be where these are the VIPs, by key and reason.
+    pub(super) fn check(&self, service: &Service, vips: &Vips, refuse: &mut impl FnMut(&str, String)) {
         if let Some(source) = self.source_within(&service.vip) {
             refuse("vip", format!("{} holds {source}, from which this node sends", service.vip));
         }
@@ -108,19 +109,19 @@ impl Surroundings {
 }
 
 /// All VIPs, by the lengths that their prefixes have.
-struct Vips {
+pub(super) struct Vips {
     lengths: BTreeSet<(bool, u8)>,
     prefixes: HashSet<IpNet>,
 }
 
 impl Vips {
-    fn of(vips: impl Iterator<Item = IpNet>) -> Self {
+    pub(super) fn of(vips: impl Iterator<Item = IpNet>) -> Self {
         let prefixes: HashSet<IpNet> = vips.collect();
         let lengths = prefixes.iter().map(|vip| (vip.addr().is_ipv4(), vip.prefix_len())).collect();
         Self { lengths, prefixes }
     }
 
-    fn hold(&self, address: IpAddr) -> bool {
+    pub(super) fn hold(&self, address: IpAddr) -> bool {
         let lengths = self.lengths.iter().filter(|(is_v4, _)| *is_v4 == address.is_ipv4());
         let mut prefixes = lengths.filter_map(|(_, len)| IpNet::new(address, *len).ok());
         prefixes.any(|prefix| self.prefixes.contains(&prefix.trunc()))

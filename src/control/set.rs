@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::document::{Problem, Problems};
 use crate::endpoint_set::claims_of;
 use crate::model::{EndpointSet, Service, VipText};
+use crate::vip_map::Claim;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -21,23 +22,43 @@ pub enum Refusal {
     InvalidSet(Problems),
 }
 
-/// The syncer's set with the config's services beside its own, in the order of names.
-pub fn join(config: &Config, proposal: &Proposal) -> Result<EndpointSet, Refusal> {
-    let names: HashSet<&str> = config.services.iter().map(|own| own.name.as_str()).collect();
-    let claims: HashMap<_, &str> = config
-        .services
-        .iter()
-        .flat_map(|own| claims_of(own).into_iter().map(|claim| (claim, own.name.as_str())))
-        .collect();
-    let mut problems = Vec::new();
-    for service in &proposal.named {
-        let mut refuse = |key: &str, reason: String| problems.push(proposal.problem(service, key, reason));
-        if names.contains(service.name.as_str()) {
+/// What the services of the config have claimed.
+pub(super) struct Claimed<'a> {
+    names: HashSet<&'a str>,
+    claims: HashMap<Claim, &'a str>,
+}
+
+impl<'a> Claimed<'a> {
+    pub(super) fn of(config: &'a Config) -> Self {
+        let claims = config.services.iter();
+        let claims = claims.flat_map(|own| claims_of(own).into_iter().map(|claim| (claim, own.name.as_str())));
+        Self { names: config.services.iter().map(|own| own.name.as_str()).collect(), claims: claims.collect() }
+    }
+
+    /// Refuses what a service has in common with one of the config's, by key and reason.
+    pub(super) fn check(&self, service: &Service, refuse: &mut impl FnMut(&str, String)) {
+        if self.names.contains(service.name.as_str()) {
             refuse("name", format!("\"{}\" is a service of the config", service.name));
         }
-        if let Some(owner) = claims_of(service).iter().find_map(|claim| claims.get(claim)) {
+        if let Some(owner) = claims_of(service).iter().find_map(|claim| self.claims.get(claim)) {
             refuse("vip", format!("\"{}\" matches the same packets as \"{owner}\" of the config", service.name));
         }
+    }
+}
+
+/// Why the VIP of a service is not one that a syncer may claim, if it is not.
+pub(super) fn not_allowed(config: &Config, service: &Service) -> Option<String> {
+    let allowed = config.control.vip_allow.as_ref()?;
+    let is_outside = !allowed.iter().any(|prefix| prefix.contains(&service.vip));
+    is_outside.then(|| format!("{} is not within control.vip_allow of this node", VipText(&service.vip)))
+}
+
+/// The syncer's set with the config's services beside its own, in the order of names.
+pub fn join(config: &Config, proposal: &Proposal) -> Result<EndpointSet, Refusal> {
+    let claimed = Claimed::of(config);
+    let mut problems = Vec::new();
+    for service in &proposal.named {
+        claimed.check(service, &mut |key, reason| problems.push(proposal.problem(service, key, reason)));
     }
     if !problems.is_empty() {
         return Err(Refusal::OwnedByConfig(Problems(problems)));
@@ -50,13 +71,9 @@ pub fn join(config: &Config, proposal: &Proposal) -> Result<EndpointSet, Refusal
 
 /// Refuses VIPs outside `control.vip_allow`.
 pub fn check_vips(config: &Config, proposal: &Proposal) -> Result<(), Refusal> {
-    let Some(allowed) = &config.control.vip_allow else { return Ok(()) };
-    let outside = |service: &&Arc<Service>| !allowed.iter().any(|prefix| prefix.contains(&service.vip));
-    let problems = proposal.named.iter().filter(outside).map(|service| {
-        let reason = format!("{} is not within control.vip_allow of this node", VipText(&service.vip));
-        proposal.problem(service, "vip", reason)
-    });
-    let problems: Vec<Problem> = problems.collect();
+    let refusal =
+        |service: &Arc<Service>| not_allowed(config, service).map(|reason| proposal.problem(service, "vip", reason));
+    let problems: Vec<Problem> = proposal.named.iter().filter_map(refusal).collect();
     if problems.is_empty() { Ok(()) } else { Err(Refusal::VipNotAllowed(Problems(problems))) }
 }
 

@@ -12,7 +12,7 @@ use super::proposal::Patch;
 use super::sealed_file::{SealedFile, checksum};
 use super::slot_memories::SlotMemories;
 use crate::document::Tree;
-use crate::endpoint_set;
+use crate::endpoint_set::{StoredSet, parse_stored};
 use crate::handover::Memories;
 use crate::model::EndpointSet;
 
@@ -136,7 +136,10 @@ impl Store {
         let mut kept = Kept::default();
         let mut written = None;
         match set {
-            Ok(Some(loaded)) => (kept.set, written) = (loaded.0, Some(loaded.1)),
+            Ok(Some(loaded)) => {
+                (kept.set, written) = (loaded.0.set, Some(loaded.1));
+                kept.problems.extend(loaded.0.refused);
+            }
             Ok(None) => kept.problems.extend(self.journal.read(None).1.err().map(|error| error.to_string())),
             Err(error) => kept.problems.push(error.to_string()),
         }
@@ -155,9 +158,9 @@ impl Store {
     }
 
     /// The set that was written whole last, with its checksum.
-    fn load_set(&self) -> Result<Option<(EndpointSet, String)>, StoreError> {
+    fn load_set(&self) -> Result<Option<(StoredSet, String)>, StoreError> {
         let Some(text) = self.set.read()? else { return Ok(None) };
-        let set = endpoint_set::parse(&text).map_err(|problems| self.set.damaged(problems.to_string()))?;
+        let set = parse_stored(&text).map_err(|problems| self.set.damaged(problems.to_string()))?;
         Ok(Some((set, checksum(text.as_bytes()))))
     }
 
@@ -200,12 +203,12 @@ mod tests {
     use crate::handover::Version;
 
     fn loaded(store: &Store) -> Result<Option<EndpointSet>, StoreError> {
-        Ok(store.load_set()?.map(|(set, _)| set))
+        Ok(store.load_set()?.map(|(stored, _)| stored.set))
     }
 
     fn sample() -> EndpointSet {
         let json = r#"{"revision":"r1","services":[{"name":"a","vip":"192.0.2.1","endpoints":[{"name":"e","address":"2001:db8::1"}]}]}"#;
-        endpoint_set::parse(json).expect("valid")
+        crate::endpoint_set::parse(json).expect("valid")
     }
 
     /// A service whose slots remember something, in both its forms.
@@ -227,6 +230,19 @@ mod tests {
         store.keep(&sample(), &SlotMemories::new(600)).expect("written");
         assert!(!store.memories.path.exists(), "where nothing is remembered, nothing is written of it");
         assert_eq!(loaded(&store).expect("whole"), Some(sample()));
+    }
+
+    /// An earlier version took such a service.
+    #[test]
+    fn a_service_that_this_version_refuses_takes_no_other_with_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut store = Store::new(dir.path());
+        let services = r#"[{"name":"a","vip":"192.0.2.1"},{"name":"b","vip":"192.0.2.2","allow":[]}]"#;
+        store.set.write(&format!(r#"{{"revision":"r1","services":{services}}}"#)).expect("written");
+        let kept = store.load();
+        assert_eq!((kept.set.revision.0.as_str(), kept.set.services.len()), ("r1", 1));
+        assert!(kept.problems.len() == 1 && kept.problems[0].contains("services[1].allow: "), "{:?}", kept.problems);
+        assert!(store.written.is_none(), "what comes next is written whole");
     }
 
     #[test]

@@ -15,6 +15,9 @@ mod tree;
 
 pub use self::tree::Tree;
 
+/// What is said of a key that an object has more than once: nobody can know which value was meant.
+pub const TWICE: &str = "this key is there twice";
+
 /// One thing to mend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -75,7 +78,8 @@ pub struct Collector {
     problems: RefCell<Vec<Problem>>,
     /// How many there were beside these.
     more: Cell<usize>,
-    lines: HashMap<String, usize>,
+    /// The text, where it has lines: they are looked for only where something is to be mended.
+    toml: Option<String>,
 }
 
 impl Collector {
@@ -84,49 +88,53 @@ impl Collector {
         if self.problems.borrow().len() >= MOST_PROBLEMS {
             return self.more.set(self.more.get() + 1);
         }
-        let path = path.into();
-        let line = self.lines.get(&path).copied();
-        self.problems.borrow_mut().push(Problem::new(&path, line, &reason.into()));
+        self.problems.borrow_mut().push(Problem::at(&path.into(), &reason.into()));
+    }
+
+    /// How many problems have been noted.
+    pub fn count(&self) -> usize {
+        self.problems.borrow().len() + self.more.get()
+    }
+
+    /// All that has been noted, of a document of which a part is used all the same.
+    pub fn into_problems(self) -> Problems {
+        let mut problems = self.problems.into_inner();
+        if let Some(lines) = self.toml.filter(|_| !problems.is_empty()).map(|text| lines_of(&text)) {
+            problems.iter_mut().for_each(|problem| problem.line = lines.get(&problem.path).copied());
+        }
+        problems.sort_by_key(|problem| problem.line);
+        if self.more.get() > 0 {
+            problems.push(Problem::at("", &format!("and {} more", self.more.get())));
+        }
+        Problems(problems)
     }
 
     /// `value`, if there was no problem.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
-        let mut problems = self.problems.into_inner();
         match value {
-            Some(value) if problems.is_empty() => Ok(value),
-            _ => {
-                problems.sort_by_key(|problem| problem.line);
-                if self.more.get() > 0 {
-                    problems.push(Problem::at("", &format!("and {} more", self.more.get())));
-                }
-                Err(Problems(problems))
-            }
+            Some(value) if self.count() == 0 => Ok(value),
+            _ => Err(self.into_problems()),
         }
     }
 }
 
 /// Parses TOML into a tree and a collector that knows its lines.
 pub fn parse_toml(text: &str) -> Result<(Tree<'static>, Collector), Problems> {
-    let line_at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
     let table = toml::de::DeTable::parse(text).map_err(|error| {
-        let line = error.span().map(|span| line_at(span.start));
-        Problems(vec![Problem::new("", line, error.message())])
+        let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        // The parser does not name it, though it knows where it is.
+        let key = error.span().and_then(|span| text.get(span)).filter(|_| error.message() == "duplicate key");
+        Problems(vec![Problem::new(key.unwrap_or_default(), line, key.map_or(error.message(), |_| TWICE))])
     })?;
-    let mut lines = HashMap::new();
-    let tree = toml_table(table.get_ref(), "", &mut |path, offset| _ = lines.insert(path, line_at(offset)));
-    Ok((tree, Collector { lines, ..Collector::default() }))
+    Ok((toml_table(table.get_ref()), Collector { toml: Some(text.to_owned()), ..Collector::default() }))
 }
 
-fn toml_table(table: &toml::de::DeTable<'_>, path: &str, note: &mut impl FnMut(String, usize)) -> Tree<'static> {
-    let members = table.iter().map(|(key, value)| {
-        let path = member_path(path, key.get_ref());
-        note(path.clone(), key.span().start);
-        (key.get_ref().to_string().into(), toml_value(value.get_ref(), &path, note))
-    });
+fn toml_table(table: &toml::de::DeTable<'_>) -> Tree<'static> {
+    let members = table.iter().map(|(key, value)| (key.get_ref().to_string().into(), toml_value(value.get_ref())));
     Tree::Table(members.collect())
 }
 
-fn toml_value(value: &toml::de::DeValue<'_>, path: &str, note: &mut impl FnMut(String, usize)) -> Tree<'static> {
+fn toml_value(value: &toml::de::DeValue<'_>) -> Tree<'static> {
     use toml::de::DeValue;
     match value {
         DeValue::String(text) => Tree::Text(text.to_string().into()),
@@ -137,15 +145,54 @@ fn toml_value(value: &toml::de::DeValue<'_>, path: &str, note: &mut impl FnMut(S
         }
         DeValue::Boolean(truth) => Tree::Bool(*truth),
         DeValue::Datetime(moment) => Tree::Text(moment.to_string().into()),
-        DeValue::Array(items) => {
-            let items = items.iter().enumerate().map(|(i, item)| {
-                let path = format!("{path}[{i}]");
-                note(path.clone(), item.span().start);
-                toml_value(item.get_ref(), &path, note)
-            });
-            Tree::List(items.collect())
+        DeValue::Array(items) => Tree::List(items.iter().map(|item| toml_value(item.get_ref())).collect()),
+        DeValue::Table(table) => toml_table(table),
+    }
+}
+
+/// The line of each path of a TOML document, paths as problems show them.
+fn lines_of(text: &str) -> HashMap<String, usize> {
+    let mut lines = Lines {
+        ends: text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect(),
+        known: HashMap::new(),
+    };
+    if let Ok(table) = toml::de::DeTable::parse(text) {
+        lines.note_table(table.get_ref(), "");
+    }
+    lines.known
+}
+
+struct Lines {
+    /// Where lines end, in bytes from the start.
+    ends: Vec<usize>,
+    known: HashMap<String, usize>,
+}
+
+impl Lines {
+    fn note(&mut self, path: &str, offset: usize) {
+        self.known.insert(shown_text(path), self.ends.partition_point(|end| *end < offset) + 1);
+    }
+
+    fn note_table(&mut self, table: &toml::de::DeTable<'_>, path: &str) {
+        for (key, value) in table {
+            let path = member_path(path, key.get_ref());
+            self.note(&path, key.span().start);
+            self.note_within(value.get_ref(), &path);
         }
-        DeValue::Table(table) => toml_table(table, path, note),
+    }
+
+    fn note_within(&mut self, value: &toml::de::DeValue<'_>, path: &str) {
+        match value {
+            toml::de::DeValue::Table(table) => self.note_table(table, path),
+            toml::de::DeValue::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    let path = format!("{path}[{i}]");
+                    self.note(&path, item.span().start);
+                    self.note_within(item.get_ref(), &path);
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -168,6 +215,14 @@ impl<'a> Node<'a> {
         Self { path: String::new(), value, collector }
     }
 
+    /// The same, whose problems another collector gets.
+    pub fn noted_by<'b>(&self, collector: &'b Collector) -> Node<'b>
+    where
+        'a: 'b,
+    {
+        Node { path: self.path.clone(), value: self.value, collector }
+    }
+
     /// Notes a problem here.
     pub fn refuse(&self, reason: impl Into<String>) {
         self.collector.add(self.path.clone(), reason);
@@ -178,11 +233,19 @@ impl<'a> Node<'a> {
         None
     }
 
-    /// A table, with the only keys it may have.
+    /// A table, with the only keys it may have, each of them once.
     pub fn table(&self, keys: &[&str]) -> Option<Table<'a>> {
         let Tree::Table(members) = self.value else { return self.expected("a table of names and values") };
         for (key, _) in members.iter().filter(|(key, _)| !keys.contains(&key.as_ref())) {
-            self.collector.add(member_path(&self.path, key), format!("unknown key; known are: {}", keys.join(", ")));
+            let known = if keys.is_empty() {
+                "none is known here".to_owned()
+            } else {
+                format!("known are: {}", keys.join(", "))
+            };
+            self.collector.add(member_path(&self.path, key), format!("unknown key; {known}"));
+        }
+        for key in keys.iter().filter(|key| members.iter().filter(|(known, _)| known == **key).nth(1).is_some()) {
+            self.collector.add(member_path(&self.path, key), TWICE);
         }
         Some(Table { path: self.path.clone(), tree: self.value, collector: self.collector })
     }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -20,7 +21,7 @@ pub enum Tree<'t> {
     Number(Number),
     Text(Cow<'t, str>),
     List(Vec<Self>),
-    /// In the order of the document; of a name that is there twice, the last one counts.
+    /// In the order of the document; who reads it refuses names that are there twice.
     Table(Vec<(Cow<'t, str>, Self)>),
 }
 
@@ -45,6 +46,32 @@ impl<'t> Tree<'t> {
         removed
     }
 
+    /// The path of the first key, in this or in what it holds, that a table has twice.
+    pub fn twice(&self) -> Option<String> {
+        match self {
+            Self::List(items) => {
+                items.iter().enumerate().find_map(|(i, item)| item.twice().map(|path| joined(&format!("[{i}]"), &path)))
+            }
+            Self::Table(members) => {
+                let mut seen = HashSet::new();
+                members.iter().find_map(|(name, value)| {
+                    if !seen.insert(name) {
+                        return Some(name.to_string());
+                    }
+                    value.twice().map(|path| joined(name, &path))
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The first key that this table itself has twice.
+    pub fn own_twice(&self) -> Option<&str> {
+        let Self::Table(members) = self else { return None };
+        let mut seen = HashSet::new();
+        members.iter().find(|(name, _)| !seen.insert(name)).map(|(name, _)| name.as_ref())
+    }
+
     /// The text, where this is one.
     pub fn as_text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
@@ -61,6 +88,10 @@ impl<'t> Tree<'t> {
             Self::Table(members) => members.iter().map(|(name, value)| (name.as_ref(), value.to_value())).collect(),
         }
     }
+}
+
+fn joined(outer: &str, inner: &str) -> String {
+    if inner.starts_with('[') { format!("{outer}{inner}") } else { format!("{outer}.{inner}") }
 }
 
 impl From<Value> for Tree<'_> {
@@ -186,11 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_name_that_is_there_twice_the_last_one_counts() {
+    fn a_name_that_is_there_twice_is_found() {
         let mut tree: Tree<'_> = serde_json::from_str(r#"{"a": 1, "b": 2, "a": 3}"#).expect("JSON");
-        assert_eq!(tree.get("a"), Some(&Tree::from(json!(3))));
+        assert_eq!((tree.own_twice(), tree.twice().as_deref()), (Some("a"), Some("a")));
         assert_eq!(tree.remove("a"), Some(Tree::from(json!(3))));
-        assert!(tree.remove("a").is_none() && tree.get("a").is_none());
+        assert!(tree.remove("a").is_none() && tree.get("a").is_none() && tree.twice().is_none());
         assert_eq!(tree.to_value(), json!({ "b": 2 }));
+        let deep: Tree<'_> = serde_json::from_str(r#"{"a": [{}, [{"b": {"c": 1, "c": 1}}]], "c": 1}"#).expect("JSON");
+        assert_eq!((deep.own_twice(), deep.twice().as_deref()), (None, Some("a[1][0].b.c")));
     }
 }

@@ -57,6 +57,14 @@ pub fn own_addresses() -> BTreeSet<IpAddr> {
     interfaces.flat_map(|interface| interface.ips).map(|net| net.ip()).collect()
 }
 
+/// The addresses of the calling thread's network namespace that have a subnet with them, as those of a host on a link have; a
+/// VIP that a routing daemon or keepalived has put there is an address of full length.
+pub fn subnet_addresses() -> BTreeSet<IpAddr> {
+    let nets = pnet::datalink::interfaces().into_iter().flat_map(|interface| interface.ips);
+    let full = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
+    nets.filter(|net| net.prefix() < full(net.ip())).map(|net| net.ip()).collect()
+}
+
 /// Follows one interface, and the ways to the targets.
 ///
 /// Only [`change_targets`](Self::change_targets) ever waits. Register its descriptor for reading (also edge-triggered) and call

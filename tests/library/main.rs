@@ -1,6 +1,7 @@
 //! What needs neither root nor a node: the library, and commands that talk to nobody.
 
 mod architecture;
+mod config_size;
 mod consistency;
 mod drained;
 mod documented_commands;

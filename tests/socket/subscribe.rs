@@ -280,7 +280,7 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
         (configuration(dir.path(), "[hash]\nseed = \"ff\""), "hash.seed: "),
         (
             configuration(dir.path(), &own.replace("203.0.113.53", "203.0.113.1")),
-            "pointsman.toml and the syncer's set, whose services[…] `get` shows, do not go together: services[0].vip: ",
+            "pointsman.toml and the syncer's set, which `get` shows, do not go together: \"web\": \"web\" matches",
         ),
         (
             configuration(dir.path(), &own.replace("2001:db8:10::99", "203.0.113.53")),

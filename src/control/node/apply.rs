@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 
 use super::{Node, Ways};
 use crate::config::Config;
+use crate::control::advice::advice;
 use crate::control::breaks;
 use crate::control::event::{Event, differences};
+use crate::control::left_out::{LeftOut, Parted, part, without};
 use crate::control::proposal::{Patch, Proposal};
 use crate::control::protocol::Fault;
 use crate::control::reach::{self, Surroundings};
 use crate::control::set::{Refusal, check_emptied, check_vips, join};
 use crate::control::store::Kept;
-use crate::document::{Problems, Tree};
+use crate::document::Tree;
 use crate::endpoint_set;
 use crate::forward::encap::Sources;
 use crate::model::EndpointSet;
@@ -61,17 +63,11 @@ impl Node {
         let Kept { set, mut memories, problems } = self.store.load();
         problems.into_iter().for_each(|problem| self.note_store_problem(problem));
         // What the config itself has wrong is no reason to refuse what a syncer has pushed: it is said, and nothing starts.
-        let empty = Proposal::whole(EndpointSet::default());
-        let own = self.check_stored(&self.config, &empty)?;
-        let stored = Proposal::whole(set);
-        let (proposal, joined) = match self.check_stored(&self.config, &stored) {
-            Ok(joined) => (stored, joined),
-            Err(refusal) => {
-                self.note_store_problem(format!("the set on disk is not used: {}", Problems::from(refusal)));
-                (empty, own)
-            }
-        };
-        // What belongs to a set that is not used is no history of the next one.
+        _ = self.check_stored(&self.config, &Proposal::whole(EndpointSet::default()))?;
+        self.set = Proposal::whole(set).set;
+        let Parted { joined, left_out } = self.part_by(&self.config);
+        self.leave_out(left_out);
+        // What is not forwarded has no history here.
         let names: HashSet<&str> = joined.services.iter().map(|service| service.name.as_str()).collect();
         memories.retain(|name, _| names.contains(name.as_str()));
         // Slots are parts of all hashes, which another seed makes others.
@@ -82,7 +78,6 @@ impl Node {
         self.builder.restore_slot_memories(memories, self.clock.now());
         self.put_in_force(joined)?;
         self.builder.set_restored(true);
-        self.set = proposal.set;
         if let Some(before) = other_seed.filter(|_| !self.in_force.services.is_empty()) {
             self.tell_other_seed(&before);
             self.keep_as_well();
@@ -90,15 +85,36 @@ impl Node {
         Ok(())
     }
 
+    /// What would be in force of the syncer's set by this config, and what would not.
+    pub(super) fn part_by(&self, config: &Config) -> Parted {
+        part(config, &self.set, &self.stored_surroundings(config))
+    }
+
+    /// From now on these services of the syncer's are not in force; those that were not before are said.
+    pub(super) fn leave_out(&mut self, left_out: Vec<LeftOut>) {
+        let before = std::mem::replace(&mut self.left_out, left_out);
+        let known: HashSet<&LeftOut> = before.iter().collect();
+        for left in self.left_out.iter().filter(|left| !known.contains(left)) {
+            self.events.fail(left.to_string());
+        }
+        let now: HashSet<&str> = self.left_out.iter().map(|left| left.service.as_str()).collect();
+        let back = before.iter().filter(|left| !now.contains(left.service.as_str()));
+        back.for_each(|left| tracing::info!(service = left.service, "is not left out any more"));
+    }
+
     /// What would be in force by this config and a set which was in force before: a node that has got the address of an
     /// endpoint since must not lose all the others.
     pub(super) fn check_stored(&self, config: &Config, set: &Proposal) -> Result<EndpointSet, Refusal> {
         check_vips(config, set)?;
         let joined = join(config, set)?;
-        let Settings { sources, underlay_mtu, .. } = self.settings_by(config);
-        let surroundings = Surroundings { addresses: BTreeSet::new(), sources, underlay_mtu };
-        reach::check(config, set, &joined, &EndpointSet::default(), &surroundings)?;
+        reach::check(config, set, &joined, &EndpointSet::default(), &self.stored_surroundings(config))?;
         Ok(joined)
+    }
+
+    /// What a set that was in force before is held against.
+    fn stored_surroundings(&self, config: &Config) -> Surroundings {
+        let Settings { sources, underlay_mtu, .. } = self.settings_by(config);
+        Surroundings { addresses: BTreeSet::new(), sources, underlay_mtu }
     }
 
     /// The whole set, atomically: refused whole, or in force at every worker and on disk before the answer.
@@ -125,21 +141,41 @@ impl Node {
         if !manner.allow_empty {
             check_emptied(&self.set, &proposal)?;
         }
-        let joined = join(&self.config, &proposal)?;
+        let left_out = self.still_left_out(&proposal);
+        let joined = without(join(&self.config, &proposal)?, &left_out);
         reach::check(&self.config, &proposal, &joined, &self.in_force, &self.surroundings())?;
         if manner.dry_run {
-            return Ok(self.would_change(&proposal.set, &joined));
+            return Ok(self.would_change(&proposal, &joined, &left_out));
         }
         let breaks = limited(breaks::warnings(&self.in_force, &joined));
         let changed = self.put_in_force(joined)?;
         self.builder.set_restored(false);
+        let mut warnings = self.warnings(&proposal, &self.in_force, &left_out);
+        self.leave_out(left_out);
         self.set = proposal.set;
         breaks.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let mut warnings = breaks;
-        warnings.extend(unsendable(&self.in_force, &self.builder.settings().sources));
+        warnings.splice(0..0, breaks);
         warnings.extend(self.announcement.problem().map(str::to_owned));
         warnings.extend(self.keep(proposal.patch.as_ref()));
         Ok(self.tell_applied(changed, &warnings))
+    }
+
+    /// The services that are left out also by a proposal: which does not name them, and so does not mend them.
+    fn still_left_out(&self, proposal: &Proposal) -> Vec<LeftOut> {
+        let Some(patch) = &proposal.patch else { return Vec::new() };
+        if self.left_out.is_empty() {
+            return Vec::new();
+        }
+        let named: HashSet<&str> = patch.names().map(String::as_str).collect();
+        self.left_out.iter().filter(|left| !named.contains(left.service.as_str())).cloned().collect()
+    }
+
+    /// What its syncer is to look at in a proposal.
+    fn warnings(&self, proposal: &Proposal, joined: &EndpointSet, left_out: &[LeftOut]) -> Vec<String> {
+        let mut warnings = unsendable(joined, &self.builder.settings().sources);
+        warnings.extend(advice(proposal.named.iter(), &underlay::subnet_addresses()));
+        warnings.extend(left_out.iter().take(MOST_WARNINGS).map(ToString::to_string));
+        warnings
     }
 
     /// Says everywhere that a set is in force, and answers what its syncer is answered.
@@ -160,9 +196,10 @@ impl Node {
     }
 
     /// The answer to an update that is only tried.
-    fn would_change(&self, set: &EndpointSet, joined: &EndpointSet) -> Value {
+    fn would_change(&self, proposal: &Proposal, joined: &EndpointSet, left_out: &[LeftOut]) -> Value {
+        let set = &proposal.set;
         let mut warnings = limited(breaks::warnings(&self.in_force, joined));
-        warnings.extend(unsendable(joined, &self.builder.settings().sources));
+        warnings.extend(self.warnings(proposal, joined, left_out));
         let mut shown = Vec::new();
         let mut all = 0;
         differences(&self.in_force, joined, |event| {

@@ -6,6 +6,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::Node;
 use crate::control::clock::Clock;
 use crate::control::event::Event;
+use crate::control::left_out::{LeftOut, Parted};
 use crate::control::proposal::Proposal;
 use crate::control::update::StoredBuilder;
 use crate::document::Problems;
@@ -76,14 +77,25 @@ impl Node {
         let in_force = Proposal::whole(in_force).set;
         let set = set.sharing(&in_force);
         let now = self.now();
-        self.check_stored(&self.config, &Proposal::whole(set.clone())).map_err(|refusal| {
-            let problems = Problems::from(refusal).to_string().replace('\n', "; ");
-            format!("the config on disk does not go with the set in force: {problems}")
-        })?;
+        let refused = |problems: String| format!("the config on disk does not go with the set in force: {problems}");
+        self.check_stored(&self.config, &Proposal::whole(EndpointSet::default()))
+            .map_err(|refusal| refused(Problems::from(refusal).to_string().replace('\n', "; ")))?;
+        let set = Proposal::whole(set).set;
+        // What was left out there already may be so here.
+        let is_in_force =
+            |name: &str| in_force.services.binary_search_by(|known| known.name.as_str().cmp(name)).is_ok();
+        let absent = set.services.iter().filter(|service| !is_in_force(&service.name));
+        let absent = absent.map(|absent| LeftOut { service: absent.name.clone(), reason: String::new() });
+        self.left_out = absent.collect();
+        self.set = set;
+        let Parted { left_out, .. } = self.part_by(&self.config);
+        if let Some(said) = self.newly_left_out(&left_out) {
+            return Err(refused(said));
+        }
+        self.left_out = left_out;
         self.clock = state.clock.unwrap_or(self.clock);
         self.written_ahead = self.clock.now().offset();
         self.builder.adopt(state.builder, &in_force, now)?;
-        self.set = Proposal::whole(set).set;
         self.in_force = in_force;
         self.store_problem = state.store_problem;
         self.announcement.set_draining(state.draining);
@@ -130,15 +142,12 @@ impl Node {
 
     /// What the config on disk has changed since the other process read it comes into force.
     pub fn follow_config(&mut self) {
-        let joined = self.check_stored(&self.config, &Proposal::whole(self.set.clone()));
-        match joined {
-            Ok(joined) if joined.services == self.in_force.services => {}
-            Ok(joined) => {
-                if let Err(fault) = self.put_in_force(joined) {
-                    self.events.fail(format!("the config's services are not as on disk: {}", fault.message));
-                }
+        let Parted { joined, left_out } = self.part_by(&self.config);
+        if joined.services != self.in_force.services {
+            match self.put_in_force(joined) {
+                Ok(_) => self.leave_out(left_out),
+                Err(fault) => self.events.fail(format!("the config's services are not as on disk: {}", fault.message)),
             }
-            Err(refusal) => self.events.fail(Problems::from(refusal).to_string()),
         }
         if self.store_problem.is_some() {
             self.store.try_soon();

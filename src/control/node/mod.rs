@@ -39,6 +39,7 @@ pub use inherit::{Counted, NodeState};
 use super::clock::Clock;
 use super::event::Events;
 use super::leaving::Leaving;
+use super::left_out::LeftOut;
 use super::lookup::{Query, explain};
 use super::protocol::{Fault, Method, PROTOCOL};
 use super::store::Store;
@@ -103,7 +104,9 @@ pub struct Node {
     store: Store,
     /// What the syncer pushed, in the order of names.
     set: EndpointSet,
-    /// That, and the config's services, in the order of names.
+    /// Its services that are not in force, since they do not go with the config or the node.
+    left_out: Vec<LeftOut>,
+    /// All others, and the config's services, in the order of names.
     in_force: EndpointSet,
     leaving: Leaving,
     capture: Option<Capture>,
@@ -171,6 +174,7 @@ impl Node {
             announcement: Announcement::new(routes),
             store,
             set: EndpointSet::default(),
+            left_out: Vec::new(),
             in_force: EndpointSet::default(),
             leaving: Leaving::default(),
             capture: None,

@@ -1,16 +1,21 @@
 //! The config, read again while the node runs: what can change without a restart does, all of it or nothing.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::Node;
 use crate::config::{self, AnnounceConfig, Config, ControlConfig, HandoverConfig, NodeConfig, UnderlayConfig};
 use crate::control::event::Event;
+use crate::control::left_out::{LeftOut, Parted};
 use crate::control::proposal::Proposal;
 use crate::control::protocol::Fault;
 use crate::control::set::Refusal;
 use crate::document::Problems;
 use crate::model::EndpointSet;
 use crate::underlay::announce::VipRoutes;
+
+/// Services that one sentence names.
+const MOST_NAMED: usize = 10;
 
 /// One key: whether it differs, and whether a running node can follow.
 struct Key {
@@ -89,7 +94,7 @@ impl Node {
         if !stuck.is_empty() {
             return Err(format!("{} cannot change while the node runs: restart it", stuck.join(", ")));
         }
-        let joined = self.check_config(&config, path)?;
+        let Parted { joined, left_out } = self.check_config(&config, path)?;
         let routes = match (self.config.announce.routes, config.announce.routes) {
             (false, true) => Some(VipRoutes::open().map_err(|error| error.to_string())?),
             _ => None,
@@ -99,6 +104,7 @@ impl Node {
             undo();
             return Err(fault.message);
         }
+        self.leave_out(left_out);
         self.keep_as_well();
         self.announcement.set_routes(self.config.announce.routes, routes);
         if let Some(name) = &self.config.node.name {
@@ -107,16 +113,34 @@ impl Node {
         Ok(keys.into_iter().map(|key| key.name.to_owned()).collect())
     }
 
-    /// What would be in force by a config of this path. What it has wrong in itself is not put down to the syncer's set.
-    fn check_config(&self, config: &Config, path: &Path) -> Result<EndpointSet, String> {
+    /// What would be in force by a config of this path. What it has wrong in itself is not put down to the syncer's set. A
+    /// config that would take a service out of force is refused: the syncer's set may be wrong as well as the config.
+    fn check_config(&self, config: &Config, path: &Path) -> Result<Parted, String> {
         let path = path.display();
         let said = |refusal: Refusal| Problems::from(refusal).to_string().replace('\n', "; ");
         let alone = self.check_stored(config, &Proposal::whole(EndpointSet::default()));
         alone.map_err(|refusal| format!("{path}: {}", said(refusal)))?;
-        self.check_stored(config, &Proposal::whole(self.set.clone())).map_err(|refusal| {
-            let said = said(refusal);
-            format!("{path} and the syncer's set, whose services[…] `get` shows, do not go together: {said}")
-        })
+        let parted = self.part_by(config);
+        match self.newly_left_out(&parted.left_out) {
+            None => Ok(parted),
+            Some(said) => Err(format!("{path} and the syncer's set, which `get` shows, do not go together: {said}")),
+        }
+    }
+
+    /// What is said of those services that are in force and would be left out; none: all would stay.
+    pub(super) fn newly_left_out(&self, left_out: &[LeftOut]) -> Option<String> {
+        let known: HashSet<&str> = self.left_out.iter().map(|left| left.service.as_str()).collect();
+        let new: Vec<String> = left_out
+            .iter()
+            .filter(|left| !known.contains(left.service.as_str()))
+            .map(|LeftOut { service, reason }| format!("\"{service}\": {reason}"))
+            .collect();
+        let more = new.len().saturating_sub(MOST_NAMED);
+        let mut said = new.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+        if more > 0 {
+            said += &format!("; and {more} more services");
+        }
+        (!new.is_empty()).then_some(said)
     }
 
     /// Has workers forward by a config, and by what it makes of the set. Where they cannot, they forward as before.

@@ -1,15 +1,18 @@
 //! How a node is: counters, workers, services.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::{Node, Ways, wants};
+use crate::control::advice::advice;
 use crate::control::protocol::Fault;
 use crate::document::Tree;
 use crate::handover::Memories;
-use crate::model::{State, VipText};
+use crate::model::{Service, State, VipText};
 use crate::snapshot::{EndpointEntry, ServiceEntry};
+use crate::underlay;
 
 impl Node {
     /// How the node is, and its services unless they are not wanted.
@@ -18,8 +21,13 @@ impl Node {
         if wants(params, "services")? {
             let services = self.builder.services().iter().map(|entry| self.service_status(entry));
             status["services"] = services.collect();
+            status["warnings"] = json!(advice(self.services_in_force(), &underlay::subnet_addresses()));
         }
         Ok(status)
+    }
+
+    fn services_in_force(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.builder.services().iter().map(|entry| &entry.service)
     }
 
     fn own_status(&self) -> Value {
@@ -47,6 +55,8 @@ impl Node {
             "hash_seed_fingerprint": self.config.seed.fingerprint(),
             "seed_problem": self.seed_problem(),
             "store_problem": self.store_problem,
+            "left_out": self.left_out,
+            "warnings": [],
             "reload_problem": self.reload_problem,
         })
     }
