@@ -26,6 +26,10 @@ FUZZ_SECONDS ?= 1800
 # What needs root asks for it; building does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
+# A program that tests can have fail is not for others.
+NO_FAULTS = if grep -q POINTSMAN_UPGRADE_FAULT target/release/pointsman; then \
+	echo "target/release/pointsman has the feature faults, which is for tests alone: build it without" >&2; exit 1; fi
+
 # What is installed, and where.
 BINARY ?= target/release/pointsman
 PREFIX ?= /usr/local
@@ -37,10 +41,13 @@ deps:
 
 build: deps
 	cargo build --release --locked
+	@$(NO_FAULTS)
 
 test: deps
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	cargo rustdoc --locked --bin pointsman -- -D warnings --document-private-items
 	cargo test --locked
 	cargo bench --locked --bench instructions
 	@$(MAKE) --no-print-directory deny
