@@ -27,13 +27,13 @@ pub mod node;
 pub mod peers;
 mod process;
 pub mod project;
+mod requirements;
 pub mod rules;
 pub mod scene;
 pub mod simulator;
 pub mod traffic;
 pub mod updates;
 
-use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -41,31 +41,11 @@ pub use daemon::{Driver, Edge, Endpoint, Metrics, Store};
 pub use network::{CLIENT_V4, CLIENT_V6, EDGE_V4, EDGE_V6, Namespace, Tap, Topology, veth};
 pub use peers::{bird, ecmp, keepalived};
 pub use process::{Process, output_of};
+pub use requirements::{is_ci, left_out, skipped, skipped_without};
 pub use traffic::{Asked, Heartbeat, Load, Pauses, Report, Sessions, Stream, StreamHeard, http, udp};
 
 /// How long a test waits for something that should happen at once, on a machine that is busy.
 pub const SOON: Duration = Duration::from_secs(15);
-
-/// Whether this is a run in which no test may be left out unseen (`CI=true`).
-pub fn is_ci() -> bool {
-    std::env::var("CI").is_ok_and(|value| value == "true")
-}
-
-/// Whether this test has to be left out because it needs root; it says so. Where `CI=true`, that is a failure.
-pub fn skipped() -> bool {
-    if rustix::process::geteuid().is_root() {
-        return false;
-    }
-    assert!(!is_ci(), "this test needs root, and with CI=true it may not be skipped");
-    say_skipped("needs root (network namespaces)");
-    true
-}
-
-/// Says that the calling test is left out; past the test runner, which would swallow the words of a test that passes.
-pub fn say_skipped(why: &str) {
-    let test = thread::current().name().unwrap_or_default().to_owned();
-    let _ = writeln!(io::stderr(), "skipped: {test} {why}");
-}
 
 /// Waits until `condition` holds and answers whether it did within `limit`.
 pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {

@@ -2,6 +2,7 @@
 
 mod announce;
 mod anycast;
+mod bond;
 mod capture;
 mod cold_restart;
 mod cores;

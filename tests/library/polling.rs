@@ -9,9 +9,9 @@ use pointsman::config::Poll;
 use pointsman::flow::Seed;
 use pointsman::forward::Flows;
 use pointsman::forward::encap::Sources;
-use pointsman::frame::Frame;
+use pointsman::io::layer::{Layer, Layered};
 use pointsman::io::memory::Memory;
-use pointsman::io::{Held, KernelStatistics, PacketIo};
+use pointsman::io::{Held, PacketIo};
 use pointsman::moment::{Moment, SECOND};
 use pointsman::publish::{Publication, Publisher};
 use pointsman::snapshot::{Dscp, Settings, Snapshot};
@@ -27,7 +27,6 @@ const START: u64 = 1_000 * SECOND;
 
 /// A queue whose frames come at moments that are known before.
 struct Queue {
-    memory: Memory,
     now: u64,
     /// The next one last.
     arrivals: Vec<u64>,
@@ -54,9 +53,9 @@ impl Queue {
     fn new(arrivals: impl Iterator<Item = u64>, posts: impl Iterator<Item = u64>, length: u64) -> Self {
         let from_the_last = |times: Vec<u64>| times.into_iter().rev().map(|time| START + time).collect();
         let publisher = Publisher::new().expect("eventfd");
-        let (memory, now, end) = (Memory::new(64, 64), START, START + length);
+        let (now, end) = (START, START + length);
         let (arrivals, posts) = (from_the_last(arrivals.collect()), from_the_last(posts.collect()));
-        Self { memory, now, arrivals, end, publisher, posts, seen: Seen::default() }
+        Self { now, arrivals, end, publisher, posts, seen: Seen::default() }
     }
 
     fn wakes(&self, wake: BorrowedFd<'_>) -> bool {
@@ -64,29 +63,27 @@ impl Queue {
     }
 }
 
-impl PacketIo for Queue {
-    const TAP: bool = false;
-
-    fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
+impl Layer<Memory> for Queue {
+    fn receive(&mut self, memory: &mut Memory, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
         if self.now >= self.end {
             return Err(io::Error::other("the run is over"));
         }
         while let Some(at) = self.arrivals.pop_if(|at| *at <= self.now) {
             self.seen.late = self.seen.late.max(self.now - at);
-            self.memory.push([0; 60]);
+            memory.push([0; 60]);
         }
         while self.posts.pop_if(|at| *at <= self.now).is_some() {
             self.publisher.post(vec![publication()]);
         }
-        self.memory.receive(into, most)
+        memory.receive(into, most)
     }
 
-    fn now(&mut self) -> Moment {
+    fn now(&mut self, _: &mut Memory) -> Moment {
         self.now += LOOK;
         Moment(self.now)
     }
 
-    fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+    fn wait(&mut self, _: &mut Memory, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
         let is_woken = self.wakes(wake);
         self.seen.adopted = self.publisher.adopted();
         if timeout.is_zero() || is_woken {
@@ -99,30 +96,6 @@ impl PacketIo for Queue {
         self.now = self.now.max(until);
         Ok(())
     }
-
-    fn allocate(&mut self, len: usize) -> Option<Held> {
-        self.memory.allocate(len)
-    }
-
-    fn frame(&mut self, held: &Held) -> Frame<'_> {
-        self.memory.frame(held)
-    }
-
-    fn send(&mut self, held: Held) {
-        self.memory.send(held);
-    }
-
-    fn release(&mut self, held: Held) {
-        self.memory.release(held);
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.memory.flush()
-    }
-
-    fn statistics(&mut self) -> KernelStatistics {
-        KernelStatistics::default()
-    }
 }
 
 fn publication() -> Publication {
@@ -134,10 +107,11 @@ fn publication() -> Publication {
 /// What a worker does until a queue's run is over.
 fn run(mut queue: Queue, poll: Poll) -> Seen {
     let inbox = queue.publisher.subscribe(publication()).expect("eventfd");
-    let mut worker = Worker::new(queue, inbox, Arc::default(), Flows::default(), Pace { batch: 64, poll });
+    let io = Layered { layer: queue, below: Memory::new(64, 64) };
+    let mut worker = Worker::new(io, inbox, Arc::default(), Flows::default(), Pace { batch: 64, poll });
     assert_eq!(worker.work().expect_err("the run ends so").to_string(), "the run is over");
-    assert!(worker.io().arrivals.is_empty(), "all has come");
-    std::mem::take(&mut worker.io().seen)
+    assert!(worker.io().layer.arrivals.is_empty(), "all has come");
+    std::mem::take(&mut worker.io().layer.seen)
 }
 
 /// Frames that come at even distances.

@@ -3,36 +3,27 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use pointsman::endpoint_set;
 use serde_json::{Value, json};
+use testkit::project;
 
 /// Debian's own, which has Debian's python3-jsonschema.
 const PYTHON: &str = "/usr/bin/python3";
 
-fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Whether there is no validator; it is said. Where `CI=true`, that is a failure: there, nothing may be left out unseen.
+/// Whether there is no validator; it is said.
 fn skipped() -> bool {
     let there = Command::new(PYTHON).args(["-c", "import jsonschema"]).stderr(Stdio::null()).status();
-    if there.is_ok_and(|status| status.success()) {
-        return false;
-    }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "with CI=true, python3-jsonschema has to be there");
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    _ = writeln!(std::io::stderr(), "skipped: {test} needs python3-jsonschema");
-    true
+    testkit::left_out(!there.is_ok_and(|status| status.success()), "python3-jsonschema")
 }
 
 /// Whether each document is valid by the schema.
 fn by_schema(documents: &[Value]) -> Vec<bool> {
     let mut validator = Command::new(PYTHON)
-        .arg(project().join("tests/schema/validate.py"))
-        .arg(project().join("docs/endpoint-set.schema.json"))
+        .arg(project::file("tests/library/schema/validate.py"))
+        .arg(project::file("docs/endpoint-set.schema.json"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -50,16 +41,16 @@ fn by_schema(documents: &[Value]) -> Vec<bool> {
 }
 
 fn json_file(path: &str) -> Value {
-    let path = project().join(path);
+    let path = project::file(path);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The sets of the documents: every JSON object with `services`, in a block or in a request.
 fn documented() -> Vec<Value> {
-    let files = fs::read_dir(project().join("docs")).expect("there").map(|entry| entry.expect("readable").path());
+    let files = fs::read_dir(project::file("docs")).expect("there").map(|entry| entry.expect("readable").path());
     let documents = files.filter(|path| path.extension().is_some_and(|end| end == "md"));
-    let documents: Vec<PathBuf> = documents.chain([project().join("README.md")]).collect();
+    let documents: Vec<PathBuf> = documents.chain([project::file("README.md")]).collect();
     let texts = documents.iter().map(|path| fs::read_to_string(path).expect("readable"));
     texts.flat_map(|text| sets_in(&text)).collect()
 }
@@ -77,7 +68,7 @@ fn every_set_of_the_project_is_valid() {
         return;
     }
     let mut sets: Vec<Value> =
-        ["conf/set.json", "tests/golden/set.json", "tests/forward/everything.json"].map(json_file).into();
+        ["conf/set.json", "tests/golden/set.json", "testkit/src/rules/forward/everything.json"].map(json_file).into();
     let documented = documented();
     assert!(documented.len() > 1, "the documents have examples");
     // Those that a document shows as wrong are told apart by pointsman itself.
@@ -92,7 +83,7 @@ fn what_pointsman_reads_is_valid_and_so_is_what_it_writes() {
     if skipped() {
         return;
     }
-    let inputs = fs::read_dir(project().join("fuzz/corpus/set")).expect("there is a corpus");
+    let inputs = fs::read_dir(project::file("fuzz/corpus/set")).expect("there is a corpus");
     let inputs = inputs.map(|entry| fs::read(entry.expect("readable").path()).expect("readable"));
     let sets = inputs.filter_map(|input| serde_json::from_slice::<Value>(&input).ok());
     let sets: Vec<(Value, Value)> =

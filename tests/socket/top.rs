@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use pointsman::frame::Frame;
+use pointsman::io::layer::{Layer, Layered};
 use pointsman::io::memory::Memory;
-use pointsman::io::{Held, KernelStatistics, PacketIo};
+use pointsman::io::{Held, PacketIo, sleep_until_ready};
 use pointsman::moment::Moment;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use serde_json::json;
 use testkit::node::{Daemon, LIMIT, service, set};
 use unicode_width::UnicodeWidthStr;
@@ -25,9 +25,8 @@ const SYN: &str =
 const SYN_TO_PORT_79: &str =
     "0200000000010200000000fd0800450000281234000039066d78c6120007cb00710a9c41004f000003e8000000005002faf012550000";
 
-/// Packet memory that frames come into, one after another and from the beginning again, as time goes by.
+/// Frames that come into packet memory, one after another and from the beginning again, as time goes by.
 struct Traffic {
-    memory: Memory,
     frames: Vec<Vec<u8>>,
     begun: Instant,
     came: u128,
@@ -35,7 +34,7 @@ struct Traffic {
 
 impl Traffic {
     /// Of ten packets nine are for the service, by nine flows, and one is for none.
-    fn new() -> Self {
+    fn new() -> Layered<Self, Memory> {
         let bytes = |hex: &str| -> Vec<u8> {
             let digits = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits");
             (0..hex.len()).step_by(2).map(digits).collect()
@@ -46,59 +45,33 @@ impl Traffic {
             frame
         };
         let frames = (0..9).map(flow).chain([bytes(SYN_TO_PORT_79)]).collect();
-        Self { memory: Memory::new(64, 64), frames, begun: Instant::now(), came: 0 }
+        Layered { layer: Self { frames, begun: Instant::now(), came: 0 }, below: Memory::new(64, 64) }
     }
 }
 
-impl PacketIo for Traffic {
-    const TAP: bool = false;
-
-    fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
+impl Layer<Memory> for Traffic {
+    fn receive(&mut self, memory: &mut Memory, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
         let due = self.begun.elapsed().as_nanos() / PAUSE.as_nanos();
-        while self.came < due && self.memory.waiting() < most {
+        while self.came < due && memory.waiting() < most {
             let frame = &self.frames[(self.came % self.frames.len() as u128) as usize];
-            self.memory.push(frame.as_slice());
+            memory.push(frame.as_slice());
             self.came += 1;
         }
-        self.memory.receive(into, most)
+        memory.receive(into, most)
     }
 
-    fn now(&mut self) -> Moment {
+    fn now(&mut self, _: &mut Memory) -> Moment {
         Moment(self.begun.elapsed().as_nanos() as u64)
     }
 
-    fn allocate(&mut self, len: usize) -> Option<Held> {
-        self.memory.allocate(len)
-    }
-
-    fn frame(&mut self, held: &Held) -> Frame<'_> {
-        self.memory.frame(held)
-    }
-
-    fn send(&mut self, held: Held) {
-        self.memory.send(held);
-    }
-
-    fn release(&mut self, held: Held) {
-        self.memory.release(held);
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.memory.flush()?;
-        self.memory.take_sent();
+    fn flush(&mut self, memory: &mut Memory) -> io::Result<()> {
+        memory.flush()?;
+        memory.take_sent();
         Ok(())
     }
 
-    fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
-        let limit = Timespec::try_from(timeout.min(PAUSE)).ok();
-        match poll(&mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)], limit.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn statistics(&mut self) -> KernelStatistics {
-        KernelStatistics::default()
+    fn wait(&mut self, _: &mut Memory, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+        sleep_until_ready(&mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)], timeout.min(PAUSE))
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! So there are never more frames than a fill or completion ring has slots, and as no more are held than the TX ring
 //! has room for, none of the rings can overflow by our doing.
+#![allow(unsafe_code)] // Only here is it known that nobody else has a frame.
 
 use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 
@@ -108,7 +109,8 @@ impl<M: Memory> Exchange<M> {
             umem.prefetch(descriptor.addr);
             let chunk = umem.chunk_of(descriptor.addr);
             let span = Span { start: (descriptor.addr - chunk) as usize, len: descriptor.len as usize };
-            into.push(Held::new(chunk, span));
+            // SAFETY: the kernel puts into the RX ring what it has taken out of the fill ring, once, and lets go of it thereby.
+            into.push(unsafe { umem.hold(chunk, span) });
         });
         self.held += (into.len() - before) as u32;
     }
@@ -118,32 +120,31 @@ impl<M: Memory> Exchange<M> {
         let fits = HEADROOM + len <= self.umem.chunk_size() as usize && self.rings.tx.room() > self.held;
         let chunk = if fits { self.free.pop()? } else { return None };
         self.held += 1;
-        Some(Held::new(chunk, Span { start: HEADROOM, len }))
+        // SAFETY: what is free is a chunk, and in no other place (see above).
+        Some(unsafe { self.umem.hold(chunk, Span { start: HEADROOM, len }) })
     }
 
     /// The packet of a held frame, in its whole chunk.
     pub fn frame(&mut self, held: &Held) -> Frame<'_> {
         // The kernel writes no descriptor that leaves a chunk, and the packet path gets its spans from `Frame`.
-        self.umem.frame(held.chunk, held.span).expect("a packet lies inside its chunk")
+        self.umem.frame(held).expect("a packet lies inside its chunk, and that in its packet memory")
     }
 
     /// Puts a held frame into the TX ring; the kernel sees it after [`publish`](Self::publish).
     pub fn send(&mut self, held: Held) {
-        let descriptor = XdpDesc {
-            addr: held.chunk + held.span.start as u64,
-            len: held.span.len as u32,
-            options: XdpDescOptions::empty(),
-        };
+        let Span { start, len } = held.span();
+        let chunk = self.umem.give_back(held);
+        let descriptor = XdpDesc { addr: chunk + start as u64, len: len as u32, options: XdpDescOptions::empty() };
         // The kernel counts an empty packet as invalid and never gives its frame back.
-        if held.span.len == 0 || !self.rings.tx.push(descriptor) {
-            return self.release(held);
+        if len == 0 || !self.rings.tx.push(descriptor) {
+            self.free.push(chunk);
         }
         self.held -= 1;
     }
 
     /// Gives a held frame back unsent.
     pub fn release(&mut self, held: Held) {
-        self.free.push(held.chunk);
+        self.free.push(self.umem.give_back(held));
         self.held -= 1;
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -80,10 +80,4 @@ pub fn qemu(kernel: &Kernel, hardware: Hardware, image: &Path, log: &Path) -> Ve
         ]);
     }
     words
-}
-
-/// Whether qemu is installed.
-pub fn is_installed() -> bool {
-    let mut version = Command::new("qemu-system-x86_64");
-    version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::{Namespace, Process, SOON, wait_until};
+use crate::{Namespace, Process, SOON, skipped_without, wait_until};
 
 /// A running BIRD, killed when dropped.
 pub struct Bird {
@@ -17,12 +17,7 @@ pub struct Bird {
 impl Bird {
     /// Whether BIRD is there; it says so where it is not.
     pub fn is_missing() -> bool {
-        let missing = Command::new("bird").arg("--version").output().is_err();
-        if missing {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "this test needs BIRD (Debian: bird2)");
-            crate::say_skipped("needs BIRD (Debian: bird2)");
-        }
-        missing
+        skipped_without("bird", "bird2")
     }
 
     /// Starts it with the text of a configuration, and waits until it can be asked.

@@ -1,12 +1,11 @@
 //! keepalived in a namespace: never the system's own.
 
 use std::fs;
-use std::process::Command;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::{Namespace, Process, SOON};
+use crate::{Namespace, Process, SOON, skipped_without};
 
 /// A running keepalived, killed when dropped.
 pub struct Keepalived {
@@ -17,12 +16,7 @@ pub struct Keepalived {
 impl Keepalived {
     /// Whether keepalived is there; it says so where it is not.
     pub fn is_missing() -> bool {
-        let missing = Command::new("keepalived").arg("--version").output().is_err();
-        if missing {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "this test needs keepalived");
-            crate::say_skipped("needs keepalived");
-        }
-        missing
+        skipped_without("keepalived", "keepalived")
     }
 
     /// Starts it with the text of a configuration.

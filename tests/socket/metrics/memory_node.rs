@@ -1,11 +1,8 @@
 //! The node of the golden packets with one worker over memory, a clock that the test drives, and a kernel whose statistics
 //! it makes up.
 
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use pointsman::config::{self, Poll};
 use pointsman::control::update::Builder;
@@ -13,9 +10,9 @@ use pointsman::endpoint_set;
 use pointsman::forward::Flows;
 use pointsman::forward::encap::Sources;
 use pointsman::forward::verdict::Verdict;
-use pointsman::frame::Frame;
+use pointsman::io::KernelStatistics;
+use pointsman::io::layer::{Layer, Layered};
 use pointsman::io::memory::Memory;
-use pointsman::io::{Held, KernelStatistics, PacketIo};
 use pointsman::moment::{Moment, SECOND};
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{NextHop, Settings, Tag};
@@ -27,50 +24,19 @@ use serde_json::Value;
 /// What each look at the clock takes, in nanoseconds.
 const TICK: u64 = 1_000;
 
-/// Memory, with a clock and a kernel.
+/// A clock and a kernel for packet memory.
 pub struct Kernel {
-    pub memory: Memory,
     pub now: Moment,
     pub counted: KernelStatistics,
 }
 
-impl PacketIo for Kernel {
-    const TAP: bool = false;
-
-    fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
-        self.memory.receive(into, most)
-    }
-
-    fn now(&mut self) -> Moment {
+impl Layer<Memory> for Kernel {
+    fn now(&mut self, _: &mut Memory) -> Moment {
         self.now = self.now.plus(TICK);
         self.now
     }
 
-    fn allocate(&mut self, len: usize) -> Option<Held> {
-        self.memory.allocate(len)
-    }
-
-    fn frame(&mut self, held: &Held) -> Frame<'_> {
-        self.memory.frame(held)
-    }
-
-    fn send(&mut self, held: Held) {
-        self.memory.send(held);
-    }
-
-    fn release(&mut self, held: Held) {
-        self.memory.release(held);
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.memory.flush()
-    }
-
-    fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
-        self.memory.wait(wake, timeout)
-    }
-
-    fn statistics(&mut self) -> KernelStatistics {
+    fn statistics(&mut self, _: &mut Memory) -> KernelStatistics {
         self.counted
     }
 }
@@ -81,7 +47,7 @@ pub struct MemoryNode {
     pub publisher: Publisher,
     pub counters: Arc<Counters>,
     /// None once it [ran](Self::run_worker).
-    worker: Option<Worker<Kernel>>,
+    worker: Option<Worker<Layered<Kernel, Memory>>>,
     second: u32,
 }
 
@@ -101,8 +67,10 @@ impl MemoryNode {
         let mut publisher = Publisher::new().expect("eventfd");
         let inbox = publisher.subscribe(builder.publish().remove(0)).expect("eventfd");
         let board = Arc::new(Board::default());
-        let kernel =
-            Kernel { memory: Memory::new(frames, 64), now: Moment(SECOND), counted: KernelStatistics::default() };
+        let kernel = Layered {
+            layer: Kernel { now: Moment(SECOND), counted: KernelStatistics::default() },
+            below: Memory::new(frames, 64),
+        };
         let pace = Pace { batch: 32, poll: Poll::Adaptive };
         let worker = Worker::new(kernel, inbox, board.clone(), Flows::default(), pace);
         let counters = Arc::new(Counters::new(vec![(Some(0), board)]));
@@ -130,23 +98,23 @@ impl MemoryNode {
     /// Lets frames come in, and forwards them all.
     pub fn forward(&mut self, frames: &[Vec<u8>]) {
         let worker = self.worker.as_mut().expect("it has not run");
-        frames.iter().for_each(|frame| worker.io().memory.push(frame.clone()));
+        frames.iter().for_each(|frame| worker.io().below.push(frame.clone()));
         while worker.step(|_: Verdict| ()).expect("memory") > 0 {
-            worker.io().memory.take_sent();
+            worker.io().below.take_sent();
         }
     }
 
     /// Lets time go by, in which the worker finds nothing.
     pub fn pass(&mut self, nanoseconds: u64) {
         let worker = self.worker.as_mut().expect("it has not run");
-        worker.io().now = worker.io().now.plus(nanoseconds);
+        worker.io().layer.now = worker.io().layer.now.plus(nanoseconds);
         worker.step(|_: Verdict| ()).expect("memory");
     }
 
     /// Runs the worker as the daemon does until `done`, with a kernel that has counted this.
     pub fn run_worker(&mut self, counted: KernelStatistics, done: impl Fn(&Report) -> bool) {
         let mut worker = self.worker.take().expect("it has not run");
-        worker.io().counted = counted;
+        worker.io().layer.counted = counted;
         let thread = std::thread::spawn(move || worker.run().map(drop));
         let came = testkit::wait_until(testkit::SOON, || done(&self.counters.report()));
         self.publisher.stop();

@@ -141,6 +141,24 @@ fn an_empty_packet_is_given_back_as_the_kernel_would_keep_it() {
     assert_eq!(exchange.audit(), Audit { free: 1, fill: 7, rx: 0, held: 0, tx: 0, completion: 0 });
 }
 
+#[test]
+fn the_frames_of_another_packet_memory_are_refused() {
+    let (mut one, mut kernel) = exchange(8);
+    let (mut other, _kernel) = exchange(8);
+    one.recycle();
+    assert_eq!(kernel.receive(3, 60), 3);
+    let before = other.audit();
+    let mut is_refused = |work: &mut dyn FnMut(&mut Exchange<Shared>)| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut other))).is_err()
+    };
+    let mut batch = receive(&mut one, 3);
+    assert!(is_refused(&mut |other| _ = other.frame(&batch[0])));
+    let mut next = || batch.pop().expect("three packets");
+    assert!(is_refused(&mut |other| other.send(next())));
+    assert!(is_refused(&mut |other| other.release(next())));
+    assert_eq!(other.audit(), before);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     KernelReceives(u32),
@@ -182,7 +200,7 @@ fn run(step: Step, exchange: &mut Exchange<Shared>, kernel: &mut Kernel, held: &
 /// Empties every place and answers with the chunks that were there.
 fn empty(mut exchange: Exchange<Shared>, mut kernel: Kernel, held: VecDeque<Held>) -> Vec<u64> {
     let mut chunks = std::mem::take(&mut exchange.free);
-    chunks.extend(held.into_iter().map(|held| held.chunk));
+    chunks.extend(held.into_iter().map(|held| exchange.umem.give_back(held)));
     exchange.publish();
     exchange.rings.rx.take(u32::MAX, |descriptor| chunks.push(descriptor.addr - START));
     exchange.rings.completion.take(u32::MAX, |address| chunks.push(address - START));

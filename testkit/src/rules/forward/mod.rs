@@ -1,4 +1,4 @@
-//! The data path under any input: what must hold of every verdict. The ordinary tests (`tests/forward.rs`) and the
+//! The data path under any input: what must hold of every verdict. The ordinary tests (`tests/library/forward.rs`) and the
 //! fuzzer (`fuzz/`) come this way; nothing here but the calls themselves is the program's own code.
 
 mod answer;

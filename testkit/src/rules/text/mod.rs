@@ -1,5 +1,5 @@
 //! The texts that pointsman reads, under any input: what must hold of what it makes of them. The ordinary tests
-//! (`tests/text.rs`) and the fuzzer (`fuzz/`) come this way.
+//! (`tests/library/text.rs`) and the fuzzer (`fuzz/`) come this way.
 
 pub mod config;
 pub mod memories;
