@@ -1,12 +1,14 @@
 //! What the service manager keeps over a restart: descriptors of the steering program, by which it stays on the interface and
 //! drops VIP packets until the next process takes it over. Only the service manager knows whether there will be one. Where
 //! there is none it closes them, and with the last of them the kernel takes the program off (sd_notify(3), `FDSTORE=1`).
+#![allow(unsafe_code, reason = "a process is told the numbers of descriptors that it was started with")]
 
 use std::env;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use sd_notify::NotifyState;
@@ -74,8 +76,17 @@ fn name_of(interface: &str, pin: &str) -> String {
 #[derive(Default)]
 pub struct Kept(Vec<(String, OwnedFd)>);
 
-/// Takes what this process was started with; no program that it starts itself gets any of it. To be called once.
-pub fn received() -> Kept {
+/// Takes what this process was started with; no program that it starts itself gets any of it. A second time there is nothing.
+/// What is no object of BPF is left alone, as nothing else is ever kept: those numbers are of something else.
+///
+/// # Safety
+/// This process has opened no BPF object yet. So one at a number that it is told is one that it was started with, and of which
+/// nobody else here knows.
+pub unsafe fn received() -> Kept {
+    static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+    if IS_TAKEN.swap(true, Ordering::Relaxed) {
+        return Kept::default();
+    }
     let descriptors = match sd_notify::listen_fds() {
         Ok(descriptors) => descriptors,
         Err(error) => {
@@ -86,13 +97,24 @@ pub fn received() -> Kept {
     let names = env::var(NAMES).unwrap_or_default();
     let mut names = names.split(':').map(str::to_owned);
     let own = |descriptor| {
-        #[allow(unsafe_code, reason = "a process is told the numbers of descriptors that it was started with")]
-        // SAFETY: it is open, which listen_fds has seen; whoever has started this process means it for this one, and nobody else
-        // here knows of it.
-        let object = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        (names.next().unwrap_or_default(), object)
+        let name = names.next().unwrap_or_default();
+        if !is_bpf(descriptor) {
+            tracing::warn!(
+                "{name:?}, descriptor {descriptor}, is said to be kept for this process, and is no BPF object"
+            );
+            return None;
+        }
+        // SAFETY: it is open, as listen_fds and `is_bpf` have seen. By the caller's word it was there from the start, so nobody
+        // else here has it; and it is taken once, which `IS_TAKEN` sees to.
+        Some((name, unsafe { OwnedFd::from_raw_fd(descriptor) }))
     };
-    Kept(descriptors.map(own).collect())
+    Kept(descriptors.filter_map(own).collect())
+}
+
+/// Whether an open descriptor is of a program, a map or a link, by what the kernel calls it.
+fn is_bpf(descriptor: RawFd) -> bool {
+    let called = std::fs::read_link(format!("/proc/self/fd/{descriptor}")).unwrap_or_default();
+    called.to_str().and_then(|called| called.strip_prefix("anon_inode:")).is_some_and(|kind| kind.starts_with("bpf"))
 }
 
 impl Kept {
@@ -143,4 +165,21 @@ fn pin_again(name: &str, object: &OwnedFd, interface: &InterfaceConfig) -> Resul
     let pin =
         name.strip_prefix(&name_of(&interface.name, "")).ok_or(format!("it is nothing of {}'s", interface.name))?;
     steer::pin_again(&interface.pin, &interface.name, pin, object.as_fd()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn only_bpf_objects_are_taken_for_what_was_kept() {
+        let file = std::fs::File::open("/dev/null").expect("it is there");
+        let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).expect("an event");
+        let (one, other) = UnixDatagram::pair().expect("a pair");
+        for descriptor in [file.as_raw_fd(), event.as_raw_fd(), one.as_raw_fd(), other.as_raw_fd(), 1 << 20, -1] {
+            assert!(!is_bpf(descriptor), "{descriptor}");
+        }
+    }
 }

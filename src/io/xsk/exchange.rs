@@ -88,19 +88,36 @@ pub struct Exchange<M> {
     held: u32,
     /// How many free frames the kernel is not offered, for packets of our own making.
     reserve: usize,
-    /// How far this side had come in the rings when it left them to another process.
-    left_at: Option<[u32; 4]>,
+    turn: Turn,
+}
+
+/// Which process uses the rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// This one.
+    Own,
+    /// Another: it was left them, when this side had come so far in each.
+    AnothersFrom([u32; 4]),
+    /// Another: this one has never used them.
+    AnothersFromTheFirst,
 }
 
 impl<M: Memory> Exchange<M> {
     /// With these frames free; all others are in the rings, or the kernel's.
-    pub fn new(umem: Umem<M>, rings: Rings<M>, free: Vec<u64>) -> Self {
+    ///
+    /// # Safety
+    /// So it is: each is a chunk of the packet memory, stands there once, and nobody else has it. The rings lead to a kernel that
+    /// has been shown this memory.
+    pub unsafe fn new(umem: Umem<M>, rings: Rings<M>, free: Vec<u64>) -> Self {
         let reserve = usize::min(LARGEST_RESERVE, umem.chunks().count() / SHARE_OF_RESERVE);
-        Self { umem, rings, free, held: 0, reserve, left_at: None }
+        Self { umem, rings, free, held: 0, reserve, turn: Turn::Own }
     }
 
     /// Hands over up to `most` received frames, as long as all that are held could be sent.
     pub fn receive(&mut self, into: &mut Vec<Held>, most: usize) {
+        if self.turn != Turn::Own {
+            return;
+        }
         let sendable = self.rings.tx.room().saturating_sub(self.held);
         let most = u32::try_from(most).unwrap_or(u32::MAX).min(sendable);
         let before = into.len();
@@ -117,7 +134,9 @@ impl<M: Memory> Exchange<M> {
 
     /// Takes a free frame for a packet of `len` bytes, as long as it could be sent.
     pub fn allocate(&mut self, len: usize) -> Option<Held> {
-        let fits = HEADROOM + len <= self.umem.chunk_size() as usize && self.rings.tx.room() > self.held;
+        let fits = HEADROOM + len <= self.umem.chunk_size() as usize
+            && self.turn == Turn::Own
+            && self.rings.tx.room() > self.held;
         let chunk = if fits { self.free.pop()? } else { return None };
         self.held += 1;
         // SAFETY: what is free is a chunk, and in no other place (see above).
@@ -150,11 +169,17 @@ impl<M: Memory> Exchange<M> {
 
     /// Shows the kernel what [`send`](Self::send) has queued.
     pub fn publish(&mut self) {
+        if self.turn != Turn::Own {
+            return;
+        }
         self.rings.tx.publish();
     }
 
     /// Collects the frames that the kernel has sent, and offers it all that are free but a few for packets of our own.
     pub fn recycle(&mut self) {
+        if self.turn != Turn::Own {
+            return;
+        }
         let Self { umem, rings, free, .. } = self;
         rings.completion.take(u32::MAX, |address| free.push(umem.chunk_of(address)));
         while free.len() > self.reserve
