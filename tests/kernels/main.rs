@@ -6,6 +6,7 @@ mod bond;
 mod capture;
 mod cold_restart;
 mod cores;
+mod descriptors;
 mod end_to_end;
 mod endpoint;
 mod faults;
