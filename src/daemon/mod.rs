@@ -92,9 +92,7 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
         let daemon = upgrade::succeed(succession, (config, config_file), opener).map_err(DaemonError::NotTakenOver)?;
         return withdrawn_on_failure(|| daemon.attend());
     }
-    #[allow(unsafe_code, reason = "only here is it known what this process has opened")]
-    // SAFETY: nothing yet but its log and its config; steering comes later.
-    let kept = unsafe { store::received() };
+    let kept = store::received();
     let link = underlay::link(&config.interface.name)?;
     let settings = settings(&config, Some(&link));
     if settings.underlay_mtu < SMALLEST_MTU {

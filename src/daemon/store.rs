@@ -3,6 +3,7 @@
 //! there is none it closes them, and with the last of them the kernel takes the program off (sd_notify(3), `FDSTORE=1`).
 #![allow(unsafe_code, reason = "a process is told the numbers of descriptors that it was started with")]
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -10,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::OFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use sd_notify::NotifyState;
 
@@ -77,16 +79,13 @@ fn name_of(interface: &str, pin: &str) -> String {
 pub struct Kept(Vec<(String, OwnedFd)>);
 
 /// Takes what this process was started with; no program that it starts itself gets any of it. A second time there is nothing.
-/// What is no object of BPF is left alone, as nothing else is ever kept: those numbers are of something else.
-///
-/// # Safety
-/// This process has opened no BPF object yet. So one at a number that it is told is one that it was started with, and of which
-/// nobody else here knows.
-pub unsafe fn received() -> Kept {
+pub fn received() -> Kept {
     static IS_TAKEN: AtomicBool = AtomicBool::new(false);
     if IS_TAKEN.swap(true, Ordering::Relaxed) {
         return Kept::default();
     }
+    // First, as listen_fds makes them look like those that this process has opened.
+    let inherited = inherited();
     let descriptors = match sd_notify::listen_fds() {
         Ok(descriptors) => descriptors,
         Err(error) => {
@@ -98,23 +97,32 @@ pub unsafe fn received() -> Kept {
     let mut names = names.split(':').map(str::to_owned);
     let own = |descriptor| {
         let name = names.next().unwrap_or_default();
-        if !is_bpf(descriptor) {
+        if !inherited.contains(&descriptor) {
             tracing::warn!(
-                "{name:?}, descriptor {descriptor}, is said to be kept for this process, and is no BPF object"
+                "descriptor {descriptor} is said to be {name:?} of the service manager's, and is this process's own"
             );
             return None;
         }
-        // SAFETY: it is open, as listen_fds and `is_bpf` have seen. By the caller's word it was there from the start, so nobody
-        // else here has it; and it is taken once, which `IS_TAKEN` sees to.
+        // SAFETY: it is open, and was when this process was started, so nobody else here has it; and it is taken once, which
+        // `IS_TAKEN` sees to.
         Some((name, unsafe { OwnedFd::from_raw_fd(descriptor) }))
     };
     Kept(descriptors.filter_map(own).collect())
 }
 
-/// Whether an open descriptor is of a program, a map or a link, by what the kernel calls it.
-fn is_bpf(descriptor: RawFd) -> bool {
-    let called = std::fs::read_link(format!("/proc/self/fd/{descriptor}")).unwrap_or_default();
-    called.to_str().and_then(|called| called.strip_prefix("anon_inode:")).is_some_and(|kind| kind.starts_with("bpf"))
+/// The descriptors that this process was started with, but for its standard input and outputs: they outlasted the start of a
+/// program, which none does that this process has opened itself.
+fn inherited() -> BTreeSet<RawFd> {
+    let all = std::fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter(|number| *number > 2 && outlasts_a_start(*number)).collect()
+}
+
+fn outlasts_a_start(descriptor: RawFd) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| !OFlags::from_bits_retain(flags).contains(OFlags::CLOEXEC))
 }
 
 impl Kept {
@@ -171,15 +179,18 @@ fn pin_again(name: &str, object: &OwnedFd, interface: &InterfaceConfig) -> Resul
 mod tests {
     use std::os::fd::AsRawFd;
 
+    use rustix::io::{FdFlags, fcntl_setfd};
+
     use super::*;
 
     #[test]
-    fn only_bpf_objects_are_taken_for_what_was_kept() {
+    fn what_this_process_has_opened_is_not_taken_for_what_was_kept() {
         let file = std::fs::File::open("/dev/null").expect("it is there");
-        let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).expect("an event");
         let (one, other) = UnixDatagram::pair().expect("a pair");
-        for descriptor in [file.as_raw_fd(), event.as_raw_fd(), one.as_raw_fd(), other.as_raw_fd(), 1 << 20, -1] {
-            assert!(!is_bpf(descriptor), "{descriptor}");
-        }
+        let own = [file.as_raw_fd(), one.as_raw_fd(), other.as_raw_fd(), 1 << 20, -1];
+        assert!(!own.iter().any(|descriptor| inherited().contains(descriptor)), "{own:?} {:?}", inherited());
+        // As one is that a process is started with.
+        fcntl_setfd(&file, FdFlags::empty()).expect("it is open");
+        assert!(inherited().contains(&file.as_raw_fd()));
     }
 }

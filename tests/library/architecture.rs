@@ -102,7 +102,6 @@ const UNSAFE: &[&str] = &[
     "steer/",
     "underlay/path_mtu/socket.rs",
     "worker/table.rs",
-    "daemon/mod.rs",
     "daemon/store.rs",
     "daemon/upgrade/predecessor.rs",
     "daemon/upgrade/queue.rs",
