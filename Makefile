@@ -30,6 +30,10 @@ FUZZ_SECONDS ?= 1800
 # What needs root asks for it; building does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
+# A program that tests can have fail is not for others.
+NO_FAULTS = if grep -q POINTSMAN_UPGRADE_FAULT target/release/pointsman; then \
+	echo "target/release/pointsman has the feature faults, which is for tests alone: build it without" >&2; exit 1; fi
+
 # What is installed, and where.
 BINARY ?= target/release/pointsman
 PREFIX ?= /usr/local
@@ -42,6 +46,7 @@ deps:
 build:
 	@scripts/install-missing $(BUILD_PACKAGES)
 	cargo build --release --locked
+	@$(NO_FAULTS)
 
 test: deps
 	@scripts/fetch-guest-kernel bookworm target/guest/stock

@@ -145,10 +145,10 @@ impl Keeper {
         &mut self.workers
     }
 
-    /// Has one worker go on with what it had when it was taken away; where its queue cannot be used any more, the
-    /// interface is opened anew the next time that it is looked after.
-    pub fn put_back(&mut self, number: usize, mut left: Left) -> Result<(), DaemonError> {
-        if !left.queue.recover() {
+    /// Has one worker go on with what it had when it was taken away; where its queue is not `whole` any more, the interface is
+    /// opened anew the next time that it is looked after.
+    pub fn put_back(&mut self, number: usize, left: Left, whole: bool) -> Result<(), DaemonError> {
+        if !whole {
             tracing::error!("the frames of worker {number} cannot be told apart; its queue is opened anew");
             self.workers.put_to_rest(number, left);
             self.scene = None;

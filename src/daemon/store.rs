@@ -1,13 +1,17 @@
 //! What the service manager keeps over a restart: descriptors of the steering program, by which it stays on the interface and
 //! drops VIP packets until the next process takes it over. Only the service manager knows whether there will be one. Where
 //! there is none it closes them, and with the last of them the kernel takes the program off (sd_notify(3), `FDSTORE=1`).
+#![allow(unsafe_code, reason = "a process is told the numbers of descriptors that it was started with")]
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::OFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use sd_notify::NotifyState;
 
@@ -74,8 +78,14 @@ fn name_of(interface: &str, pin: &str) -> String {
 #[derive(Default)]
 pub struct Kept(Vec<(String, OwnedFd)>);
 
-/// Takes what this process was started with; no program that it starts itself gets any of it. To be called once.
+/// Takes what this process was started with; no program that it starts itself gets any of it. A second time there is nothing.
 pub fn received() -> Kept {
+    static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+    if IS_TAKEN.swap(true, Ordering::Relaxed) {
+        return Kept::default();
+    }
+    // First, as listen_fds makes them look like those that this process has opened.
+    let inherited = inherited();
     let descriptors = match sd_notify::listen_fds() {
         Ok(descriptors) => descriptors,
         Err(error) => {
@@ -86,13 +96,33 @@ pub fn received() -> Kept {
     let names = env::var(NAMES).unwrap_or_default();
     let mut names = names.split(':').map(str::to_owned);
     let own = |descriptor| {
-        #[allow(unsafe_code, reason = "a process is told the numbers of descriptors that it was started with")]
-        // SAFETY: it is open, which listen_fds has seen; whoever has started this process means it for this one, and nobody else
-        // here knows of it.
-        let object = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        (names.next().unwrap_or_default(), object)
+        let name = names.next().unwrap_or_default();
+        if !inherited.contains(&descriptor) {
+            tracing::warn!(
+                "descriptor {descriptor} is said to be {name:?} of the service manager's, and is this process's own"
+            );
+            return None;
+        }
+        // SAFETY: it is open, and was when this process was started, so nobody else here has it; and it is taken once, which
+        // `IS_TAKEN` sees to.
+        Some((name, unsafe { OwnedFd::from_raw_fd(descriptor) }))
     };
-    Kept(descriptors.map(own).collect())
+    Kept(descriptors.filter_map(own).collect())
+}
+
+/// The descriptors that this process was started with, but for its standard input and outputs: they outlasted the start of a
+/// program, which none does that this process has opened itself.
+fn inherited() -> BTreeSet<RawFd> {
+    let all = std::fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter(|number| *number > 2 && outlasts_a_start(*number)).collect()
+}
+
+fn outlasts_a_start(descriptor: RawFd) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| !OFlags::from_bits_retain(flags).contains(OFlags::CLOEXEC))
 }
 
 impl Kept {
@@ -143,4 +173,24 @@ fn pin_again(name: &str, object: &OwnedFd, interface: &InterfaceConfig) -> Resul
     let pin =
         name.strip_prefix(&name_of(&interface.name, "")).ok_or(format!("it is nothing of {}'s", interface.name))?;
     steer::pin_again(&interface.pin, &interface.name, pin, object.as_fd()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use rustix::io::{FdFlags, fcntl_setfd};
+
+    use super::*;
+
+    #[test]
+    fn what_this_process_has_opened_is_not_taken_for_what_was_kept() {
+        let file = std::fs::File::open("/dev/null").expect("it is there");
+        let (one, other) = UnixDatagram::pair().expect("a pair");
+        let own = [file.as_raw_fd(), one.as_raw_fd(), other.as_raw_fd(), 1 << 20, -1];
+        assert!(!own.iter().any(|descriptor| inherited().contains(descriptor)), "{own:?} {:?}", inherited());
+        // As one is that a process is started with.
+        fcntl_setfd(&file, FdFlags::empty()).expect("it is open");
+        assert!(inherited().contains(&file.as_raw_fd()));
+    }
 }

@@ -147,18 +147,16 @@ impl Workers {
         Ok(left)
     }
 
-    /// Has one go on with what it had when it was [taken](Self::take), with its tracked flows as another process has left them.
+    /// Has one go on with what it had when it was [taken](Self::take).
     pub fn put_back(&mut self, number: usize, left: Left, config: &Config) -> io::Result<()> {
         let Left { queue, mut kit, core, number: at, .. } = left;
         kit.inbox.come_back();
-        kit.count_tracked_anew();
         self.0[number].place = spawn((number, core), (at, queue), Box::new(move |_| Some(*kit)), config)?;
         Ok(())
     }
 
     /// The same without its queue, which is given up.
-    pub fn put_to_rest(&mut self, number: usize, mut left: Left) {
-        left.kit.count_tracked_anew();
+    pub fn put_to_rest(&mut self, number: usize, left: Left) {
         self.0[number].place = Place::Resting(leave_queue(left.queue, left.kit));
     }
 

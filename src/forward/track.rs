@@ -156,7 +156,7 @@ impl Lifetimes {
 #[repr(C, align(64))]
 pub struct Bucket([Entry; WAYS]);
 
-/// Where a flow is tracked: the number of an entry, or [`NOWHERE`].
+/// Where a flow is tracked: the number of an entry, or `NOWHERE`.
 #[derive(Clone, Copy, Debug)]
 pub struct Place(u32);
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::{HEADROOM, Held, KernelStatistics, PacketIo};
+use super::{HEADROOM, Held, KernelStatistics, Names, PacketIo};
 use crate::frame::{Frame, Span};
 use crate::moment::Moment;
 
@@ -18,6 +18,7 @@ const HEAD: usize = 64;
 /// Packet memory whose way in never ends and whose way out is never full.
 #[derive(Debug)]
 pub struct Carousel {
+    names: Names,
     memory: Vec<u8>,
     free: Vec<u64>,
     heads: Vec<[u8; HEAD]>,
@@ -40,7 +41,7 @@ impl Carousel {
         }
         let head = |frame: &Vec<u8>| std::array::from_fn(|at| frame.get(at).copied().unwrap_or_default());
         let (free, heads) = ((0..chunks as u64).collect(), frames.iter().map(head).collect());
-        Self { memory, free, heads, frame_len: first.len(), next: 0, sent: 0 }
+        Self { names: Names::new(chunks as u64), memory, free, heads, frame_len: first.len(), next: 0, sent: 0 }
     }
 
     /// How many frames have left.
@@ -60,7 +61,7 @@ impl PacketIo for Carousel {
             if let Some(into) = self.memory[start..].first_chunk_mut() {
                 *into = *head;
             }
-            into.push(Held::new(chunk, Span { start: HEADROOM, len: self.frame_len }));
+            into.push(self.names.hold(chunk, Span { start: HEADROOM, len: self.frame_len }));
             self.next = if self.next + 1 == self.heads.len() { 0 } else { self.next + 1 };
         }
         Ok(())
@@ -72,21 +73,21 @@ impl PacketIo for Carousel {
 
     fn allocate(&mut self, len: usize) -> Option<Held> {
         let chunk = self.free.pop()?;
-        Some(Held::new(chunk, Span { start: HEADROOM, len }))
+        Some(self.names.hold(chunk, Span { start: HEADROOM, len }))
     }
 
     fn frame(&mut self, held: &Held) -> Frame<'_> {
-        let start = held.chunk as usize * CHUNK;
-        Frame::new(&mut self.memory[start..start + CHUNK], held.span).expect("a held frame lies inside its chunk")
+        let start = self.names.own_chunk_of(held) as usize * CHUNK;
+        Frame::new(&mut self.memory[start..start + CHUNK], held.span()).expect("a held frame lies inside its chunk")
     }
 
     fn send(&mut self, held: Held) {
-        self.sent += 1;
         self.release(held);
+        self.sent += 1;
     }
 
     fn release(&mut self, held: Held) {
-        self.free.push(held.chunk);
+        self.free.push(self.names.own_chunk_of(&held));
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::{HEADROOM, Held, KernelStatistics, PacketIo, sleep_until_ready};
+use super::{HEADROOM, Held, KernelStatistics, Names, PacketIo, sleep_until_ready};
 use crate::frame::{Frame, Span};
 use crate::moment::Moment;
 
@@ -17,6 +17,7 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Packet memory with a way in and a way out.
 #[derive(Debug)]
 pub struct Memory {
+    names: Names,
     chunks: Vec<Vec<u8>>,
     free: Vec<u64>,
     waiting: VecDeque<Vec<u8>>,
@@ -34,6 +35,7 @@ impl Memory {
     pub fn new(chunks: usize, room: usize) -> Self {
         let (waiting, free) = (VecDeque::new(), (0..chunks as u64).collect());
         Self {
+            names: Names::new(chunks as u64),
             chunks: vec![Vec::new(); chunks],
             free,
             waiting,
@@ -94,7 +96,7 @@ impl PacketIo for Memory {
             buffer.resize(HEADROOM, 0);
             buffer.extend(&frame);
             self.held += 1;
-            into.push(Held::new(chunk, Span { start: HEADROOM, len: frame.len() }));
+            into.push(self.names.hold(chunk, Span { start: HEADROOM, len: frame.len() }));
         }
         Ok(())
     }
@@ -110,11 +112,12 @@ impl PacketIo for Memory {
         buffer.clear();
         buffer.resize(HEADROOM + len, 0);
         self.held += 1;
-        Some(Held::new(chunk, Span { start: HEADROOM, len }))
+        Some(self.names.hold(chunk, Span { start: HEADROOM, len }))
     }
 
     fn frame(&mut self, held: &Held) -> Frame<'_> {
-        Frame::new(&mut self.chunks[held.chunk as usize], held.span).expect("a held frame lies inside its chunk")
+        let chunk = self.names.own_chunk_of(held) as usize;
+        Frame::new(&mut self.chunks[chunk], held.span()).expect("a held frame lies inside its chunk")
     }
 
     fn send(&mut self, held: Held) {
@@ -124,8 +127,8 @@ impl PacketIo for Memory {
     }
 
     fn release(&mut self, held: Held) {
+        self.free.push(self.names.own_chunk_of(&held));
         self.held -= 1;
-        self.free.push(held.chunk);
     }
 
     fn flush(&mut self) -> io::Result<()> {

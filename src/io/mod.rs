@@ -8,46 +8,22 @@ use std::time::Duration;
 use rustix::event::{PollFd, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::frame::{Frame, Span};
+use crate::frame::Frame;
 use crate::moment::{Moment, SECOND};
 
 pub mod capture_file;
 pub mod carousel;
+mod held;
 pub mod layer;
 pub mod memory;
 pub mod packet_socket;
 pub mod xsk;
 
+pub use self::held::Held;
+use self::held::Names;
+
 /// Free bytes before each received frame: what AF_XDP leaves there, and the others do alike.
 pub const HEADROOM: usize = 256;
-
-/// The right to one frame of a [`PacketIo`]'s packet memory.
-///
-/// It can be neither copied nor made up outside this room: every frame received is given back exactly once, by
-/// [`PacketIo::send`] or [`PacketIo::release`].
-#[must_use = "a frame that is neither sent nor released is lost"]
-#[derive(Debug)]
-pub struct Held {
-    /// Which chunk of the packet memory; its unit is the implementation's own.
-    chunk: u64,
-    span: Span,
-}
-
-impl Held {
-    fn new(chunk: u64, span: Span) -> Self {
-        Self { chunk, span }
-    }
-
-    /// Length of the packet in it, in bytes.
-    pub fn packet_len(&self) -> usize {
-        self.span.len
-    }
-
-    /// The same frame, its packet now at `span` of its chunk.
-    pub fn moved_to(self, span: Span) -> Self {
-        Self { span, ..self }
-    }
-}
 
 /// What the kernel says of a socket (`XDP_STATISTICS`, `PACKET_STATISTICS`); all since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +68,8 @@ impl KernelStatistics {
 ///
 /// An error of the kind [`NetworkDown`](io::ErrorKind::NetworkDown) passes when the interface comes up again. Any other
 /// means that this source is lost for good, as it is when its interface is removed.
+///
+/// A frame that came from another source is a defect, by which `frame`, `send` and `release` panic.
 pub trait PacketIo {
     /// Whether the kernel, too, gets every frame received here, so that one that is not for a VIP is none of ours.
     /// Where the steering program has chosen the frames, such a one is a drop that must be counted.

@@ -83,7 +83,7 @@ impl Board {
             match looks {
                 ..SPINS => std::hint::spin_loop(),
                 // A worker that was interrupted on this very core goes on only when this thread lets it.
-                ..YIELDS => thread::yield_now(),
+                SPINS..YIELDS => thread::yield_now(),
                 _ => thread::sleep(PAUSE),
             }
         }

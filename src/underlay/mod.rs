@@ -99,7 +99,7 @@ impl Underlay {
     }
 
     /// From now on the ways to some more endpoint addresses are followed, and to some no longer. Routes are known when this returns. Missing
-    /// neighbours have been asked for; those on the ways to new targets had [`ANSWER_LIMIT`] to answer, and
+    /// neighbours have been asked for; those on the ways to new targets had `ANSWER_LIMIT` to answer, and
     /// [`on_readable`](Self::on_readable) tells when others do.
     pub fn change_targets(&mut self, come: &BTreeSet<IpAddr>, gone: &BTreeSet<IpAddr>) -> Result<(), UnderlayError> {
         if come.is_empty() && gone.is_empty() {

@@ -20,7 +20,7 @@ pub fn write(into: &mut [u8], label: u32, ttl: u8) {
     into[..ENTRY_LEN].copy_from_slice(&entry.to_be_bytes());
 }
 
-/// Puts the traffic class, 3 bits, into an entry made by [`write`].
+/// Puts the traffic class, 3 bits, into an entry made by [`write()`].
 pub fn set_traffic_class(entry: &mut [u8], traffic_class: u8) {
     entry[2] |= (traffic_class & 0b111) << 1;
 }

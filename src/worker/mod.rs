@@ -81,13 +81,15 @@ pub struct Kit {
     flows: Flows,
     /// What the kernel has counted on its queues before this one.
     earlier: KernelStatistics,
+    /// Where its tracked flows lie, while another process has them.
+    left: Option<table::Shared>,
 }
 
 impl Kit {
     /// The kit of a worker that has done nothing yet.
     pub fn new(inbox: Inbox, board: Arc<Board>, flows: Flows) -> Self {
         let (tally, recorder) = (Tally::default(), Some(Recorder::default()));
-        Self { inbox, board, tally, recorder, flows, earlier: KernelStatistics::default() }
+        Self { inbox, board, tally, recorder, flows, earlier: KernelStatistics::default(), left: None }
     }
 }
 
@@ -126,14 +128,8 @@ impl Kit {
         self.flows.tracked().restore(bytes, |cell| cells.track(Change::Begun(cell)));
     }
 
-    /// Goes on with so many tracked flows of another process, which lie in its memory already. They count for their endpoints
-    /// when that process tells how many each had.
-    pub fn go_on_with_tracked(&mut self, flows: usize) {
-        self.flows.tracked().go_on_with(flows);
-    }
-
-    /// Finds out anew which flows are tracked: another process has used their memory, and is dead.
-    pub fn count_tracked_anew(&mut self) {
+    /// Finds out anew which flows are tracked, where another process has used their memory.
+    fn count_tracked_anew(&mut self) {
         let cells = &self.inbox.current().cells;
         cells.clear_tracked();
         self.flows.tracked().count_anew(|cell| cells.track(Change::Begun(cell)));
@@ -203,7 +199,7 @@ impl<Io: PacketIo> Worker<Io> {
 
     /// A worker that goes on with what it had at another queue.
     pub fn with(io: Io, kit: Kit, pace: Pace) -> Self {
-        let Kit { inbox, board, tally, recorder, flows, earlier } = kit;
+        let Kit { inbox, board, tally, recorder, flows, earlier, left: _ } = kit;
         let (batch, ahead) = (Vec::with_capacity(pace.batch), Ahead::new(pace.batch));
         let (parts, sweeping) = (Vec::with_capacity(MOST_PARTS), inbox.edition());
         let patience = Patience::default();
@@ -213,7 +209,7 @@ impl<Io: PacketIo> Worker<Io> {
     /// Its queue, and what it has beside that.
     pub fn into_parts(self) -> (Io, Kit) {
         let Self { io, inbox, board, tally, recorder, flows, earlier, .. } = self;
-        (io, Kit { inbox, board, tally, recorder, flows, earlier })
+        (io, Kit { inbox, board, tally, recorder, flows, earlier, left: None })
     }
 
     /// [Works](Self::work), and answers itself.

@@ -66,7 +66,7 @@ fn the_daemon_goes_on_after_a_successor_that_dies() {
 
 #[test]
 fn what_is_no_daemon_changes_nothing() {
-    if testkit::skipped() || is_released() {
+    if testkit::skipped() {
         return;
     }
     let scene = Scene::new();
@@ -175,7 +175,7 @@ fn tracked_flows_come_back_with_their_workers() {
 }
 
 /// What a stopped successor costs with more packets than the ring holds for so long: figures for docs/upgrade.md.
-/// `cargo test --test upgrade_faults -- --ignored --nocapture`
+/// `cargo test --test kernels what_a_successor -- --ignored --nocapture`
 #[test]
 #[ignore = "measures, and asserts little"]
 fn what_a_successor_that_stands_still_costs() {
@@ -258,9 +258,10 @@ fn a_daemon_that_waits_for_its_successor_can_be_stopped() {
     assert!(testkit::wait_until(testkit::SOON, || !lives()), "process {child} lives");
 }
 
-/// Failures on demand are in no program that is released.
+/// Failures on demand are in no program that is released, only in one that is built for tests.
 fn is_released() -> bool {
-    testkit::left_out(!cfg!(debug_assertions), "a program that can be told to fail (a debug build)")
+    let can_fail = cfg!(debug_assertions) || cfg!(feature = "faults");
+    testkit::left_out(!can_fail, "a program that can be told to fail (a debug build, or --features faults)")
 }
 
 /// Has an upgrade fail for this reason, and looks whether the daemon and the stream go on.

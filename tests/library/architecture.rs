@@ -1,7 +1,13 @@
-//! Who may import whom (ARCHITECTURE.md), held by reading the `use` lines and paths of every room.
+//! Who may import whom (ARCHITECTURE.md), held by parsing every file of every room: `use` trees, paths wherever they stand, and
+//! what macros are handed. Only modules that are compiled for tests alone are left out.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod named;
+mod source;
+
+use std::collections::BTreeSet;
+
+use named::Named;
+use source::{Program, Source, all_files};
 
 /// The rooms from the bottom up, and what each may use of the others. A room may always use itself.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -22,13 +28,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("io", &["config", "frame", "moment", "wire"]),
     ("stats", &["forward", "io", "moment", "prefetch", "snapshot"]),
     ("metrics", &["stats"]),
-    ("capture", &["flow", "forward", "moment", "snapshot"]),
-    ("publish", &["capture", "flow", "forward", "model", "snapshot", "stats"]),
+    ("capture", &["forward", "moment", "snapshot"]),
+    ("publish", &["capture", "flow", "snapshot", "stats"]),
     ("worker", &["capture", "config", "forward", "io", "moment", "publish", "snapshot", "stats"]),
     ("upgrade", &["config", "forward", "io", "moment", "stats", "worker"]),
     ("steer", &["config"]),
     ("underlay", &["forward", "moment", "snapshot", "wire"]),
-    ("endpoint", &["steer", "underlay"]),
+    ("endpoint", &["underlay"]),
     (
         "control",
         &[
@@ -85,107 +91,115 @@ const IMPURE: &[&str] = &[
     "serde_json",
 ];
 
-/// Where `unsafe` may be, each with its reason: the AF_XDP rings, kernel calls without a safe wrapper, instructions without
-/// one, and descriptors that the process was started with.
+/// Where `unsafe` may be, each with its reason: instructions without a safe wrapper; the AF_XDP rings, and memory that a process
+/// shares with the kernel; kernel calls without a safe wrapper; tracked flows in memory that two processes share; descriptors that
+/// the process was started with; and, of an upgrade, the places that alone know when another process has stopped.
 const UNSAFE: &[&str] = &[
     "flow/lanes.rs",
     "prefetch.rs",
     "io/xsk/",
     "io/packet_socket/",
     "steer/",
-    "endpoint/",
     "underlay/path_mtu/socket.rs",
     "worker/table.rs",
     "daemon/store.rs",
+    "daemon/upgrade/predecessor.rs",
+    "daemon/upgrade/queue.rs",
+    "daemon/upgrade/relay.rs",
+    "daemon/workers/legacy.rs",
 ];
 
-fn sources(room: &str) -> Vec<PathBuf> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let file = src.join(format!("{room}.rs"));
-    let mut files: Vec<PathBuf> = if file.exists() { vec![file] } else { Vec::new() };
-    collect(&src.join(room), &mut files);
-    assert!(!files.is_empty(), "no such room: {room}");
-    files
+/// A file's room: the first module of its path.
+fn room_of(source: &Source) -> &str {
+    source.module.first().map_or("", String::as_str)
 }
 
-fn collect(directory: &Path, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).into_iter().flatten() {
-        let path = entry.expect("readable").path();
-        if path.is_dir() {
-            collect(&path, into);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            into.push(path);
+/// Which files of these rooms name a path for which `is_wrong`, and where.
+fn found(rooms: &[&str], is_wrong: impl Fn(&str, &[String]) -> bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for source in Program::read().sources.iter().filter(|source| rooms.contains(&room_of(source))) {
+        for (path, line) in Named::read(source).paths {
+            if is_wrong(room_of(source), &path) {
+                wrong.push(format!("src/{}:{line} names {}", source.name, path.join("::")));
+            }
         }
     }
+    wrong
 }
 
-/// A file's code without comments and without its tests, which may use what they need.
-fn code(path: &Path) -> String {
-    let text = fs::read_to_string(path).expect("readable");
-    if path.ends_with("tests.rs") {
-        return String::new();
-    }
-    let code = text.split("\n#[cfg(test)]").next().unwrap_or_default();
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
-}
-
-/// Whether the code names a path that begins like this one.
-fn names(code: &str, path: &str) -> bool {
-    code.match_indices(path).any(|(at, _)| {
-        let before = code[..at].chars().next_back();
-        let after = code[at + path.len()..].chars().next();
-        before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':') && matches!(after, Some(':' | ';'))
-    })
+fn begins_with(path: &[String], name: &str) -> bool {
+    let mut names = path.iter();
+    name.split("::").all(|part| names.next().is_some_and(|own| own == part))
 }
 
 #[test]
 fn rooms_import_downwards_only() {
-    let mut wrong = Vec::new();
-    for (room, allowed) in ROOMS {
-        for path in sources(room) {
-            let code = code(&path);
-            for (other, _) in ROOMS.iter().filter(|(other, _)| other != room && !allowed.contains(other)) {
-                let named = [format!("crate::{other}::"), format!("crate::{other};"), format!("crate::{other} ")];
-                if named.iter().any(|name| code.contains(name)) {
-                    wrong.push(format!("{} uses {other}", path.display()));
-                }
-            }
+    let rooms: Vec<&str> = ROOMS.iter().map(|(room, _)| *room).collect();
+    let wrong = found(&rooms, |room, path| match path {
+        [first, other, ..] if first == "crate" && other != room => {
+            let (_, allowed) = ROOMS.iter().find(|(name, _)| *name == room).expect("it is listed");
+            !allowed.contains(&other.as_str())
         }
-    }
+        _ => false,
+    });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What is allowed and not used any more would let it come back unseen.
 #[test]
-fn every_room_is_listed() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for entry in fs::read_dir(src).expect("there") {
-        let name = entry.expect("readable").file_name().to_string_lossy().replace(".rs", "");
-        let listed = ROOMS.iter().any(|(room, _)| *room == name);
-        assert!(listed || ["lib", "main", "cli"].contains(&name.as_str()), "src/{name} is in no list");
+fn nothing_is_allowed_in_vain() {
+    let program = Program::read();
+    let mut unused = Vec::new();
+    for (room, allowed) in ROOMS {
+        let own: Vec<Named> =
+            program.sources.iter().filter(|source| room_of(source) == *room).map(Named::read).collect();
+        for other in *allowed {
+            let path = format!("crate::{other}");
+            if !own.iter().any(|named| named.paths.keys().any(|names| begins_with(names, &path))) {
+                unused.push(format!("{room} may use {other}, and does not"));
+            }
+        }
+    }
+    assert!(unused.is_empty(), "{}", unused.join("\n"));
+}
+
+#[test]
+fn every_file_is_read_and_every_room_listed() {
+    let Program { sources, tests } = Program::read();
+    let read: BTreeSet<String> = sources.iter().map(|source| source.name.clone()).chain(tests).collect();
+    assert_eq!(read, all_files());
+    for source in &sources {
+        let room = room_of(source);
+        let is_listed = ROOMS.iter().any(|(name, _)| *name == room);
+        assert!(is_listed || room == "cli" || room.is_empty(), "src/{} is in no room that is listed", source.name);
     }
 }
 
 #[test]
 fn the_core_is_pure() {
-    let mut wrong = Vec::new();
-    for path in PURE.iter().flat_map(|room| sources(room)) {
-        let code = code(&path);
-        for name in IMPURE.iter().filter(|name| names(&code, name)) {
-            wrong.push(format!("{} uses {name}", path.display()));
-        }
-    }
+    let wrong = found(PURE, |_, path| path.len() > 1 && IMPURE.iter().any(|name| begins_with(path, name)));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn unsafe_stays_in_its_places() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&src, &mut files);
-    for path in files {
-        let name = path.strip_prefix(&src).expect("below src").display().to_string();
-        let code = code(&path);
-        let has = code.contains("unsafe {") || code.contains("unsafe impl") || code.contains("unsafe fn");
-        assert!(!has || UNSAFE.iter().any(|place| name.starts_with(place)), "unsafe in src/{name}");
+    for source in &Program::read().sources {
+        let lines = Named::read(source).unsafe_lines;
+        let may = UNSAFE.iter().any(|place| source.name.starts_with(place));
+        assert!(lines.is_empty() || may, "unsafe in src/{}: {lines:?}", source.name);
+    }
+}
+
+#[test]
+fn every_place_for_unsafe_has_some() {
+    let program = Program::read();
+    let files: Vec<&str> = program
+        .sources
+        .iter()
+        .filter(|source| !Named::read(source).unsafe_lines.is_empty())
+        .map(|source| source.name.as_str())
+        .collect();
+    for place in UNSAFE {
+        assert!(files.iter().any(|file| file.starts_with(place)), "there is nothing unsafe in src/{place}");
     }
 }

@@ -1,7 +1,8 @@
-//! Failures on demand, for tests: at a step that the environment names, in builds that are not released.
+//! Failures on demand, for tests: at a step that the environment names. They are in debug builds, and in others that ask for
+//! the feature `faults`, which no released build does.
 
 /// Fails, dies or falls silent, where `POINTSMAN_UPGRADE_FAULT` is this step with `:fail`, `:die`, `:hang` or `:stop`.
-#[cfg(debug_assertions)]
+#[cfg(any(debug_assertions, feature = "faults"))]
 pub fn at(step: &str) -> Result<(), String> {
     let wanted = std::env::var("POINTSMAN_UPGRADE_FAULT").unwrap_or_default();
     match wanted.split_once(':') {
@@ -23,7 +24,7 @@ pub fn at(step: &str) -> Result<(), String> {
 }
 
 /// Does nothing.
-#[cfg(not(debug_assertions))]
+#[cfg(not(any(debug_assertions, feature = "faults")))]
 pub fn at(_: &str) -> Result<(), String> {
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The side of the process that runs. It forwards until the other is ready, then passes worker after worker on; what it has
 //! passed on it keeps in reach, and takes back where the other fails.
+#![allow(unsafe_code, reason = "only here is it known that the other process has ended")]
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -57,7 +58,8 @@ pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<Infallible, Strin
     if let Err(reason) = successor.pass_on(daemon, &mut passed) {
         let reason = successor.end(reason);
         daemon.keeper.workers().close_relays();
-        take_back(daemon, passed);
+        // SAFETY: it has ended, with all that it had started.
+        unsafe { take_back(daemon, passed) };
         return Err(reason);
     }
     notify(&[NotifyState::MainPid(successor.child.id())]);
@@ -70,10 +72,18 @@ pub fn hand_over(daemon: &mut Daemon, binary: &Path) -> Result<Infallible, Strin
 }
 
 /// Has the workers go on here that have been passed on.
-fn take_back(daemon: &mut Daemon, passed: Vec<Passed>) {
+///
+/// # Safety
+/// The process that they were passed on to is gone, with all that has had its descriptors.
+unsafe fn take_back(daemon: &mut Daemon, passed: Vec<Passed>) {
     let count = passed.len();
-    for Passed { number, left } in passed {
-        if let Err(error) = daemon.keeper.put_back(number, left) {
+    for Passed { number, mut left } in passed {
+        // SAFETY: who uses neither of them any more has ended, by the caller's word.
+        let whole = unsafe {
+            left.kit.take_back_tracked();
+            left.queue.recover()
+        };
+        if let Err(error) = daemon.keeper.put_back(number, left, whole) {
             daemon.node.fail(error.to_string());
         }
     }

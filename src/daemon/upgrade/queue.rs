@@ -1,4 +1,5 @@
 //! A queue on its way from one process to the other.
+#![allow(unsafe_code, reason = "whether the other process has stopped only its callers know")]
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,8 +35,12 @@ fn rest() {
 }
 
 /// Goes on without the frames that nobody can tell any more who has them.
-fn recover_most(io: &mut XskIo) -> bool {
-    let given_up = io.recover_most();
+///
+/// # Safety
+/// That of [`XskIo::recover_most`].
+unsafe fn recover_most(io: &mut XskIo) -> bool {
+    // SAFETY: by the caller's word nobody else uses it.
+    let given_up = unsafe { io.recover_most() };
     if let Some(frames) = given_up {
         tracing::warn!("{frames} of {} frames are given up until the interface is opened anew", io.memory().0);
     }
@@ -85,9 +90,13 @@ impl QueueIo {
     }
 
     /// Begins where another process has stopped.
-    pub fn take_over(&mut self, free: Vec<u64>) -> io::Result<()> {
+    ///
+    /// # Safety
+    /// That of [`XskIo::take_over`].
+    pub unsafe fn take_over(&mut self, free: Vec<u64>) -> io::Result<()> {
         match self {
-            Self::Xsk(io) => io.take_over(free),
+            // SAFETY: the contract is the same.
+            Self::Xsk(io) => unsafe { io.take_over(free) },
             _ => Ok(()),
         }
     }
@@ -106,13 +115,18 @@ impl QueueIo {
     }
 
     /// Goes on after another process that used it has died. Answers whether that can be.
-    pub fn recover(&mut self) -> bool {
+    ///
+    /// # Safety
+    /// That of [`XskIo::recover`].
+    pub unsafe fn recover(&mut self) -> bool {
         let Self::Xsk(io) = self else { return true };
         let end = Instant::now() + IN_HAND;
-        while !io.recover() {
+        // SAFETY: the contract is the same.
+        while !unsafe { io.recover() } {
             // A driver that does not copy always has frames in its hands.
             if io.zero_copy() || Instant::now() >= end {
-                return recover_most(io);
+                // SAFETY: as above.
+                return unsafe { recover_most(io) };
             }
             rest();
         }

@@ -1,5 +1,6 @@
 //! From a worker to its successor, directly: both are pinned to one core, so one change of threads is all that lies between the
 //! last batch of the one and the first of the other. A worker that stops looks here whether somebody waits for what it had.
+#![allow(unsafe_code, reason = "only here is it known that a worker of another process has left its tracked flows")]
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,6 +11,7 @@ use crate::forward::track::stored::PIECE;
 use crate::moment::Moment;
 use crate::upgrade::{Told, ToldFlows, Worker};
 use crate::worker::Kit;
+use crate::worker::table::Shared;
 
 /// Where a worker that stops tells what it had; shared with the control side.
 #[derive(Clone, Debug, Default)]
@@ -53,14 +55,17 @@ impl Relay {
 }
 
 impl Waiting {
-    /// Tells what a worker had when it stopped: `left`, with these free frames, and `kit`.
-    pub fn tell(mut self, left: Moment, free: &[u64], kit: &Kit) -> io::Result<()> {
-        let flows = kit.tracked();
-        let tracked =
-            if self.in_place { ToldFlows::InPlace(flows.len()) } else { ToldFlows::Follow(flows.stored_len()) };
+    /// Tells what a worker had when it stopped: `left`, with these free frames, and `kit`. From then on tracked flows are the
+    /// other process's, where it goes on with them where they lie.
+    pub fn tell(mut self, left: Moment, free: &[u64], kit: &mut Kit) -> io::Result<()> {
+        let tracked = if self.in_place {
+            ToldFlows::InPlace(kit.leave_tracked())
+        } else {
+            ToldFlows::Follow(kit.tracked().stored_len())
+        };
         let told = Told { left, carried: kit.carry(left), free: free.to_vec(), tracked };
         self.to.write_all(&Worker::write(&told))?;
-        if self.in_place { Ok(()) } else { flows.store(|piece| self.to.write_all(piece)) }
+        if self.in_place { Ok(()) } else { kit.tracked().store(|piece| self.to.write_all(piece)) }
     }
 }
 
@@ -91,12 +96,13 @@ fn hear_pieces(mut from: &UnixStream, bytes: usize, kit: &mut Kit) -> io::Result
     Ok(())
 }
 
-/// Gets at the tracked flows; `in_place`: this worker has the memory in which they lie.
-pub fn hear_tracked(from: &UnixStream, tracked: ToldFlows, in_place: bool, kit: &mut Kit) -> io::Result<()> {
-    match tracked {
-        ToldFlows::Follow(bytes) if !in_place => hear_pieces(from, bytes, kit),
-        ToldFlows::InPlace(flows) if in_place => {
-            kit.go_on_with_tracked(flows);
+/// Gets at the tracked flows; `shared`: where they lie, if this worker goes on with them there.
+pub fn hear_tracked(from: &UnixStream, tracked: ToldFlows, shared: Option<Shared>, kit: &mut Kit) -> io::Result<()> {
+    match (tracked, shared) {
+        (ToldFlows::Follow(bytes), None) => hear_pieces(from, bytes, kit),
+        (ToldFlows::InPlace(flows), Some(shared)) => {
+            // SAFETY: the other process has said that its worker has left them there, and looks again only after this one.
+            unsafe { kit.go_on_with_tracked(shared, flows) };
             Ok(())
         }
         _ => Err(io::Error::other("the other process has left tracked flows where nobody looks for them")),

@@ -1,4 +1,5 @@
 //! Workers that go on where those of another process stop.
+#![allow(unsafe_code, reason = "only here is it known that a worker of another process has stopped")]
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -14,14 +15,14 @@ use crate::forward::Flows;
 use crate::forward::track::Tracked;
 use crate::stats::Board;
 use crate::worker::Kit;
-use crate::worker::table::{Content, TableFile};
+use crate::worker::table::{Shared, TableFile};
 
 /// What a worker of another process leaves to the one that waits for it.
 pub struct Legacy {
     /// By which it will tell what it had.
     pub relay: UnixStream,
     /// Where its tracked flows lie, if this one can go on with them there.
-    pub table: Option<(TableFile, Content)>,
+    pub table: Option<(TableFile, Shared)>,
 }
 
 /// What a worker says that takes over from one of another process.
@@ -36,8 +37,8 @@ pub enum News {
 struct Heir {
     number: usize,
     relay: UnixStream,
-    /// It has the memory in which tracked flows lie.
-    in_place: bool,
+    /// Where tracked flows lie, if this one goes on with them there.
+    shared: Option<Shared>,
     news: Sender<News>,
 }
 
@@ -57,12 +58,21 @@ impl Workers {
             let (inbox, board) = (node.add_worker()?, Arc::<Board>::default());
             // Nobody need wait for one that does not forward yet.
             inbox.leave();
-            let heir = Heir { number, relay, in_place: table.is_some(), news: news.clone() };
-            let (table, content) = table.map_or_else(|| TableFile::new(tracked_flows(config)), Ok)?;
+            let (table, shared, content) = match table {
+                Some((table, shared)) => (table, Some(shared), None),
+                None => {
+                    let (table, content) = TableFile::new(tracked_flows(config))?;
+                    (table, None, Some(content))
+                }
+            };
+            let heir = Heir { number, relay, shared, news: news.clone() };
             let (zero_copy, shown) = (io.zero_copy(), board.clone());
             facts.push(WorkerFacts { queue: Some(queue), core: Some(core), zero_copy, board: board.clone() });
             let make_kit: MakeKit = Box::new(move |io| {
-                heir.take_over(io, Kit::new(inbox, shown, Flows::with(Tracked::over(content.look(), window))))
+                // One that goes on where tracked flows lie has no memory for any before.
+                let new = || Tracked::new(1, window);
+                let tracked = content.map_or_else(new, |content| Tracked::over(content.look(), window));
+                heir.take_over(io, Kit::new(inbox, shown, Flows::with(tracked)))
             });
             let place = spawn((number, core), (queue, io), make_kit, config)?;
             self.0.push(Seat { place, board, table });
@@ -74,12 +84,14 @@ impl Workers {
 impl Heir {
     /// Waits for what the other one had, and takes it over; none where there is nothing to go on with.
     fn take_over(self, queue: &mut QueueIo, mut kit: Kit) -> Option<Kit> {
+        self.shared.iter().for_each(Shared::make_present);
         _ = self.news.send(News::Waits);
         let result = relay::hear(&self.relay).transpose()?.and_then(|told| {
-            queue.take_over(told.free)?;
+            // SAFETY: the worker that had the queue has told what it had when it stopped. It goes on only after this process.
+            unsafe { queue.take_over(told.free) }?;
             kit.inbox.arrive();
             kit.take_over(&told.carried);
-            relay::hear_tracked(&self.relay, told.tracked, self.in_place, &mut kit)?;
+            relay::hear_tracked(&self.relay, told.tracked, self.shared, &mut kit)?;
             Ok(queue.now().since(told.left))
         });
         let has_begun = result.is_ok();

@@ -46,7 +46,7 @@ pub fn buckets_for(flows: usize) -> usize {
 
 impl Tracked {
     /// The same as [`new`](Self::new) in memory that somebody lends, with what [`buckets_for`] answers of it. It has no flows,
-    /// or those of another process: see [`go_on_with`](Self::go_on_with).
+    /// or those of another process: see [`go_on_in`](Self::go_on_in).
     pub fn over(table: &'static mut [Bucket], window: u32) -> Self {
         debug_assert!(table.len().is_power_of_two());
         Self::of(Table::Lent(table), window)
@@ -57,9 +57,22 @@ impl Tracked {
         self.len
     }
 
-    /// Goes on with so many flows, which another process has left in this memory.
-    pub fn go_on_with(&mut self, flows: usize) {
-        self.len = flows.min(self.capacity());
+    /// Goes on in memory that somebody lends, with so many flows, which another process has left there.
+    pub fn go_on_in(&mut self, table: &'static mut [Bucket], flows: usize) {
+        debug_assert!(table.len().is_power_of_two());
+        self.buckets = Table::Lent(table);
+        (self.len, self.swept) = (flows.min(self.capacity()), 0);
+    }
+
+    /// Gives back the memory that somebody has lent, with all flows in it: it has none from now on, and hardly room for any.
+    /// None where the memory is its own.
+    pub fn leave(&mut self) -> Option<&'static mut [Bucket]> {
+        if matches!(self.buckets, Table::Own(_)) {
+            return None;
+        }
+        let own = Table::Own(vec![Bucket::default()].into());
+        (self.len, self.swept) = (0, 0);
+        if let Table::Lent(table) = std::mem::replace(&mut self.buckets, own) { Some(table) } else { None }
     }
 
     /// Finds out anew which flows there are, where another process has used this memory and died; says of each whose it is.
@@ -99,13 +112,14 @@ mod tests {
             first.insert(FlowHash(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)), n as Cell % 3, Sign::Opens, Moment(0));
         }
         lent.copy_from_slice(&first.buckets);
-        let mut second = Tracked::over(lent.leak(), 600);
-        second.go_on_with(first.len());
+        let mut second = Tracked::new(1, 600);
+        second.go_on_in(lent.leak(), first.len());
         let hashes = (0..100u64).map(|n| FlowHash(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         assert!(hashes.into_iter().all(|hash| second.peek(hash, Moment(0)) == first.peek(hash, Moment(0))));
         assert_eq!((second.len(), second.is_empty()), (first.len(), false));
         let mut counts = [0; 3];
-        second.go_on_with(usize::MAX);
+        let lent = second.leave().expect("it is lent");
+        second.go_on_in(lent, usize::MAX);
         assert_eq!(second.len(), 256);
         second.count_anew(|cell| counts[cell as usize] += 1);
         assert_eq!((second.len(), counts.iter().sum::<usize>()), (first.len(), first.len()));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 
-use super::{HEADROOM, Held, KernelStatistics, PacketIo};
+use super::{HEADROOM, Held, KernelStatistics, Names, PacketIo};
 use crate::frame::{Frame, Span};
 use crate::moment::Moment;
 
@@ -21,6 +21,8 @@ use reader::Reader;
 
 /// The largest packet in bytes that capture tools write.
 const LARGEST: usize = 262_144;
+/// More frames than a worker makes of one packet.
+const MOST_MADE: u64 = 1 << 16;
 
 /// What is wrong with a capture file.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,7 @@ pub struct CaptureFile {
     reader: Reader,
     output: PathBuf,
     writer: PcapWriter<BufWriter<File>>,
+    names: Names,
     chunk: Vec<u8>,
     /// Frames of the worker's own making; their chunks are numbered from 1.
     made: Vec<Vec<u8>>,
@@ -93,6 +96,7 @@ impl CaptureFile {
             reader,
             output: output.to_owned(),
             writer,
+            names: Names::new(MOST_MADE),
             chunk: Vec::new(),
             made: Vec::new(),
             packet: Vec::new(),
@@ -153,7 +157,7 @@ impl PacketIo for CaptureFile {
     fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
         if most > 0 && self.next_time().map_err(io::Error::other)?.is_some() {
             self.ahead = false;
-            into.push(Held::new(0, Span { start: HEADROOM, len: self.chunk.len() - HEADROOM }));
+            into.push(self.names.hold(0, Span { start: HEADROOM, len: self.chunk.len() - HEADROOM }));
         }
         Ok(())
     }
@@ -163,16 +167,19 @@ impl PacketIo for CaptureFile {
     }
 
     fn allocate(&mut self, len: usize) -> Option<Held> {
+        if self.made.len() as u64 + 1 >= MOST_MADE {
+            return None;
+        }
         self.made.push(vec![0; HEADROOM + len]);
-        Some(Held::new(self.made.len() as u64, Span { start: HEADROOM, len }))
+        Some(self.names.hold(self.made.len() as u64, Span { start: HEADROOM, len }))
     }
 
     fn frame(&mut self, held: &Held) -> Frame<'_> {
-        let chunk = match held.chunk {
+        let chunk = match self.names.own_chunk_of(held) {
             0 => &mut self.chunk,
             made => &mut self.made[made as usize - 1],
         };
-        Frame::new(chunk, held.span).expect("a held frame lies inside its chunk")
+        Frame::new(chunk, held.span()).expect("a held frame lies inside its chunk")
     }
 
     fn send(&mut self, held: Held) {
@@ -185,7 +192,9 @@ impl PacketIo for CaptureFile {
         }
     }
 
-    fn release(&mut self, _held: Held) {}
+    fn release(&mut self, held: Held) {
+        _ = self.names.own_chunk_of(&held);
+    }
 
     fn flush(&mut self) -> io::Result<()> {
         self.unwritten.take().map_or(Ok(()), |error| Err(io::Error::other(error)))

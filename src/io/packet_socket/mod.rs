@@ -15,7 +15,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::net::{AddressFamily, SendFlags, SocketType, send, socket};
 
 use self::receive::{Received, receive};
-use super::{HEADROOM, Held, KernelStatistics, PacketIo, monotonic, sleep_until_ready};
+use super::{HEADROOM, Held, KernelStatistics, Names, PacketIo, monotonic, sleep_until_ready};
 use crate::frame::{Frame, Span};
 use crate::moment::Moment;
 use crate::wire::ethernet::{HEADER_LEN, TAG_LEN};
@@ -46,6 +46,7 @@ pub struct PacketSocket {
     sender: Option<Box<dyn DataLinkSender>>,
     /// A second descriptor of the same socket: pnet keeps its own to itself.
     socket: OwnedFd,
+    names: Names,
     chunks: Vec<Box<[u8]>>,
     free: Vec<u64>,
     queued: VecDeque<Held>,
@@ -85,6 +86,7 @@ impl PacketSocket {
         Self {
             sender: None,
             socket,
+            names: Names::new(frames.into()),
             chunks: (0..frames).map(|_| vec![0; RECEIVED_AT + LONGEST].into_boxed_slice()).collect(),
             free: (0..u64::from(frames)).collect(),
             queued: VecDeque::with_capacity(frames as usize),
@@ -111,8 +113,8 @@ impl PacketSocket {
     /// Sends what is queued until the kernel takes no more.
     fn drain(&mut self) {
         while let Some(held) = self.queued.pop_front() {
-            let Span { start, len } = held.span;
-            let bytes = &self.chunks[held.chunk as usize][start..start + len];
+            let (chunk, Span { start, len }) = (self.names.own_chunk_of(&held), held.span());
+            let bytes = &self.chunks[chunk as usize][start..start + len];
             let sent = match &mut self.sender {
                 Some(sender) => sender.send_to(bytes, None),
                 None => Some(send(&self.socket, bytes, SendFlags::DONTWAIT).map(drop).map_err(io::Error::from)),
@@ -125,7 +127,7 @@ impl PacketSocket {
                 Some(Err(_)) | None => self.statistics.tx_invalid += 1,
                 Some(Ok(())) => {}
             }
-            self.free.push(held.chunk);
+            self.free.push(chunk);
         }
     }
 }
@@ -217,7 +219,7 @@ impl PacketIo for PacketSocket {
             let Some(chunk) = self.free.pop() else { return Ok(()) };
             let buffer = &mut self.chunks[chunk as usize];
             match receive(&self.socket, &mut buffer[RECEIVED_AT..]) {
-                Ok(Some(received)) => into.push(Held::new(chunk, put_tag_back(buffer, received))),
+                Ok(Some(received)) => into.push(self.names.hold(chunk, put_tag_back(buffer, received))),
                 other => {
                     self.free.push(chunk);
                     return other.map(drop);
@@ -233,19 +235,21 @@ impl PacketIo for PacketSocket {
 
     fn allocate(&mut self, len: usize) -> Option<Held> {
         let chunk = if len <= LONGEST { self.free.pop()? } else { return None };
-        Some(Held::new(chunk, Span { start: HEADROOM, len }))
+        Some(self.names.hold(chunk, Span { start: HEADROOM, len }))
     }
 
     fn frame(&mut self, held: &Held) -> Frame<'_> {
-        Frame::new(&mut self.chunks[held.chunk as usize], held.span).expect("a held frame lies inside its chunk")
+        let chunk = self.names.own_chunk_of(held) as usize;
+        Frame::new(&mut self.chunks[chunk], held.span()).expect("a held frame lies inside its chunk")
     }
 
     fn send(&mut self, held: Held) {
+        _ = self.names.own_chunk_of(&held);
         self.queued.push_back(held);
     }
 
     fn release(&mut self, held: Held) {
-        self.free.push(held.chunk);
+        self.free.push(self.names.own_chunk_of(&held));
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -41,7 +41,8 @@ pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Receive
     // `msg_controllen` into the control room, and both outlive the call.
     let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
     match usize::try_from(len) {
-        Ok(len) => Ok(Some(Received { len: len.min(buffer.len()), tag: tag(&message) })),
+        // SAFETY: the kernel has just filled it, and the control room is still there.
+        Ok(len) => Ok(Some(Received { len: len.min(buffer.len()), tag: unsafe { tag(&message) } })),
         Err(_) => match io::Error::last_os_error() {
             error if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind()) => Ok(None),
             error => Err(error),
@@ -50,13 +51,19 @@ pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Receive
 }
 
 /// The tag among the control messages of a message that was received.
-fn tag(message: &libc::msghdr) -> Option<[u8; TAG_LEN]> {
+///
+/// # Safety
+/// The message's control room is there, and as long as the message says, with what the kernel has written.
+unsafe fn tag(message: &libc::msghdr) -> Option<[u8; TAG_LEN]> {
     // SAFETY: the kernel has filled the control room and set its length to what it wrote.
     let header = unsafe { libc::CMSG_FIRSTHDR(message).as_ref() }?;
-    if (header.cmsg_level, header.cmsg_type) != (libc::SOL_PACKET, PACKET_AUXDATA) {
+    // SAFETY: it only adds up lengths.
+    let whole = unsafe { libc::CMSG_LEN(size_of::<libc::tpacket_auxdata>() as u32) } as usize;
+    if (header.cmsg_level, header.cmsg_type) != (libc::SOL_PACKET, PACKET_AUXDATA) || (header.cmsg_len as usize) < whole
+    {
         return None;
     }
-    // SAFETY: a control message of this type carries a `tpacket_auxdata`, plain numbers, perhaps not aligned.
+    // SAFETY: it carries a whole `tpacket_auxdata`, plain numbers, perhaps not aligned.
     let auxdata = unsafe { libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned() };
     if auxdata.tp_status & TP_STATUS_VLAN_VALID == 0 {
         return None;

@@ -9,6 +9,7 @@
 //!
 //! So there are never more frames than a fill or completion ring has slots, and as no more are held than the TX ring
 //! has room for, none of the rings can overflow by our doing.
+#![allow(unsafe_code)] // Only here is it known that nobody else has a frame.
 
 use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 
@@ -87,19 +88,36 @@ pub struct Exchange<M> {
     held: u32,
     /// How many free frames the kernel is not offered, for packets of our own making.
     reserve: usize,
-    /// How far this side had come in the rings when it left them to another process.
-    left_at: Option<[u32; 4]>,
+    turn: Turn,
+}
+
+/// Which process uses the rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// This one.
+    Own,
+    /// Another: it was left them, when this side had come so far in each.
+    AnothersFrom([u32; 4]),
+    /// Another: this one has never used them.
+    AnothersFromTheFirst,
 }
 
 impl<M: Memory> Exchange<M> {
     /// With these frames free; all others are in the rings, or the kernel's.
-    pub fn new(umem: Umem<M>, rings: Rings<M>, free: Vec<u64>) -> Self {
+    ///
+    /// # Safety
+    /// So it is: each is a chunk of the packet memory, stands there once, and nobody else has it. The rings lead to a kernel that
+    /// has been shown this memory.
+    pub unsafe fn new(umem: Umem<M>, rings: Rings<M>, free: Vec<u64>) -> Self {
         let reserve = usize::min(LARGEST_RESERVE, umem.chunks().count() / SHARE_OF_RESERVE);
-        Self { umem, rings, free, held: 0, reserve, left_at: None }
+        Self { umem, rings, free, held: 0, reserve, turn: Turn::Own }
     }
 
     /// Hands over up to `most` received frames, as long as all that are held could be sent.
     pub fn receive(&mut self, into: &mut Vec<Held>, most: usize) {
+        if self.turn != Turn::Own {
+            return;
+        }
         let sendable = self.rings.tx.room().saturating_sub(self.held);
         let most = u32::try_from(most).unwrap_or(u32::MAX).min(sendable);
         let before = into.len();
@@ -108,52 +126,60 @@ impl<M: Memory> Exchange<M> {
             umem.prefetch(descriptor.addr);
             let chunk = umem.chunk_of(descriptor.addr);
             let span = Span { start: (descriptor.addr - chunk) as usize, len: descriptor.len as usize };
-            into.push(Held::new(chunk, span));
+            // SAFETY: the kernel puts into the RX ring what it has taken out of the fill ring, once, and lets go of it thereby.
+            into.push(unsafe { umem.hold(chunk, span) });
         });
         self.held += (into.len() - before) as u32;
     }
 
     /// Takes a free frame for a packet of `len` bytes, as long as it could be sent.
     pub fn allocate(&mut self, len: usize) -> Option<Held> {
-        let fits = HEADROOM + len <= self.umem.chunk_size() as usize && self.rings.tx.room() > self.held;
+        let fits = HEADROOM + len <= self.umem.chunk_size() as usize
+            && self.turn == Turn::Own
+            && self.rings.tx.room() > self.held;
         let chunk = if fits { self.free.pop()? } else { return None };
         self.held += 1;
-        Some(Held::new(chunk, Span { start: HEADROOM, len }))
+        // SAFETY: what is free is a chunk, and in no other place (see above).
+        Some(unsafe { self.umem.hold(chunk, Span { start: HEADROOM, len }) })
     }
 
     /// The packet of a held frame, in its whole chunk.
     pub fn frame(&mut self, held: &Held) -> Frame<'_> {
         // The kernel writes no descriptor that leaves a chunk, and the packet path gets its spans from `Frame`.
-        self.umem.frame(held.chunk, held.span).expect("a packet lies inside its chunk")
+        self.umem.frame(held).expect("a packet lies inside its chunk, and that in its packet memory")
     }
 
     /// Puts a held frame into the TX ring; the kernel sees it after [`publish`](Self::publish).
     pub fn send(&mut self, held: Held) {
-        let descriptor = XdpDesc {
-            addr: held.chunk + held.span.start as u64,
-            len: held.span.len as u32,
-            options: XdpDescOptions::empty(),
-        };
+        let Span { start, len } = held.span();
+        let chunk = self.umem.give_back(held);
+        let descriptor = XdpDesc { addr: chunk + start as u64, len: len as u32, options: XdpDescOptions::empty() };
         // The kernel counts an empty packet as invalid and never gives its frame back.
-        if held.span.len == 0 || !self.rings.tx.push(descriptor) {
-            return self.release(held);
+        if len == 0 || !self.rings.tx.push(descriptor) {
+            self.free.push(chunk);
         }
         self.held -= 1;
     }
 
     /// Gives a held frame back unsent.
     pub fn release(&mut self, held: Held) {
-        self.free.push(held.chunk);
+        self.free.push(self.umem.give_back(held));
         self.held -= 1;
     }
 
     /// Shows the kernel what [`send`](Self::send) has queued.
     pub fn publish(&mut self) {
+        if self.turn != Turn::Own {
+            return;
+        }
         self.rings.tx.publish();
     }
 
     /// Collects the frames that the kernel has sent, and offers it all that are free but a few for packets of our own.
     pub fn recycle(&mut self) {
+        if self.turn != Turn::Own {
+            return;
+        }
         let Self { umem, rings, free, .. } = self;
         rings.completion.take(u32::MAX, |address| free.push(umem.chunk_of(address)));
         while free.len() > self.reserve

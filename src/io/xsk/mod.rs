@@ -6,6 +6,7 @@
 //! A worker sees the bytes of a frame and nothing beside them. An 802.1Q tag that the device has taken out is lost, in both
 //! modes and without a word: the frame passes for an untagged one. So it is with a NIC that has `rxvlan` on, and with a veth
 //! whose peer has `txvlan` on (`rxvlan` means nothing there); both are switched off by `ethtool -K`.
+#![allow(unsafe_code)] // Only here is it known that a socket, its rings and its frames are new.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -147,7 +148,8 @@ impl XskIo {
         let socket = socket::create()?;
         socket::register(&socket, &umem, sizes)?;
         let free = umem.chunks().rev().collect();
-        let mut exchange = Exchange::new(umem, socket::map_rings(&socket, sizes)?, free);
+        // SAFETY: nobody else has this socket yet. None of its frames is anywhere but in this list.
+        let mut exchange = unsafe { Exchange::new(umem, socket::map_rings(&socket, sizes)?, free) };
         // A driver that finds the fill ring empty at bind sleeps until it is woken.
         exchange.recycle();
         let zero_copy = socket::bind_to(&socket, options)?;

@@ -77,17 +77,24 @@ fn hasten(socket: &OwnedFd, sizes: Sizes, bytes: u64) {
 }
 
 /// Maps the rings of a socket, which another process may have made and used.
-pub fn map_rings(socket: &OwnedFd, sizes: Sizes) -> Result<Rings<Mapping>, XskError> {
+///
+/// # Safety
+/// Nobody else moves in these rings while whoever has these may: neither here nor in another process.
+pub unsafe fn map_rings(socket: &OwnedFd, sizes: Sizes) -> Result<Rings<Mapping>, XskError> {
     let offsets = xdp_mmap_offsets(socket)
         .map_err(|error| XskError::Kernel { step: "ask for the rings' layout", error: error.into() })?;
     let (memory, layout) = map::<u64>(socket, XDP_UMEM_PGOFF_FILL_RING, &offsets.fr, sizes.lend)?;
-    let fill = Producer::new(memory, layout, sizes.lend);
+    // SAFETY: for all four: that is the caller's word, and the kernel keeps to the rings' rules.
+    let fill = unsafe { Producer::new(memory, layout, sizes.lend) };
     let (memory, layout) = map::<u64>(socket, XDP_UMEM_PGOFF_COMPLETION_RING, &offsets.cr, sizes.lend)?;
-    let completion = Consumer::new(memory, layout, sizes.lend);
+    // SAFETY: as above.
+    let completion = unsafe { Consumer::new(memory, layout, sizes.lend) };
     let (memory, layout) = map::<XdpDesc>(socket, XDP_PGOFF_RX_RING, &offsets.rx, sizes.packets)?;
-    let rx = Consumer::new(memory, layout, sizes.packets);
+    // SAFETY: as above.
+    let rx = unsafe { Consumer::new(memory, layout, sizes.packets) };
     let (memory, layout) = map::<XdpDesc>(socket, XDP_PGOFF_TX_RING, &offsets.tx, sizes.packets)?;
-    let tx = Producer::new(memory, layout, sizes.packets);
+    // SAFETY: as above.
+    let tx = unsafe { Producer::new(memory, layout, sizes.packets) };
     Ok(Rings { fill, rx, tx, completion })
 }
 
@@ -179,9 +186,11 @@ mod tests {
             let memory = umem::map_file(&file, 2048, FRAMES).expect("memory");
             let socket = create().expect("root may");
             register(&socket, &memory, sizes).expect("to register");
-            let rings = map_rings(&socket, sizes).expect("to map");
+            // SAFETY: the socket is new.
+            let rings = unsafe { map_rings(&socket, sizes) }.expect("to map");
             let free = memory.chunks().collect();
-            let mut first = Exchange::new(memory, rings, free);
+            // SAFETY: so are its rings, and all frames free.
+            let mut first = unsafe { Exchange::new(memory, rings, free) };
             first.recycle();
             let options = XskOptions {
                 interface_index: LOOPBACK,
@@ -195,7 +204,9 @@ mod tests {
             let before = first.audit();
             drop(first);
             let memory = umem::map_file(&file, 2048, FRAMES).expect("memory");
-            let second = Exchange::new(memory, map_rings(&socket, sizes).expect("to map again"), Vec::new());
+            // SAFETY: the first one is gone.
+            let rings = unsafe { map_rings(&socket, sizes) }.expect("to map again");
+            let second = Exchange::inherited(memory, rings);
             assert_eq!(second.audit(), before);
             assert_eq!((before.fill, before.total()), (FRAMES, FRAMES));
         });

@@ -10,6 +10,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::ring::Memory;
 use crate::frame::{Frame, Span};
+use crate::io::{Held, Names};
 
 /// What XDP keeps free before every received packet, in bytes (`XDP_PACKET_HEADROOM`).
 const HEADROOM: u32 = 256;
@@ -71,6 +72,8 @@ unsafe impl Memory for Mapping {
 #[derive(Debug)]
 pub struct Umem<M> {
     memory: M,
+    /// Each byte has one; that of a chunk is its first byte's.
+    names: Names,
     chunk_size: u32,
     frames: u32,
 }
@@ -81,7 +84,7 @@ impl<M: Memory> Umem<M> {
     pub fn new(memory: M, chunk_size: u32, frames: u32) -> Self {
         assert!(chunk_size.is_power_of_two(), "a chunk's size is a power of two");
         assert!(bytes(chunk_size, frames) <= memory.len(), "all frames lie inside the packet memory");
-        Self { memory, chunk_size, frames }
+        Self { names: Names::new(bytes(chunk_size, frames) as u64), memory, chunk_size, frames }
     }
 
     /// Size of a chunk in bytes.
@@ -127,18 +130,37 @@ impl<M: Memory> Umem<M> {
         let _ = address;
     }
 
-    /// The packet at `span` of a chunk, and `None` where there is no such chunk or the packet would leave it.
-    pub fn frame(&mut self, chunk: u64, span: Span) -> Option<Frame<'_>> {
-        let (_, len) = self.region();
-        if chunk != self.chunk_of(chunk) || chunk >= len {
-            return None;
-        }
-        // SAFETY: `new` has checked that this chunk lies inside the memory. Only one view exists at a time, as it
-        // borrows `self`, and the kernel keeps off a chunk that is held (see `exchange`).
+    /// Gives a chunk to the packet path, with a packet at `span`, until it is [given back](Self::give_back).
+    ///
+    /// # Safety
+    /// It is one of [`chunks`](Self::chunks), and nobody else has it until it is given back: neither the kernel, nor a ring from
+    /// which it may take it, nor the packet path already, nor another process.
+    #[inline]
+    pub unsafe fn hold(&self, chunk: u64, span: Span) -> Held {
+        debug_assert_eq!(chunk, self.chunk_of(chunk), "a chunk is named by its first byte");
+        self.names.hold(chunk, span)
+    }
+
+    /// Takes a chunk back.
+    ///
+    /// # Panics
+    /// It is one of another packet memory, which is a defect.
+    #[inline]
+    pub fn give_back(&self, held: Held) -> u64 {
+        self.names.own_chunk_of(&held)
+    }
+
+    /// The packet of a chunk that is held, and `None` where it would leave that, or is one of another packet memory.
+    #[inline]
+    pub fn frame(&mut self, held: &Held) -> Option<Frame<'_>> {
+        let chunk = self.names.chunk_of(held)?;
+        // SAFETY: only `hold` gives names of this memory, and for chunks alone, which `new` has checked to lie inside it. Who
+        // calls `hold` sees to it that nobody else has the chunk. Of one that is held only one view exists at a time, as it
+        // borrows `self`.
         let buffer = unsafe {
             std::slice::from_raw_parts_mut(self.memory.base().add(chunk as usize).as_ptr(), self.chunk_size as usize)
         };
-        Frame::new(buffer, span)
+        Frame::new(buffer, held.span())
     }
 }
 
@@ -192,12 +214,16 @@ mod tests {
     fn views_lie_inside_their_chunk() {
         let mut umem = Umem::new(Plain::new(4 * 2048), 2048, 4);
         let span = Span { start: 256, len: 3 };
-        umem.frame(2048, span).expect("inside").bytes_mut().copy_from_slice(b"abc");
-        assert_eq!(umem.frame(2048, span).expect("inside").bytes(), b"abc");
-        assert_eq!(umem.frame(0, span).expect("inside").bytes(), [0; 3]);
-        assert!(umem.frame(0, Span { start: 2046, len: 3 }).is_none());
-        assert!(umem.frame(8192, span).is_none());
-        assert!(umem.frame(2049, span).is_none());
+        // SAFETY: there is no kernel here, and each is held once.
+        let [first, second] = [0, 2048].map(|chunk| unsafe { umem.hold(chunk, span) });
+        umem.frame(&second).expect("inside").bytes_mut().copy_from_slice(b"abc");
+        assert_eq!(umem.frame(&second).expect("inside").bytes(), b"abc");
+        assert_eq!(umem.frame(&first).expect("inside").bytes(), [0; 3]);
+        let first = first.moved_to(Span { start: 2046, len: 3 });
+        assert!(umem.frame(&first).is_none());
+        let mut other = Umem::new(Plain::new(4 * 2048), 2048, 4);
+        assert!(other.frame(&second).is_none());
+        assert_eq!((umem.give_back(first), umem.give_back(second)), (0, 2048));
     }
 
     #[test]
@@ -206,8 +232,14 @@ mod tests {
         let mut first = map_file(&file, 2048, 2).expect("memory");
         let mut second = map_file(&file, 2048, 2).expect("memory");
         let span = Span { start: 0, len: 4 };
-        first.frame(2048, span).expect("inside").bytes_mut().copy_from_slice(b"here");
+        // SAFETY: there is no kernel here, and `second` does not hold it before it is given back.
+        let held = unsafe { first.hold(2048, span) };
+        first.frame(&held).expect("inside").bytes_mut().copy_from_slice(b"here");
+        first.give_back(held);
         drop(first);
-        assert_eq!(second.frame(2048, span).expect("inside").bytes(), b"here");
+        // SAFETY: nobody else is left.
+        let held = unsafe { second.hold(2048, span) };
+        assert_eq!(second.frame(&held).expect("inside").bytes(), b"here");
+        second.give_back(held);
     }
 }

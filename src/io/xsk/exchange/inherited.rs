@@ -1,12 +1,25 @@
 //! Frames that another process knows about: it says which are free, or has died, and then the rings tell.
+//!
+//! While it is another process's turn, this one has no free frame, holds none, and moves in no ring.
 
-use super::{Exchange, Rings};
+use super::{Exchange, Rings, Turn};
 use crate::io::xsk::ring::Memory;
+use crate::io::xsk::umem::Umem;
 
 impl<M: Memory> Exchange<M> {
+    /// What another process uses, until that is [taken over](Self::take_over).
+    pub fn inherited(umem: Umem<M>, rings: Rings<M>) -> Self {
+        // SAFETY: none is free, and before `take_over` no ring is moved in.
+        Self { turn: Turn::AnothersFromTheFirst, ..unsafe { Self::new(umem, rings, Vec::new()) } }
+    }
+
     /// Leaves the rings to another process, which is told the free frames: the only ones that no ring and no kernel has.
+    ///
+    /// # Panics
+    /// A frame is held.
     pub fn leave(&mut self) -> &[u64] {
-        self.left_at = Some(self.position());
+        assert_eq!(self.held, 0, "a queue is left between two batches");
+        self.turn = Turn::AnothersFrom(self.position());
         &self.free
     }
 
@@ -17,8 +30,11 @@ impl<M: Memory> Exchange<M> {
 
     /// Takes over the free frames that a predecessor has left. Answers false, and takes none, where they are not what they
     /// can be: chunks of this memory, each once, and none of them in a ring.
+    ///
+    /// # Safety
+    /// The predecessor has left the rings, with these frames free, and does not go on with them.
     #[must_use]
-    pub fn take_over(&mut self, free: Vec<u64>) -> bool {
+    pub unsafe fn take_over(&mut self, free: Vec<u64>) -> bool {
         let mut is_elsewhere = self.marked();
         for chunk in &free {
             let index = chunk / u64::from(self.umem.chunk_size());
@@ -27,16 +43,20 @@ impl<M: Memory> Exchange<M> {
                 _ => return false,
             }
         }
-        self.free = free;
+        (self.free, self.turn) = (free, Turn::Own);
         true
     }
 
     /// Finds the free frames where whoever was left these rings has died: those that were free, if it has not touched a ring;
     /// else all that are in none of them. Answers false, and changes nothing, while the kernel has some in its own hands,
     /// which nobody can tell from free ones. With zero copy it always has: the driver keeps what it is to receive into.
+    ///
+    /// # Safety
+    /// No other process uses the rings any more, and no frame is held here.
     #[must_use]
-    pub fn recover(&mut self) -> bool {
-        if self.left_at == Some(self.position()) {
+    pub unsafe fn recover(&mut self) -> bool {
+        if self.turn == Turn::AnothersFrom(self.position()) {
+            self.turn = Turn::Own;
             return true;
         }
         let before = self.kernel_position();
@@ -50,14 +70,17 @@ impl<M: Memory> Exchange<M> {
         }
         let free = self.umem.chunks().zip(marked).filter(|(_, is_elsewhere)| !is_elsewhere);
         self.free = free.map(|(chunk, _)| chunk).collect();
-        self.held = 0;
+        (self.held, self.turn) = (0, Turn::Own);
         true
     }
 
     /// Goes on where [`recover`](Self::recover) cannot: with all frames but those that the dead process had free or held. They
     /// cannot be told from those in the kernel's hands, which come back by the rings. Answers how many are given up; none, and
     /// nothing is changed, where fewer than half of all would be left.
-    pub fn recover_most(&mut self) -> Option<u32> {
+    ///
+    /// # Safety
+    /// That of [`recover`](Self::recover).
+    pub unsafe fn recover_most(&mut self) -> Option<u32> {
         let (receiving, sending) = self.in_kernel();
         let audit = self.audit();
         // The kernel moves on between two looks, so that a part may be a little less than none; the sum is right.
@@ -68,7 +91,7 @@ impl<M: Memory> Exchange<M> {
             return None;
         }
         self.free.clear();
-        self.held = 0;
+        (self.held, self.turn) = (0, Turn::Own);
         Some(given_up)
     }
 

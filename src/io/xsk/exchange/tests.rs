@@ -54,7 +54,8 @@ impl Kernel {
 
 fn ends<T: Entry>(size: u32) -> (Producer<T, Shared>, Consumer<T, Shared>) {
     let memory = Arc::new(Plain::new(Layout::plain().bytes::<T>(size)));
-    (Producer::new(memory.clone(), Layout::plain(), size), Consumer::new(memory, Layout::plain(), size))
+    // SAFETY: these are the only two ends.
+    unsafe { (Producer::new(memory.clone(), Layout::plain(), size), Consumer::new(memory, Layout::plain(), size)) }
 }
 
 fn exchange(frames: u32) -> (Exchange<Shared>, Kernel) {
@@ -73,7 +74,8 @@ fn exchange(frames: u32) -> (Exchange<Shared>, Kernel) {
         to_receive: VecDeque::new(),
         sending: VecDeque::new(),
     };
-    (Exchange::new(umem, Rings { fill, rx, tx, completion }, free), kernel)
+    // SAFETY: all are free, as the rings are new.
+    (unsafe { Exchange::new(umem, Rings { fill, rx, tx, completion }, free) }, kernel)
 }
 
 fn receive(exchange: &mut Exchange<Shared>, most: usize) -> Vec<Held> {
@@ -141,6 +143,24 @@ fn an_empty_packet_is_given_back_as_the_kernel_would_keep_it() {
     assert_eq!(exchange.audit(), Audit { free: 1, fill: 7, rx: 0, held: 0, tx: 0, completion: 0 });
 }
 
+#[test]
+fn the_frames_of_another_packet_memory_are_refused() {
+    let (mut one, mut kernel) = exchange(8);
+    let (mut other, _kernel) = exchange(8);
+    one.recycle();
+    assert_eq!(kernel.receive(3, 60), 3);
+    let before = other.audit();
+    let mut is_refused = |work: &mut dyn FnMut(&mut Exchange<Shared>)| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut other))).is_err()
+    };
+    let mut batch = receive(&mut one, 3);
+    assert!(is_refused(&mut |other| _ = other.frame(&batch[0])));
+    let mut next = || batch.pop().expect("three packets");
+    assert!(is_refused(&mut |other| other.send(next())));
+    assert!(is_refused(&mut |other| other.release(next())));
+    assert_eq!(other.audit(), before);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     KernelReceives(u32),
@@ -182,7 +202,7 @@ fn run(step: Step, exchange: &mut Exchange<Shared>, kernel: &mut Kernel, held: &
 /// Empties every place and answers with the chunks that were there.
 fn empty(mut exchange: Exchange<Shared>, mut kernel: Kernel, held: VecDeque<Held>) -> Vec<u64> {
     let mut chunks = std::mem::take(&mut exchange.free);
-    chunks.extend(held.into_iter().map(|held| held.chunk));
+    chunks.extend(held.into_iter().map(|held| exchange.umem.give_back(held)));
     exchange.publish();
     exchange.rings.rx.take(u32::MAX, |descriptor| chunks.push(descriptor.addr - START));
     exchange.rings.completion.take(u32::MAX, |address| chunks.push(address - START));
@@ -237,7 +257,55 @@ fn is_short_while_the_kernel_has_nothing_to_receive_into() {
 fn successor(exchange: Exchange<Shared>) -> (Exchange<Shared>, Vec<u64>) {
     let free = exchange.free.clone();
     let Exchange { umem, rings, .. } = exchange;
-    (Exchange::new(umem, rings, Vec::new()), free)
+    (Exchange::inherited(umem, rings), free)
+}
+
+// SAFETY, for all three: there is no other process in these tests, and nobody uses what a successor was made of.
+
+fn take_over(exchange: &mut Exchange<Shared>, free: Vec<u64>) -> bool {
+    // SAFETY: see above.
+    unsafe { exchange.take_over(free) }
+}
+
+fn recover(exchange: &mut Exchange<Shared>) -> bool {
+    // SAFETY: see above.
+    unsafe { exchange.recover() }
+}
+
+fn recover_most(exchange: &mut Exchange<Shared>) -> Option<u32> {
+    // SAFETY: see above.
+    unsafe { exchange.recover_most() }
+}
+
+/// Neither before a process has taken over nor after it has left does anything move, whatever it is asked.
+#[test]
+fn nothing_moves_while_it_is_another_process_s_turn() {
+    let (mut exchange, mut kernel) = exchange(64);
+    exchange.recycle();
+    kernel.receive(9, 60);
+    let stands_still = |exchange: &mut Exchange<Shared>| {
+        let before = exchange.audit();
+        assert!(receive(exchange, 64).is_empty() && exchange.allocate(60).is_none());
+        exchange.publish();
+        exchange.recycle();
+        assert_eq!(exchange.audit(), before);
+    };
+    exchange.leave();
+    stands_still(&mut exchange);
+    let (mut next, free) = successor(exchange);
+    stands_still(&mut next);
+    assert!(take_over(&mut next, free));
+    let mut batch = receive(&mut next, 64);
+    assert_eq!(batch.len(), 9);
+    let last = batch.pop().expect("nine");
+    batch.into_iter().for_each(|held| next.release(held));
+    let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| next.leave().len()));
+    assert!(left.is_err(), "a frame is held");
+    next.release(last);
+    next.leave();
+    stands_still(&mut next);
+    assert!(recover(&mut next));
+    assert_eq!(next.allocate(60).map(|held| next.release(held)), Some(()));
 }
 
 #[test]
@@ -253,7 +321,7 @@ fn a_successor_goes_on_with_every_frame_where_it_is() {
     kernel.complete(1);
     let before = exchange.audit();
     let (mut next, free) = successor(exchange);
-    assert!(next.take_over(free));
+    assert!(take_over(&mut next, free));
     assert_eq!(next.audit(), before);
     assert_eq!(receive(&mut next, 64).len(), 4, "what came meanwhile is there");
 }
@@ -271,9 +339,9 @@ fn a_list_of_free_frames_that_cannot_be_is_refused() {
     };
     let chunk = u64::from(CHUNK);
     for wrong in [vec![in_fill], vec![free[0], free[0]], vec![free[0] + 1], vec![64 * chunk], vec![u64::MAX]] {
-        assert!(!next.take_over(wrong.clone()), "{wrong:?}");
+        assert!(!take_over(&mut next, wrong.clone()), "{wrong:?}");
     }
-    assert!(next.take_over(free));
+    assert!(take_over(&mut next, free));
 }
 
 #[test]
@@ -290,14 +358,14 @@ fn after_a_death_the_frames_that_are_nowhere_are_free() {
     let frames_in = |audit: Audit| (audit.rx, audit.tx, audit.fill + audit.free);
     let Kernel { fill, rx, to_receive, .. } = &mut kernel;
     fill.take(1, |chunk| to_receive.push_back(chunk));
-    assert!(!next.recover(), "the kernel has a frame in its own hands");
+    assert!(!recover(&mut next), "the kernel has a frame in its own hands");
     let addr = to_receive.pop_front().expect("it was lent") + START;
     assert!(rx.push(XdpDesc { addr, len: 60, options: XdpDescOptions::empty() }));
     rx.publish();
     kernel.take(1);
-    assert!(!next.recover(), "one is being sent");
+    assert!(!recover(&mut next), "one is being sent");
     kernel.complete(1);
-    assert!(next.recover());
+    assert!(recover(&mut next));
     assert_eq!(next.audit().total(), 64);
     assert_eq!(frames_in(next.audit()), (5, 1, 57));
 }
@@ -312,10 +380,10 @@ fn after_a_successor_that_touched_no_ring_the_same_frames_are_free() {
     kernel.fill.take(20, |chunk| kernel.to_receive.push_back(chunk));
     let (before, free) = (exchange.audit(), exchange.leave().to_vec());
     kernel.receive(2, 60);
-    assert!(exchange.recover(), "the kernel goes on, but no other process has");
+    assert!(recover(&mut exchange), "the kernel goes on, but no other process has");
     assert_eq!((exchange.free.clone(), exchange.audit().rx), (free, before.rx + 2));
     exchange.rings.rx.take(1, |_| ());
-    assert!(!exchange.recover(), "somebody has a frame that is free or held");
+    assert!(!recover(&mut exchange), "somebody has a frame that is free or held");
 }
 
 /// Those that the driver keeps come back by the rings; those that the dead process had are lost, and none is ever twice.
@@ -326,7 +394,8 @@ fn after_a_death_all_but_the_dead_process_s_own_frames_go_on() {
     kernel.receive(9, 60);
     kernel.fill.take(20, |chunk| kernel.to_receive.push_back(chunk));
     let left = exchange.leave().to_vec();
-    // The dead process took six, sent two of them and one that was free, and held four.
+    exchange.turn = Turn::Own;
+    // The other process, which has died, took six, sent two of them and one that was free, and held four.
     let mut taken = receive(&mut exchange, 6);
     taken.drain(..2).for_each(|held| exchange.send(held));
     let own = exchange.allocate(60).expect("one is free");
@@ -336,8 +405,8 @@ fn after_a_death_all_but_the_dead_process_s_own_frames_go_on() {
     let given_up = left.len() as u32 - 1 + 4;
     let (mut next, _) = successor(exchange);
     next.free = left;
-    assert!(!next.recover());
-    assert_eq!(next.recover_most(), Some(given_up));
+    assert!(!recover(&mut next));
+    assert_eq!(recover_most(&mut next), Some(given_up));
     kernel.receive(20, 60);
     receive(&mut next, 64).into_iter().for_each(|held| next.release(held));
     kernel.complete(9);
@@ -356,5 +425,5 @@ fn too_few_frames_to_go_on_with_are_none() {
     let taken = receive(&mut exchange, 32);
     assert_eq!(taken.len(), 32);
     let before = exchange.audit();
-    assert_eq!((exchange.recover_most(), exchange.audit()), (None, before));
+    assert_eq!((recover_most(&mut exchange), exchange.audit()), (None, before));
 }
