@@ -2,6 +2,7 @@
 
 mod accounts;
 mod client;
+pub mod disk;
 pub mod event;
 mod journal;
 mod leaving;
@@ -15,5 +16,6 @@ pub mod server;
 pub mod set;
 pub mod settings;
 pub mod slot_memories;
+pub mod state_lock;
 pub mod store;
 pub mod update;

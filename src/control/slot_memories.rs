@@ -7,7 +7,7 @@ use crate::model::Service;
 use crate::snapshot::ServiceEntry;
 
 /// What slots remember, by service; services without memories are not there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SlotMemories {
     window: Second,
     kept: HashMap<String, Kept>,
@@ -15,7 +15,7 @@ pub struct SlotMemories {
     restored: HashSet<String>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Kept {
     memories: Memories,
     /// When some of them are to be forgotten.
@@ -54,6 +54,12 @@ impl SlotMemories {
     /// What is remembered, by service.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Memories)> {
         self.kept.iter().map(|(service, kept)| (service, &kept.memories))
+    }
+
+    /// What the slots of these services remember, apart from all others.
+    pub fn part<'a>(&self, names: impl Iterator<Item = &'a String>) -> Self {
+        let kept = names.filter_map(|name| Some((name.clone(), self.kept.get(name)?.clone())));
+        Self { window: self.window, kept: kept.collect(), restored: HashSet::new() }
     }
 
     /// What the slots of one service remember.

@@ -18,6 +18,7 @@ mod privileges;
 mod rolling_update;
 mod send_queues;
 mod start_stop_crash;
+mod state_dir;
 mod steer;
 mod tagged_frames;
 mod underlay;

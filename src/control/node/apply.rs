@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Node, Ways};
+use super::{Node, Reply, Ways};
 use crate::config::Config;
 use crate::control::event::{Event, differences};
 use crate::control::proposal::{Patch, Proposal};
@@ -58,7 +58,7 @@ impl Node {
     /// Takes the config's services and the set on disk into force, before any syncer comes. A stored set that cannot
     /// be used is said and left; what the config has is served all the same.
     pub fn restore(&mut self) -> Result<(), Fault> {
-        let Kept { set, mut memories, problems } = self.store.load();
+        let Kept { set, mut memories, problems } = self.disk.load();
         problems.into_iter().for_each(|problem| self.note_store_problem(problem));
         // What the config itself has wrong is no reason to refuse what a syncer has pushed: it is said, and nothing starts.
         let empty = Proposal::whole(EndpointSet::default());
@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// The whole set, atomically: refused whole, or in force at every worker and on disk before the answer.
-    pub(super) fn apply(&mut self, mut params: Tree<'_>) -> Result<Value, Fault> {
+    pub(super) fn apply(&mut self, mut params: Tree<'_>) -> Result<Reply, Fault> {
         let manner = Manner::take(&mut params)?;
         let set = endpoint_set::read(&params).map_err(Fault::invalid_set)?.sharing(&self.set);
         // It may be large, and what is built of it is, too.
@@ -102,7 +102,7 @@ impl Node {
     }
 
     /// Some services of the set, as [`apply`](Self::apply) takes all of them.
-    pub(super) fn patch(&mut self, mut params: Tree<'_>) -> Result<Value, Fault> {
+    pub(super) fn patch(&mut self, mut params: Tree<'_>) -> Result<Reply, Fault> {
         let manner = Manner::take(&mut params)?;
         let patch = Patch::read(&params).map_err(Fault::invalid_set)?;
         if patch.base != self.set.revision {
@@ -111,7 +111,7 @@ impl Node {
         self.take(patch.of(&self.set).map_err(Fault::invalid_set)?, manner)
     }
 
-    fn take(&mut self, proposal: Proposal, manner: Manner) -> Result<Value, Fault> {
+    fn take(&mut self, proposal: Proposal, manner: Manner) -> Result<Reply, Fault> {
         check_vips(&self.config, &proposal)?;
         if !manner.allow_empty {
             check_emptied(&self.set, &proposal)?;
@@ -119,15 +119,15 @@ impl Node {
         let joined = join(&self.config, &proposal)?;
         reach::check(&self.config, &proposal, &joined, &self.in_force, &self.surroundings())?;
         if manner.dry_run {
-            return Ok(self.would_change(&proposal.set, &joined));
+            return Ok(Reply::at_once(self.would_change(&proposal.set, &joined)));
         }
         let changed = self.put_in_force(joined)?;
         self.builder.set_restored(false);
         self.set = proposal.set;
         let mut warnings = unsendable(&self.in_force, &self.builder.settings().sources);
         warnings.extend(self.announcement.problem().map(str::to_owned));
-        warnings.extend(self.keep(proposal.patch.as_ref()));
-        Ok(self.tell_applied(changed, &warnings))
+        let until = Some(self.keep(proposal.patch));
+        Ok(Reply { answer: self.tell_applied(changed, &warnings), until })
     }
 
     /// Says everywhere that a set is in force, and answers what its syncer is answered.

@@ -52,7 +52,7 @@ impl Node {
             builder: self.builder.store(self.now()),
             draining: self.announcement.is_draining(),
             announces: self.announcement.has_routes(),
-            store_problem: self.store_problem.clone(),
+            store_problem: self.disk_problem(),
         })
     }
 
@@ -130,7 +130,7 @@ impl Node {
             Err(refusal) => self.events.fail(Problems::from(refusal).to_string()),
         }
         if self.store_problem.is_some() {
-            self.store.try_soon();
+            self.disk.try_soon();
         }
     }
 

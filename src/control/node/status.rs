@@ -44,7 +44,7 @@ impl Node {
             "queues": self.workers.iter().filter_map(|worker| worker.queue).collect::<Vec<_>>(),
             "workers": workers.collect::<Vec<_>>(),
             "underlay_mtu": self.builder.settings().underlay_mtu,
-            "store_problem": self.store_problem,
+            "store_problem": self.disk_problem(),
             "reload_problem": self.reload_problem,
         })
     }
