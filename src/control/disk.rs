@@ -188,9 +188,7 @@ impl Disk {
     /// Gives the thread a job that was due [next](Self::next), and answers the newest update that it serves: where there is no
     /// thread, that has its [outcome](Self::outcome) already.
     pub fn give(&mut self, job: Job) -> Ticket {
-        let given = self.start().and_then(|writer| {
-            writer.jobs.try_send(job).map_err(|_| ENDED.to_owned())
-        });
+        let given = self.start().and_then(|writer| writer.jobs.try_send(job).map_err(|_| ENDED.to_owned()));
         match given {
             Ok(()) => self.given = Some(Given { ticket: self.newest, since: Instant::now(), is_said_to_hang: false }),
             Err(reason) => self.settle(self.newest, Some(not_on_disk(&reason))),

@@ -213,7 +213,7 @@ impl Server {
         let mut next_tick = Instant::now() + TICK;
         loop {
             let wait = if self.unfinished.is_empty() && self.waiting.is_empty() && self.heard.is_empty() {
-                let due = until.map_or(next_tick, |until| until.min(next_tick));
+                let due = until.into_iter().chain(node.look_by()).fold(next_tick, Instant::min);
                 let wait = due.saturating_duration_since(Instant::now());
                 if node.is_capturing() { wait.min(FETCH) } else { wait }
             } else {
@@ -264,6 +264,7 @@ impl Server {
                 self.close_overdue();
                 has_news = true;
             }
+            has_news |= node.is_look_due();
             if has_news && !is_well(node) {
                 return Ok(End::Failed);
             }

@@ -13,25 +13,37 @@ use super::driver::{DriverError, Opened, QueueIo};
 use super::keeper::Opener;
 use super::{DaemonError, run_by};
 use crate::config::{self, Config};
-use crate::io::{Held, PacketIo};
 use crate::io::layer::{Layer, Layered};
 use crate::io::memory::Memory;
+use crate::io::{Held, PacketIo};
 use crate::steer::{Gate, Guard};
 use crate::underlay::Link;
 use crate::underlay::announce::VipRoutes;
+
+mod unstarted;
 
 /// Nothing here takes longer on a machine that is busy.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Fails as the test wishes.
-pub struct Fault(fn() -> io::Result<()>);
+pub struct Fault {
+    receive: fn() -> io::Result<()>,
+    share: fn() -> io::Result<()>,
+}
+
+impl Fault {
+    /// Whether the queue can be shared with another process.
+    pub fn share(&self) -> io::Result<()> {
+        (self.share)()
+    }
+}
 
 /// A queue in memory, by which no packet ever comes.
 pub type Queue = Layered<Fault, Memory>;
 
 impl Layer<Memory> for Fault {
     fn receive(&mut self, memory: &mut Memory, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
-        (self.0)()?;
+        (self.receive)()?;
         memory.receive(into, most)
     }
 }
@@ -40,7 +52,7 @@ impl Layer<Memory> for Fault {
 fn open(config: &Config, fault: fn() -> io::Result<()>) -> Result<Opened, DriverError> {
     let guard = Guard::open(&config.interface.name, &config.interface.pin)?;
     let queue =
-        |number| (number, QueueIo::Test(Layered { layer: Fault(fault), below: Memory::new(8, 8).by_the_clock() }));
+        |number| (number, QueueIo::Test(Layered { layer: Fault { receive: fault, share: || Ok(()) }, below: Memory::new(8, 8).by_the_clock() }));
     let queues = (0..2).map(queue).collect();
     Ok(Opened { driver: "test", mode: None, gate: Gate::Tc(guard), queues, shape: None })
 }

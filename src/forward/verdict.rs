@@ -41,6 +41,8 @@ drop_reasons! {
     Malformed = "malformed",
     /// It came in although its destination is no VIP, as can happen in the moment in which a VIP is removed.
     NotAVip = "not_a_vip",
+    /// What another version of pointsman has counted, before an upgrade from it, for a reason that this one does not have.
+    OtherVersion = "other_version",
     /// TTL or hop limit 0.
     TtlExpired = "ttl_expired",
     /// A later fragment of a packet whose first one has not been seen, or too long ago.

@@ -208,6 +208,17 @@ mod tests {
         assert_eq!((client.subscribed, client.asked.as_deref()), (true, Some("7")));
     }
 
+    /// All that this version says. Each later one that reads form 1 reads this, and passes over nothing of it.
+    #[test]
+    fn all_words_of_form_1_are_read() {
+        for line in include_str!("form-1-all.jsonl").lines() {
+            let read = Message::read(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let (written, said): (Value, Value) =
+                (serde_json::to_value(&read).expect("plain data"), serde_json::from_str(line).expect("JSON"));
+            assert_eq!(written, said);
+        }
+    }
+
     #[test]
     fn another_form_is_named_and_not_read() {
         let text = r#"{"step":"begin","format":9,"version":"3.0.0","quite":"another"}"#;

@@ -5,6 +5,7 @@ mod anycast;
 mod capture;
 mod cold_restart;
 mod cores;
+mod disk_hangs;
 mod end_to_end;
 mod endpoint;
 mod faults;

@@ -75,7 +75,9 @@ impl Node {
         let Some(outcome) = reply.until.map_or(Some(None), |ticket| self.disk.outcome(ticket)) else {
             return Err(reply);
         };
-        if let (Some(problem), Some(warnings)) = (outcome, reply.answer["warnings"].as_array_mut()) {
+        if let Some(problem) = outcome
+            && let Some(Value::Array(warnings)) = reply.answer.get_mut("warnings")
+        {
             warnings.push(problem.into());
         }
         Ok(reply.answer)

@@ -124,6 +124,8 @@ pub struct Node {
     config_file: Option<PathBuf>,
     /// Why the config is not what its file says.
     reload_problem: Option<String>,
+    /// When the interface is to be looked after, if not before.
+    look_by: Option<Instant>,
     /// Why nothing is forwarded, or not all.
     interface_problem: Option<String>,
     /// Why the set is not on disk, or was not taken from there.
@@ -181,6 +183,7 @@ impl Node {
             events: Events::default(),
             config_file,
             reload_problem: None,
+            look_by: None,
             interface_problem: None,
             store_problem: None,
             started: Instant::now(),

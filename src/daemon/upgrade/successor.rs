@@ -189,15 +189,19 @@ fn prepare(inheritance: Inheritance, config: (Config, PathBuf), opener: Opener) 
 fn opened(begin: &Begin, config: &Config, link: &Link, queues: Vec<(u32, QueueIo)>) -> Result<Opened, String> {
     let (name, interface) = (&link.name, &config.interface);
     let shape = begin.shape.map(|(queues, chunk)| Shape { queues, chunk });
-    Ok(if begin.driver == "af_xdp" {
-        let steering =
-            Steering::inherit(name, interface.xdp_mode, &interface.pin).map_err(|error| error.to_string())?;
-        let mode = Some(steering.mode());
-        Opened { driver: "af_xdp", mode, gate: Gate::Xdp(steering), queues, shape }
-    } else {
-        let guard = Guard::inherit(name, &interface.pin).map_err(|error| error.to_string())?;
-        Opened { driver: "af_packet", mode: None, gate: Gate::Tc(guard), queues, shape }
-    })
+    match begin.driver.as_str() {
+        "af_xdp" => {
+            let steering =
+                Steering::inherit(name, interface.xdp_mode, &interface.pin).map_err(|error| error.to_string())?;
+            let mode = Some(steering.mode());
+            Ok(Opened { driver: "af_xdp", mode, gate: Gate::Xdp(steering), queues, shape })
+        }
+        "af_packet" => {
+            let guard = Guard::inherit(name, &interface.pin).map_err(|error| error.to_string())?;
+            Ok(Opened { driver: "af_packet", mode: None, gate: Gate::Tc(guard), queues, shape })
+        }
+        other => Err(format!("the running daemon has the driver {other:?}, which this version does not know")),
+    }
 }
 
 /// Takes the workers, one by one, then the clients and the counters. Answers each worker's pause, in nanoseconds.

@@ -64,7 +64,7 @@ impl Workers {
             let make_kit: MakeKit = Box::new(move |io| {
                 heir.take_over(io, Kit::new(inbox, shown, Flows::with(Tracked::over(content.look(), window))))
             });
-            let place = spawn((number, core), (queue, io), make_kit, config)?;
+            let place = spawn((number, core), (queue, io), make_kit, config).map_err(|unstarted| unstarted.error)?;
             self.0.push(Seat { place, board, table });
         }
         Ok(facts)
