@@ -51,8 +51,15 @@ impl Layer<Memory> for Fault {
 /// The interface with its guard, and two such queues.
 fn open(config: &Config, fault: fn() -> io::Result<()>) -> Result<Opened, DriverError> {
     let guard = Guard::open(&config.interface.name, &config.interface.pin)?;
-    let queue =
-        |number| (number, QueueIo::Test(Layered { layer: Fault { receive: fault, share: || Ok(()) }, below: Memory::new(8, 8).by_the_clock() }));
+    let queue = |number| {
+        (
+            number,
+            QueueIo::Test(Layered {
+                layer: Fault { receive: fault, share: || Ok(()) },
+                below: Memory::new(8, 8).by_the_clock(),
+            }),
+        )
+    };
     let queues = (0..2).map(queue).collect();
     Ok(Opened { driver: "test", mode: None, gate: Gate::Tc(guard), queues, shape: None })
 }
@@ -61,7 +68,7 @@ static PANIC: AtomicBool = AtomicBool::new(false);
 
 #[test]
 fn a_worker_that_panics_ends_the_daemon_and_its_announcements() {
-    let opener: Opener = |config, _: &Link| {
+    let opener: Opener = |config, _: &Link, _| {
         open(config, || {
             assert!(
                 !PANIC.load(Ordering::Relaxed) || thread::current().name() == Some("worker-0"),
@@ -84,7 +91,7 @@ fn a_worker_that_panics_ends_the_daemon_and_its_announcements() {
 
 #[test]
 fn a_queue_that_is_lost_for_good_ends_the_daemon() {
-    let opener: Opener = |config, _: &Link| open(config, || Err(io::Error::from_raw_os_error(libc::EIO)));
+    let opener: Opener = |config, _: &Link, _| open(config, || Err(io::Error::from_raw_os_error(libc::EIO)));
     with_daemon(opener, |daemon| {
         let said = how_it_fails(daemon);
         assert!(said.contains("has lost its queue"), "{said}");

@@ -116,7 +116,8 @@ fn set(revision: &str, topology: &Topology) -> Value {
 
 /// A patch that adds a service.
 fn patch(base: &str, revision: &str) -> Value {
-    let service = json!({ "name": revision, "vip": "203.0.113.20", "protocol": "tcp", "ports": [revision.as_bytes()[1]] });
+    let service =
+        json!({ "name": revision, "vip": "203.0.113.20", "protocol": "tcp", "ports": [revision.as_bytes()[1]] });
     json!({ "base": base, "revision": revision, "upsert": [service] })
 }
 

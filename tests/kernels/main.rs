@@ -2,9 +2,11 @@
 
 mod announce;
 mod anycast;
+mod bond;
 mod capture;
 mod cold_restart;
 mod cores;
+mod descriptors;
 mod disk_hangs;
 mod end_to_end;
 mod endpoint;

@@ -337,8 +337,11 @@ fn assert_threads_have_no_more_than_they_need(pid: i32) {
     for (name, status) in threads {
         let set = |key: &str| u64::from_str_radix(&status[key], 16).expect("a set is written in hexadecimal");
         let is_worker = name.starts_with("worker-");
-        let (effective, permitted) =
-            if is_worker || ["metrics", "disk"].contains(&&*name) { (0, 0) } else { (NET_ADMIN, NEEDED | set("CapPrm") & IPC_LOCK) };
+        let (effective, permitted) = if is_worker || ["metrics", "disk"].contains(&&*name) {
+            (0, 0)
+        } else {
+            (NET_ADMIN, NEEDED | set("CapPrm") & IPC_LOCK)
+        };
         assert_eq!((set("CapEff"), set("CapPrm")), (effective, permitted), "{name}");
         for key in ["CapInh", "CapAmb"] {
             assert_eq!(set(key) & !permitted, 0, "{name}: {key}");

@@ -13,7 +13,7 @@ static HAS_COME: AtomicBool = AtomicBool::new(false);
 
 #[test]
 fn a_worker_that_cannot_be_started_keeps_what_it_had() {
-    let opener: Opener = |config, _: &Link| {
+    let opener: Opener = |config, _: &Link, _| {
         let share = || {
             let is_second = HAS_COME.load(Ordering::Relaxed);
             if is_second && NONE_LEFT.load(Ordering::Relaxed) {

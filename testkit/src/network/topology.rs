@@ -135,6 +135,21 @@ impl Topology {
         self.connect(&self.edge, "edge", (EDGE_V4, EDGE_V6), queues);
     }
 
+    /// Makes the edge node's link, `eth0`, a bond in this mode of two links to the bridge, `member0` and `member1`.
+    pub fn bond_edge_link(&self, mode: &str) {
+        self.edge.run(&["ip", "link", "delete", "eth0"]);
+        self.edge.run(&["ip", "link", "add", "eth0", "type", "bond", "mode", mode, "miimon", "100"]);
+        for (port, member) in [("edge0", "member0"), ("edge1", "member1")] {
+            veth((&self.fabric, port), (&self.edge, member), 1);
+            self.fabric.run(&["ip", "link", "set", port, "master", "br0"]);
+            // A bond takes no link that is up.
+            self.edge.run(&["ip", "link", "set", member, "down"]);
+            self.edge.run(&["ip", "link", "set", member, "master", "eth0"]);
+        }
+        self.edge.run(&["ip", "link", "set", "eth0", "up"]);
+        self.edge.add_addresses("eth0", &[format!("{EDGE_V4}/24"), format!("{EDGE_V6}/64")]);
+    }
+
     /// A further namespace on the bridge, whose end of the link is called `role`.
     pub fn add_neighbour(&self, role: &str, addresses: (Ipv4Addr, Ipv6Addr)) -> Namespace {
         let namespace = Namespace::new(role);
