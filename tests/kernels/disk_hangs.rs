@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use testkit::{Driver, Edge, SOON, Topology, left_out, output_of, udp, wait_until};
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
-/// No other client waits for longer. The machine may be busy with other tests; a disk is waited for without an end.
+/// Other clients wait for no longer, 99 times of 100: the machine may be busy with other tests. A disk is waited for without an end.
 const LIMIT: Duration = Duration::from_millis(100);
 /// Longer than a node waits before it tries again to write.
 const UNTIL_RETRIED: Duration = Duration::from_secs(40);
@@ -164,18 +164,19 @@ fn a_disk_that_hangs_holds_up_nobody_but_who_waits_for_it() {
     second.send(1, "patch", patch("r2", "r3"));
     assert!(wait_until(SOON, || other.ask("hello", json!({}))["revision"] == "r3"), "it is in force");
 
-    let (before, begin, mut longest) = (watchdogs(&edge), Instant::now(), Duration::ZERO);
-    let mut hellos = 0;
+    let (before, begin, mut hellos) = (watchdogs(&edge), Instant::now(), Vec::new());
     while watchdogs(&edge) < before + 4 {
         assert!(begin.elapsed() < SOON, "the watchdog is not told any more");
         let asked = Instant::now();
         other.ask("hello", json!({}));
-        (longest, hellos) = (longest.max(asked.elapsed()), hellos + 1);
+        hellos.push(asked.elapsed());
         let answer = topology.client.inside(|| udp::ask(VIP, b"hello"));
         assert_eq!(answer.ok().as_deref(), Some("ep0"));
     }
-    println!("{hellos} hellos while the disk hung for {:?}; the longest took {longest:?}", begin.elapsed());
-    assert!(longest < LIMIT, "a hello took {longest:?}");
+    hellos.sort_unstable();
+    let (p99, longest) = (hellos[hellos.len() * 99 / 100], hellos[hellos.len() - 1]);
+    println!("{} hellos while the disk hung for {:?}: p99 {p99:?}, longest {longest:?}", hellos.len(), begin.elapsed());
+    assert!(p99 < LIMIT && longest < SOON / 2, "hellos took {p99:?}, {longest:?}");
     let said = |status: &Value| status["store_problem"].as_str().unwrap_or_default().contains("has not answered for");
     assert!(wait_until(SOON, || said(&other.ask("status", json!({})))), "status says so");
     assert!(first.is_waiting() && second.is_waiting(), "they wait for the disk");
