@@ -133,11 +133,12 @@ impl Publisher {
     /// The newest edition whose predecessors every worker has forgotten: none still counts for an endpoint that it does not
     /// name.
     pub fn forgotten(&self) -> u64 {
-        self.mailboxes.iter().map(|mailbox| mailbox.swept.load(Ordering::Acquire)).min().unwrap_or(self.edition)
+        let swept = self.mailboxes.iter().map(|mailbox| mailbox.swept.load(Ordering::Acquire)).min();
+        swept.unwrap_or(self.edition).min(self.edition)
     }
 
-    /// Asks every worker which endpoint it keeps for a flow, and answers those that are kept; none where some worker does
-    /// not answer within `limit`.
+    /// Asks every worker that has a queue which endpoint it keeps for a flow, and answers those that are kept; none where some
+    /// worker does not answer within `limit`.
     pub fn find_tracked(&mut self, hash: FlowHash, limit: Duration) -> Option<Vec<Cell>> {
         self.questions += 1;
         for mailbox in &self.mailboxes {
@@ -152,6 +153,10 @@ impl Publisher {
                 // An answer that came too late is to an older question.
                 while let Some((question, cell)) = mailbox.answers.pop() {
                     *found = (question == self.questions).then_some(cell);
+                }
+                // By what it remembers nobody forwards.
+                if mailbox.absent.load(Ordering::Acquire) {
+                    found.get_or_insert(None);
                 }
             }
             if found.iter().all(Option::is_some) {
@@ -252,6 +257,11 @@ impl Inbox {
         self.mailbox.swept.store(edition, Ordering::Release);
     }
 
+    /// Whether that has been said of the edition taken last.
+    pub fn has_forgotten(&self) -> bool {
+        self.mailbox.swept.load(Ordering::Relaxed) >= self.seen
+    }
+
     /// What to forward by.
     pub fn current(&self) -> &Publication {
         &self.current
@@ -300,9 +310,10 @@ impl Inbox {
     }
 }
 
-/// One that has ended, however, takes nothing any more.
+/// One that has ended, however, takes nothing any more, and nothing is remembered by it.
 impl Drop for Inbox {
     fn drop(&mut self) {
+        self.note_forgotten(u64::MAX);
         self.leave();
     }
 }
@@ -377,6 +388,26 @@ mod tests {
         publisher.post(vec![publication(2), publication(2)]);
         inboxes[0].refresh();
         assert!(!publisher.wait_adopted(Duration::from_millis(1)), "it is waited for again");
+    }
+
+    #[test]
+    fn nobody_asks_a_worker_without_a_queue_and_one_that_has_ended_remembers_nothing() {
+        let mut publisher = Publisher::new().expect("eventfd");
+        let mut inboxes = [0, 1].map(|_| publisher.subscribe(publication(0)).expect("eventfd"));
+        inboxes.iter().for_each(Inbox::leave);
+        let begin = Instant::now();
+        let limit = Duration::from_secs(60);
+        assert_eq!(publisher.find_tracked(FlowHash(7), limit), Some(Vec::new()));
+        assert!(begin.elapsed() < limit, "it is not waited for");
+        publisher.post(vec![publication(1), publication(1)]);
+        inboxes[0].refresh();
+        inboxes[0].note_forgotten(1);
+        assert_eq!(publisher.forgotten(), 0, "the other has not forgotten");
+        let [first, second] = inboxes;
+        drop(second);
+        assert_eq!(publisher.forgotten(), 1);
+        drop(first);
+        assert_eq!(publisher.forgotten(), 1, "no more than was ever posted");
     }
 
     #[test]

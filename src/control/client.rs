@@ -6,13 +6,14 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 mod wish;
 
 use self::wish::Wish;
 use super::event::Event;
-use super::node::Node;
+use super::node::{Node, Reply};
 use super::protocol::{self, Call, Fault, LONGEST_LINE, Lines, Method, Request};
 use crate::upgrade::{Asked, Client as ClientState};
 
@@ -41,6 +42,9 @@ pub struct Client {
     missed: usize,
     /// The upgrade that it has asked for; until that is answered nothing more is asked of it.
     upgrade: Option<Wish>,
+    /// What it is answered once the disk has what it is about, and the id of its question; until then nothing more is asked of
+    /// it either.
+    awaited: Option<(Option<Value>, Reply)>,
     /// When it last asked something.
     heard: Instant,
     /// When it began the line that is not finished.
@@ -51,6 +55,13 @@ pub struct Client {
 
 fn longest_line(may_write: bool) -> usize {
     if may_write { LONGEST_LINE } else { LONGEST_QUESTION }
+}
+
+/// Whether nobody is at the other end any more. Who has only said its last word still wants the answer.
+fn has_hung_up(stream: &UnixStream) -> bool {
+    let mut asked = [PollFd::new(stream, PollFlags::empty())];
+    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        && asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 impl Client {
@@ -67,6 +78,7 @@ impl Client {
             is_brief: false,
             missed: 0,
             upgrade: None,
+            awaited: None,
             heard: Instant::now(),
             line_begun: None,
             stuck: None,
@@ -128,7 +140,8 @@ impl Client {
 
     /// Since when it has asked nothing and is owed nothing; none while either is untrue, or it listens to events.
     pub fn idle_since(&self) -> Option<Instant> {
-        let is_idle = !self.subscribed && !self.capturing && self.unread.is_empty() && self.lines.pending() == 0;
+        let is_owed = self.upgrade.is_some() || self.awaited.is_some() || !self.unread.is_empty();
+        let is_idle = !self.subscribed && !self.capturing && !is_owed && self.lines.pending() == 0;
         is_idle.then_some(self.heard)
     }
 
@@ -144,7 +157,10 @@ impl Client {
         let mut budget = TURN;
         loop {
             self.write()?;
-            if !self.has_room() || self.upgrade.is_some() {
+            if self.awaited.is_some() && has_hung_up(&self.stream) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            if !self.has_room() || self.upgrade.is_some() || self.awaited.is_some() {
                 return Ok(false);
             }
             if let Some(line) = self.lines.next_line().filter(|_| !self.closing) {
@@ -201,14 +217,33 @@ impl Client {
             }
             return;
         }
-        let result = call.and_then(|call| {
+        let reply = call.and_then(|call| {
             if self.is_brief {
                 Err(Fault::internal("clients read too slowly: ask again later"))
             } else {
                 self.ask(call, node)
             }
         });
-        self.answer(id, &result);
+        match reply.map(|reply| node.complete(reply)) {
+            Ok(Ok(answer)) => self.answer(id, &Ok(answer)),
+            Ok(Err(waiting)) => self.awaited = Some((id, waiting)),
+            Err(fault) => self.answer(id, &Err(fault)),
+        }
+    }
+
+    /// Answers what has waited for the disk, if that has answered; says whether it has.
+    pub fn complete(&mut self, node: &Node) -> bool {
+        let Some((id, reply)) = self.awaited.take() else { return false };
+        match node.complete(reply) {
+            Ok(answer) => {
+                self.answer(id, &Ok(answer));
+                true
+            }
+            Err(waiting) => {
+                self.awaited = Some((id, waiting));
+                false
+            }
+        }
     }
 
     /// Answers a question, if that has an id.
@@ -218,15 +253,15 @@ impl Client {
         }
     }
 
-    fn ask(&mut self, call: Call<'_>, node: &mut Node) -> Result<Value, Fault> {
+    fn ask(&mut self, call: Call<'_>, node: &mut Node) -> Result<Reply, Fault> {
         let Call { method, params } = call;
         if method.writes() && !self.may_write {
             return Err(Fault::not_permitted(method.name()));
         }
-        let result = node.answer(method, params)?;
+        let reply = node.ask(method, params)?;
         self.subscribed |= method == Method::Subscribe;
         self.capturing |= method == Method::Capture;
-        Ok(result)
+        Ok(reply)
     }
 
     /// All that another process needs to go on with it, and the bytes that it has not read, and then those of it that have

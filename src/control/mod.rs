@@ -1,10 +1,11 @@
 //! The control side: what a syncer and an operator talk to.
 
 mod accounts;
-mod breaks;
 pub mod advice;
+mod breaks;
 mod client;
 pub mod clock;
+pub mod disk;
 pub mod event;
 mod journal;
 mod leaving;
@@ -20,5 +21,6 @@ pub mod server;
 pub mod set;
 pub mod settings;
 pub mod slot_memories;
+pub mod state_lock;
 pub mod store;
 pub mod update;

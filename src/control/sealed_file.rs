@@ -79,7 +79,8 @@ pub struct SealedFile {
 }
 
 impl SealedFile {
-    fn file_error(&self, error: io::Error) -> StoreError {
+    /// The error that says why the file cannot be used.
+    pub fn file_error(&self, error: io::Error) -> StoreError {
         StoreError::File { path: self.path.display().to_string(), error }
     }
 
@@ -159,7 +160,7 @@ pub fn format_of(header: &[u8]) -> Result<u32, serde_json::Error> {
 }
 
 /// Makes a directory, with those above it that are missing, so that it survives a power cut.
-fn make_directory(directory: &Path) -> io::Result<()> {
+pub fn make_directory(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }

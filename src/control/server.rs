@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::UnixListener;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
@@ -29,7 +29,8 @@ const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const UNDERLAY: Token = Token(2);
 const ROUTERS: Token = Token(3);
-const FIRST_CLIENT: usize = 4;
+const DISK: Token = Token(4);
+const FIRST_CLIENT: usize = 5;
 
 /// How often next hops are looked after and the watchdog is told.
 const TICK: Duration = Duration::from_secs(1);
@@ -196,8 +197,9 @@ impl Server {
         self.serve(node, Some(Instant::now() + time), is_well)
     }
 
-    /// Waits for what the kernel and routers have to tell the node, too.
-    fn watch(&mut self, node: &Node) -> Result<(), ServerError> {
+    /// Waits for what the kernel, routers and the disk have to tell the node, too.
+    fn watch(&mut self, node: &mut Node) -> Result<(), ServerError> {
+        node.set_disk_waker(Waker::new(self.poll.registry(), DISK).map_err(at("epoll"))?);
         let underlay = node.underlay().map(|underlay| (UNDERLAY, underlay.as_raw_fd()));
         let routers = node.routers().into_iter().flat_map(|routers| routers.descriptors());
         let routers = routers.map(|descriptor| (ROUTERS, descriptor.as_raw_fd()));
@@ -218,7 +220,7 @@ impl Server {
         let mut next_tick = Instant::now() + TICK;
         loop {
             let wait = if self.unfinished.is_empty() && self.waiting.is_empty() && self.heard.is_empty() {
-                let due = until.map_or(next_tick, |until| until.min(next_tick));
+                let due = until.into_iter().chain(node.look_by()).fold(next_tick, Instant::min);
                 let wait = due.saturating_duration_since(Instant::now());
                 if node.is_capturing() { wait.min(FETCH) } else { wait }
             } else {
@@ -233,7 +235,7 @@ impl Server {
                 match event.token() {
                     LISTENER => self.accept(node),
                     // Looked at below.
-                    SIGNALS => {}
+                    SIGNALS | DISK => {}
                     UNDERLAY => {
                         node.on_underlay_readable();
                         has_news = true;
@@ -241,6 +243,9 @@ impl Server {
                     ROUTERS => node.on_routers_readable(),
                     client => _ = self.unfinished.insert(client),
                 }
+            }
+            if node.follow_disk() {
+                self.complete_replies(node);
             }
             self.attend_all(node, next_tick);
             let signals = self.take_signals();
@@ -268,6 +273,7 @@ impl Server {
                 self.shut_out_at = self.shut_out_at.map(|_| usize::MAX);
                 has_news = true;
             }
+            has_news |= node.is_look_due();
             if self.shut_out_at.is_some_and(|clients| self.clients.len() < clients) {
                 self.accept(node);
             }

@@ -9,7 +9,7 @@ use crate::moment::{Now, Second};
 use crate::snapshot::ServiceEntry;
 
 /// What slots remember, by service; services without memories are not there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SlotMemories {
     window: Second,
     kept: HashMap<String, Kept>,
@@ -19,7 +19,7 @@ pub struct SlotMemories {
     wall_ahead: i64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Kept {
     memories: Memories,
     /// When some of them are to be forgotten.
@@ -84,6 +84,12 @@ impl SlotMemories {
             0 => Cow::Borrowed(memories),
             ahead => Cow::Owned(memories.clone().by_clock(ahead, Second::MAX)),
         }
+    }
+
+    /// What the slots of these services remember, apart from all others.
+    pub fn part<'a>(&self, names: impl Iterator<Item = &'a String>) -> Self {
+        let kept = names.filter_map(|name| Some((name.clone(), self.kept.get(name)?.clone())));
+        Self { window: self.window, kept: kept.collect(), restored: HashSet::new(), wall_ahead: self.wall_ahead }
     }
 
     /// What the slots of one service remember.

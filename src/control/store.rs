@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +10,7 @@ use super::journal::Journal;
 use super::proposal::Patch;
 use super::sealed_file::{SealedFile, checksum};
 use super::slot_memories::SlotMemories;
+use super::state_lock::StateLock;
 use crate::document::Tree;
 use crate::endpoint_set::{StoredSet, parse_stored};
 use crate::handover::Memories;
@@ -22,8 +22,8 @@ pub use super::sealed_file::StoreError;
 const SET_FORMAT: u32 = 1;
 /// The form of slot memories on disk; in the first, every slot was a number in a list.
 const MEMORIES_FORMAT: u32 = 2;
-/// How long after a failure the next attempt is due.
-const RETRY: Duration = Duration::from_secs(10);
+/// The form of the hash seed\'s fingerprint on disk: a JSON string.
+const SEED_FORMAT: u32 = 1;
 
 /// What is in force and would not, or not whole, outlive the daemon.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,11 @@ pub struct Store {
     journal: Journal,
     /// The checksum of the set on disk, where it and the journal are what is in force.
     written: Option<String>,
-    failed: Option<Instant>,
+    /// Keeps other daemons out of the directory.
+    lock: Option<StateLock>,
+    seed_file: SealedFile,
+    /// The fingerprint that is to be written into it.
+    seed: Option<String>,
 }
 
 /// A change of the set, and what the slots of its services remember then.
@@ -71,6 +75,8 @@ pub struct Kept {
     pub set: EndpointSet,
     /// What slots remembered, by service.
     pub memories: HashMap<String, Memories>,
+    /// The fingerprint of the hash seed that it was forwarded by, where that is known.
+    pub seed: Option<String>,
     /// What of it could not be used, a sentence each.
     pub problems: Vec<String>,
 }
@@ -82,7 +88,18 @@ impl Store {
         let (set, memories) = ("endpoint-set.json", "slot-memories.json");
         let journal = Journal::new(directory.join("endpoint-set.changes"));
         let (set, memories) = (file(set, SET_FORMAT), file(memories, MEMORIES_FORMAT));
-        Self { set, memories, journal, written: None, failed: None }
+        let seed_file = file("hash-seed.json", SEED_FORMAT);
+        Self { set, memories, seed_file, journal, written: None, lock: None, seed: None }
+    }
+
+    /// This fingerprint of the hash seed is to be written beside the next set.
+    pub fn set_seed(&mut self, fingerprint: String) {
+        self.seed = Some(fingerprint);
+    }
+
+    /// From now on nothing is written while another daemon has the directory.
+    pub fn set_lock(&mut self, lock: StateLock) {
+        self.lock = Some(lock);
     }
 
     /// Writes a set and what its slots remember. After `Ok` both survive a power cut.
@@ -92,35 +109,30 @@ impl Store {
     /// endpoints that are no more, with this one some flows may move. What the file then remembers is older, and still true.
     pub fn keep(&mut self, set: &EndpointSet, memories: &SlotMemories) -> Result<(), NotKept> {
         self.written = None;
+        if let Some(Err(error)) = self.lock.as_ref().map(StateLock::ensure) {
+            return Err(NotKept::Set(self.set.file_error(error)));
+        }
         let memories = self.save_memories(memories).map_err(NotKept::Memories);
         let saved = self.save(set).map_err(NotKept::Set);
         let has_memories = memories.is_ok();
-        let kept = saved.and_then(|written| {
+        saved.and_then(|written| {
             self.journal.clear(&written).map_err(NotKept::Set)?;
             self.written = has_memories.then_some(written);
+            self.save_seed();
             memories
-        });
-        self.failed = kept.is_err().then(Instant::now);
-        kept
+        })
     }
 
     /// Writes a change of the set on disk, with what slots remember of its services. After `Ok` it survives a power cut; after
     /// an error, or where there is too much of them, everything is to be [kept](Self::keep) whole, as the answer says.
     pub fn keep_change(&mut self, patch: &Patch, memories: &SlotMemories) -> bool {
-        let Some(written) = &self.written else { return false };
+        let Some(written) = self.written.take() else { return false };
         let memories = patch.names().filter_map(|name| Some((name, memories.stored_of(name)?))).collect();
         let change = serde_json::to_string(&Change { patch, memories });
-        change.is_ok_and(|change| self.journal.add(written, &change).unwrap_or(false))
-    }
-
-    /// What another process could not write is to be tried again after a while.
-    pub fn try_soon(&mut self) {
-        self.failed = Some(Instant::now());
-    }
-
-    /// Whether something could not be written, long enough ago to try again.
-    pub fn is_due(&self) -> bool {
-        self.failed.is_some_and(|failed| failed.elapsed() >= RETRY)
+        let is_kept = change.is_ok_and(|change| self.journal.add(&written, &change).unwrap_or(false));
+        // A change behind one that is not there would be of another set.
+        self.written = is_kept.then_some(written);
+        is_kept
     }
 
     /// Writes the set, and answers its checksum.
@@ -147,6 +159,7 @@ impl Store {
             Ok(memories) => kept.memories = memories,
             Err(error) => kept.problems.push(error.to_string()),
         }
+        kept.seed = self.seed_file.read().ok().flatten().and_then(|text| serde_json::from_str(&text).ok());
         let Some(written) = written else { return kept };
         let (changes, read) = self.journal.read(Some(&written));
         let made = changes.iter().try_for_each(|change| kept.change(change));
@@ -162,6 +175,15 @@ impl Store {
         let Some(text) = self.set.read()? else { return Ok(None) };
         let set = parse_stored(&text).map_err(|problems| self.set.damaged(problems.to_string()))?;
         Ok(Some((set, checksum(text.as_bytes()))))
+    }
+
+    /// Where it cannot be written the next start does not know it, and the next write tries again.
+    fn save_seed(&mut self) {
+        let Some(seed) = &self.seed else { return };
+        match self.seed_file.write(&format!("\"{seed}\"")) {
+            Ok(()) => self.seed = None,
+            Err(error) => tracing::warn!("the fingerprint of hash.seed is not on disk: {error}"),
+        }
     }
 
     fn save_memories(&self, memories: &SlotMemories) -> Result<(), StoreError> {
@@ -341,11 +363,9 @@ mod tests {
         let (kept, by_service) = remembering();
         assert!(matches!(store.keep(&sample(), &kept), Err(NotKept::Memories(_))));
         assert_eq!(loaded(&store).expect("whole"), Some(sample()));
-        assert!(store.load_memories().is_err() && !store.is_due(), "not at once");
-        store.failed = Instant::now().checked_sub(RETRY);
-        assert!(store.is_due());
+        assert!(store.load_memories().is_err());
         fs::remove_dir(&store.memories.path).expect("empty");
         store.keep(&sample(), &kept).expect("nothing is in the way");
-        assert!(store.load_memories().expect("whole") == by_service && !store.is_due());
+        assert!(store.load_memories().expect("whole") == by_service);
     }
 }

@@ -82,6 +82,11 @@ impl Builder {
         Publication { snapshot: Arc::new(self.snapshot()), cells: Arc::new(cells), tap: None }
     }
 
+    /// Undoes [`add_worker`](Self::add_worker): there is no worker after all.
+    pub fn drop_last_worker(&mut self) {
+        self.cells.pop();
+    }
+
     /// Takes a set in at `now` and answers how many services have changed, come or gone. `edition` is the newest
     /// that has been posted, and `forgotten` the newest whose predecessors every worker has forgotten.
     pub fn update(&mut self, set: &EndpointSet, (edition, forgotten): (u64, u64), now: Now) -> usize {

@@ -18,12 +18,23 @@ use super::workers::legacy::{Legacy, News};
 use super::workers::{Left, Workers};
 use crate::config::Config;
 use crate::control::node::{Gate, Node};
+use crate::io::monotonic;
+use crate::io::xsk::XskError;
 use crate::steer::{self, SteerError};
 use crate::underlay::Link;
 
 /// A queue that is lost so soon after it was opened, and so often in a row, will not be kept the next time either.
 const TOO_SOON: Duration = Duration::from_secs(10);
 const TOO_OFTEN: u32 = 3;
+
+/// How long whoever had a queue before, a dead process or this one, may take to let go of it, and how often that is tried.
+const LETTING_GO: Duration = Duration::from_secs(3);
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Whether somebody has not let go of a queue yet.
+fn is_busy(error: &DaemonError) -> bool {
+    matches!(error, DaemonError::Driver(DriverError::Xsk(XskError::Busy { .. })))
+}
 
 /// Opens an interface, with the gate shut.
 pub type Opener = fn(&Config, &Link, Duration) -> Result<Opened, DriverError>;
@@ -63,13 +74,15 @@ pub struct Keeper {
     scene: Option<Scene>,
     /// How often in a row a queue was lost too soon.
     losses: u32,
+    /// Since when a queue is waited for.
+    busy: Option<Instant>,
 }
 
 impl Keeper {
     /// For the interface of this config, which is not open yet.
     pub fn new(config: Config, opener: Opener) -> Self {
         let (gate, workers) = (SharedGate::default(), Workers::default());
-        Self { config, opener, gate, workers, cores: Cores::of_this_thread(), scene: None, losses: 0 }
+        Self { config, opener, gate, workers, cores: Cores::of_this_thread(), scene: None, losses: 0, busy: None }
     }
 
     /// The gate.
@@ -184,6 +197,7 @@ impl Keeper {
     /// A worker has panicked, or loses its queue again and again.
     pub fn look_after(&mut self, node: &mut Node) -> Result<(), DaemonError> {
         let lost = self.workers.gather_ended()?;
+        self.workers.catch_up(monotonic());
         let Some((is_gone, link)) = node.underlay().map(|underlay| (underlay.is_gone(), underlay.link().clone()))
         else {
             return lost.map_or(Ok(()), Err);
@@ -198,6 +212,7 @@ impl Keeper {
             Why::Not(problem) => node.set_interface_problem(problem, false),
             Why::For(reason) => {
                 if let Some(reason) = reason {
+                    self.busy = None;
                     tracing::warn!("{} is opened anew: {reason}", link.name);
                 }
                 self.open_anew(&link, node)?;
@@ -226,7 +241,7 @@ impl Keeper {
                 Ok(Why::Not(Some(format!("{}: {change}, and not all is forwarded: {error}", link.name))))
             }
             (Ok(_), None) => {
-                let error = crate::io::xsk::XskError::Mtu { mtu: link.mtu };
+                let error = XskError::Mtu { mtu: link.mtu };
                 Ok(Why::Not(Some(format!("{}: {change}, and large packets are lost: {error}", link.name))))
             }
             _ => Ok(Why::For(Some(change))),
@@ -242,8 +257,13 @@ impl Keeper {
         // A queue that is busy is asked for again the next time: clients and the watchdog are not to wait for it.
         match privileges::raised(|| self.open_within(Duration::ZERO, link, node))? {
             Ok(()) => {
+                self.busy = None;
                 node.set_interface_problem(None, false);
                 tracing::info!(interface = link.name, workers = self.at_work(), "forwarding again");
+            }
+            // Who is served meanwhile does not wait for that.
+            Err(error) if is_busy(&error) && self.busy.get_or_insert_with(Instant::now).elapsed() < LETTING_GO => {
+                node.look_soon(BUSY_PAUSE);
             }
             Err(error) => node.set_interface_problem(Some(format!("nothing is forwarded: {error}")), true),
         }

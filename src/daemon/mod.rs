@@ -29,6 +29,7 @@ use crate::control::node::{Facts, Node, Parts, Ways};
 use crate::control::protocol::Fault;
 use crate::control::server::{End, Server, ServerError};
 use crate::control::settings::settings;
+use crate::control::state_lock::{StateLock, StateTaken};
 use crate::control::update::Builder;
 use crate::metrics::{self, ListenError};
 use crate::publish::Publisher;
@@ -58,6 +59,8 @@ pub enum DaemonError {
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]
+    StateTaken(#[from] StateTaken),
+    #[error(transparent)]
     Metrics(#[from] ListenError),
     #[error("the MTU of the underlay is {0}; IPv6 inside a tunnel needs at least {SMALLEST_MTU} (RFC 7676)")]
     SmallMtu(u32),
@@ -82,9 +85,20 @@ pub enum DaemonError {
 /// How much longer than its own TimeoutStopSec a service manager shall wait, told anew every second while it drains.
 const STOP_EXTENSION: Duration = Duration::from_secs(15);
 
+/// How long a disk that hangs is waited for before this process ends, and before another takes over.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+const WRITE_BEFORE_UPGRADE: Duration = Duration::from_secs(2);
+
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config, config_file: PathBuf) -> Result<(), DaemonError> {
     run_by(config, config_file, driver::open)
+}
+
+/// Takes the control socket and the state for this process alone.
+fn claim(config: &Config) -> Result<(Server, StateLock), DaemonError> {
+    let server = Server::bind(&config.control)?;
+    let lock = StateLock::take(&config.node.state_dir, &node_name(config))?;
+    Ok((server, lock))
 }
 
 fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), DaemonError> {
@@ -101,18 +115,19 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
         return Err(DaemonError::SmallMtu(settings.underlay_mtu));
     }
     let before = Before::look(&config);
-    // The socket first: a second daemon must fail before it touches the first one's steering.
-    let server = match Server::bind(&config.control) {
-        Ok(server) => server,
+    // The socket and the state first: a second daemon must fail before it touches the first one's steering or routes.
+    let (server, lock) = match claim(&config) {
+        Ok(claimed) => claimed,
         Err(error) => {
             before.restore_directories();
-            return Err(error.into());
+            return Err(error);
         }
     };
     let interface = config.interface.clone();
     let taken = kept.take_back(&interface);
     withdrawn_on_failure(|| match Daemon::start((config, config_file), &link, settings, server, opener) {
-        Ok(daemon) => {
+        Ok(mut daemon) => {
+            daemon.node.set_state_lock(lock);
             taken.settle();
             daemon.attend()
         }
@@ -207,7 +222,19 @@ impl Daemon {
                 is_well(keeper, node, trouble)
             })?;
         }
+        self.wait_for_disk(LAST_WRITE);
         Ok(())
+    }
+
+    /// Waits until what is in force is on disk. Where that takes longer than this, it is said, and nobody waits any more.
+    fn wait_for_disk(&mut self, limit: Duration) {
+        notify(&[NotifyState::Watchdog]);
+        if !self.node.wait_for_disk(limit) {
+            tracing::error!("the disk has not answered for {limit:?} and is waited for no longer");
+            self.node.give_up_disk();
+        }
+        self.server.complete_replies(&self.node);
+        notify(&[NotifyState::Watchdog]);
     }
 
     /// Serves, and hands over where that is asked; where it cannot be, goes on.
@@ -218,6 +245,7 @@ impl Daemon {
             if end != End::Upgrade {
                 return Ok(end);
             }
+            self.wait_for_disk(WRITE_BEFORE_UPGRADE);
             let binary = self.server.begin_upgrade(&self.binary);
             let Err(reason) = upgrade::hand_over(self, &binary);
             let reason = format!("there was no upgrade, and this process goes on: {reason}");

@@ -20,18 +20,30 @@ use crate::steer::{Gate, Guard};
 use crate::underlay::Link;
 use crate::underlay::announce::VipRoutes;
 
+mod unstarted;
+
 /// Nothing here takes longer on a machine that is busy.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Fails as the test wishes.
-pub struct Fault(fn() -> io::Result<()>);
+pub struct Fault {
+    receive: fn() -> io::Result<()>,
+    share: fn() -> io::Result<()>,
+}
+
+impl Fault {
+    /// Whether the queue can be shared with another process.
+    pub fn share(&self) -> io::Result<()> {
+        (self.share)()
+    }
+}
 
 /// A queue in memory, by which no packet ever comes.
 pub type Queue = Layered<Fault, Memory>;
 
 impl Layer<Memory> for Fault {
     fn receive(&mut self, memory: &mut Memory, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
-        (self.0)()?;
+        (self.receive)()?;
         memory.receive(into, most)
     }
 }
@@ -39,8 +51,15 @@ impl Layer<Memory> for Fault {
 /// The interface with its guard, and two such queues.
 fn open(config: &Config, fault: fn() -> io::Result<()>) -> Result<Opened, DriverError> {
     let guard = Guard::open(&config.interface.name, &config.interface.pin)?;
-    let queue =
-        |number| (number, QueueIo::Test(Layered { layer: Fault(fault), below: Memory::new(8, 8).by_the_clock() }));
+    let queue = |number| {
+        (
+            number,
+            QueueIo::Test(Layered {
+                layer: Fault { receive: fault, share: || Ok(()) },
+                below: Memory::new(8, 8).by_the_clock(),
+            }),
+        )
+    };
     let queues = (0..2).map(queue).collect();
     Ok(Opened { driver: "test", mode: None, gate: Gate::Tc(guard), queues, shape: None })
 }

@@ -4,7 +4,7 @@
 pub mod legacy;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use super::DaemonError;
@@ -17,6 +17,7 @@ use crate::control::node::{Node, WorkerFacts};
 use crate::forward::Flows;
 use crate::forward::track::Tracked;
 use crate::io::PacketIo;
+use crate::moment::Moment;
 use crate::publish::Inbox;
 use crate::stats::Board;
 use crate::worker::table::{Content, TableFile};
@@ -70,33 +71,65 @@ impl Workers {
     }
 
     /// Has the first of them, none of which is at work, work at these queues, each on its core; makes more where there are
-    /// too few. Answers what there is to say of each.
+    /// too few. Answers what there is to say of each. After an error none is at work, and each has what it had.
     pub fn start(
         &mut self,
         queues: Vec<(u32, QueueIo)>,
         cores: Vec<usize>,
         config: &Config,
         node: &mut Node,
-    ) -> io::Result<Vec<WorkerFacts>> {
-        let (mut resting, mut facts) = (std::mem::take(&mut self.0).into_iter(), Vec::new());
+    ) -> Result<Vec<WorkerFacts>, DaemonError> {
+        let mut facts = Vec::new();
         for (number, ((at, io), core)) in queues.into_iter().zip(cores).enumerate() {
-            let Seat { place, board, table } = match resting.next() {
-                Some(known) => known,
-                None => Seat::new(node.add_worker()?, config)?,
-            };
-            let (queue, zero_copy) = (Some(at), io.zero_copy());
-            facts.push(WorkerFacts { queue, core: Some(core), zero_copy, board: board.clone() });
-            let place = match make_kit(place, &board, config) {
-                Ok(make_kit) => spawn((number, core), (at, io), make_kit, config)?,
-                Err(working) => working,
-            };
-            self.0.push(Seat { place, board, table });
+            let zero_copy = io.zero_copy();
+            match self.start_one((number, core), (at, io), config, node) {
+                Ok(board) => facts.push(WorkerFacts { queue: Some(at), core: Some(core), zero_copy, board }),
+                Err(error) => {
+                    node.stop();
+                    self.gather_all()?;
+                    return Err(error.into());
+                }
+            }
         }
-        for seat in resting {
+        for seat in self.0.iter().skip(facts.len()) {
             facts.push(WorkerFacts { queue: None, core: None, zero_copy: false, board: seat.board.clone() });
-            self.0.push(seat);
         }
         Ok(facts)
+    }
+
+    fn start_one(
+        &mut self,
+        (number, core): (usize, usize),
+        queue: (u32, QueueIo),
+        config: &Config,
+        node: &mut Node,
+    ) -> io::Result<Arc<Board>> {
+        if number == self.0.len() {
+            self.0.push(Seat::new(node, config)?);
+        }
+        let seat = &mut self.0[number];
+        let place = std::mem::replace(&mut seat.place, Place::Away);
+        match make_kit(place, &seat.board, config) {
+            Ok(make_kit) => match spawn((number, core), queue, make_kit, config) {
+                Ok(place) => seat.place = place,
+                Err(unstarted) => {
+                    let (place, error) = unstarted.to_rest(number);
+                    seat.place = place;
+                    return Err(error);
+                }
+            },
+            Err(working) => seat.place = working,
+        }
+        Ok(seat.board.clone())
+    }
+
+    /// Has those who have no queue do what has to be done all the same, at `now`.
+    pub fn catch_up(&mut self, now: Moment) {
+        for seat in &mut self.0 {
+            if let Place::Resting(kit) = &mut seat.place {
+                kit.catch_up(now);
+            }
+        }
     }
 
     /// Whether every worker is at its queue.
@@ -148,11 +181,22 @@ impl Workers {
     }
 
     /// Has one go on with what it had when it was [taken](Self::take).
+    ///
+    /// # Errors
+    /// It cannot be started. It has no queue then.
     pub fn put_back(&mut self, number: usize, left: Left, config: &Config) -> io::Result<()> {
         let Left { queue, mut kit, core, number: at, .. } = left;
         kit.inbox.come_back();
-        self.0[number].place = spawn((number, core), (at, queue), Box::new(move |_| Some(*kit)), config)?;
-        Ok(())
+        let started = spawn((number, core), (at, queue), Box::new(move |_| Some(*kit)), config);
+        let (place, result) = match started {
+            Ok(place) => (place, Ok(())),
+            Err(unstarted) => {
+                let (place, error) = unstarted.to_rest(number);
+                (place, Err(error))
+            }
+        };
+        self.0[number].place = place;
+        result
     }
 
     /// The same without its queue, which is given up.
@@ -204,8 +248,10 @@ impl Workers {
 }
 
 impl Seat {
-    fn new(inbox: Inbox, config: &Config) -> io::Result<Self> {
+    fn new(node: &mut Node, config: &Config) -> io::Result<Self> {
+        // First what can fail and leaves nothing behind: the node counts its workers.
         let (table, content) = TableFile::new(tracked_flows(config))?;
+        let inbox = node.add_worker()?;
         Ok(Self { place: Place::New(inbox, content), board: Arc::default(), table })
     }
 }
@@ -237,17 +283,40 @@ fn leave_queue(mut queue: QueueIo, mut kit: Box<Kit>) -> Box<Kit> {
     kit
 }
 
+/// A worker that could not be started, with all that it was to have.
+struct Unstarted {
+    error: io::Error,
+    queue: QueueIo,
+    make_kit: MakeKit,
+}
+
+impl Unstarted {
+    /// Its queue is given up, and it rests with what it had. Answers why, too.
+    fn to_rest(mut self, number: usize) -> (Place, io::Error) {
+        let error = io::Error::new(self.error.kind(), format!("worker {number} cannot be started: {}", self.error));
+        let Some(kit) = (self.make_kit)(&mut self.queue) else { return (Place::Away, error) };
+        kit.inbox.leave();
+        (Place::Resting(leave_queue(self.queue, Box::new(kit))), error)
+    }
+}
+
 /// Starts a worker, by its number and core, at a queue.
 fn spawn(
     (number, core): (usize, usize),
-    (queue, mut io): (u32, QueueIo),
+    (queue, io): (u32, QueueIo),
     make_kit: MakeKit,
     config: &Config,
-) -> io::Result<Place> {
+) -> Result<Place, Unstarted> {
     let pace = Pace { batch: config.interface.batch, poll: config.interface.poll };
-    let share = io.share(queue)?;
+    let share = match io.share(queue) {
+        Ok(share) => share,
+        Err(error) => return Err(Unstarted { error, queue: io, make_kit }),
+    };
     let relay = share.relay.clone();
+    // A thread that cannot be started drops what it was to work with, so it is given that when it has.
+    let (give, take) = mpsc::sync_channel::<(QueueIo, MakeKit)>(1);
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let (mut io, make_kit) = take.recv().ok()?;
         if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
             tracing::warn!("worker {number} could not be pinned to core {core}");
         }
@@ -268,8 +337,15 @@ fn spawn(
         let told = waiting.map(|waiting| tell(&mut io, &mut kit, waiting));
         kit.inbox.leave();
         Some(Left { queue: io, kit: Box::new(kit), told, core, number: queue, result })
-    })?;
-    Ok(Place::AtWork(thread, share))
+    });
+    match thread {
+        // It waits for nothing else.
+        Ok(thread) => {
+            _ = give.send((io, make_kit));
+            Ok(Place::AtWork(thread, share))
+        }
+        Err(error) => Err(Unstarted { error, queue: io, make_kit }),
+    }
 }
 
 /// Tells a worker of another process, which waits for it, what this one had.

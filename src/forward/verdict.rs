@@ -43,6 +43,8 @@ drop_reasons! {
     NotAVip = "not_a_vip",
     /// Its frame is for a group of stations or for all of them, or names a group as its sender.
     GroupFrame = "group_frame",
+    /// What another version of pointsman has counted, before an upgrade from it, for a reason that this one does not have.
+    OtherVersion = "other_version",
     /// TTL or hop limit 0.
     TtlExpired = "ttl_expired",
     /// A later fragment of a packet whose first one has not been seen, or too long ago.

@@ -114,7 +114,7 @@ pub fn sleep_until_ready(sources: &mut [PollFd<'_>], timeout: Duration) -> io::R
 }
 
 /// The system's monotonic clock.
-fn monotonic() -> Moment {
+pub fn monotonic() -> Moment {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Moment(now.tv_sec as u64 * SECOND + now.tv_nsec as u64)
 }

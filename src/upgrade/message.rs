@@ -11,7 +11,7 @@ use super::FORMAT;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Message {
-    /// Old → new, with the listening sockets (control, metrics) and a file with the node's state.
+    /// Old → new, with the listening sockets (control, metrics), a file with the node's state, and the lock on `state_dir`.
     Begin(Begin),
     /// Old → new, with the descriptors of a worker's queue, the file of its tracked flows if they lie in one, and last the
     /// socket by which the worker itself will tell its successor what it had (see [`Worker`](super::Worker)).
@@ -68,6 +68,9 @@ pub struct Begin {
     pub shape: Option<(u32, Option<u32>)>,
     /// How many workers there are.
     pub workers: usize,
+    /// The lock on `state_dir` is the last descriptor.
+    #[serde(default)]
+    pub locked: bool,
 }
 
 /// A worker's queue.
@@ -164,6 +167,7 @@ mod tests {
             driver: "af_xdp".to_owned(),
             shape: Some((2, Some(2048))),
             workers: 2,
+            locked: false,
         }
     }
 
@@ -202,6 +206,17 @@ mod tests {
         assert_eq!(read[4], Message::Worker { number: 1 });
         let Message::Client(client) = &read[6] else { panic!("{:?}", read[6]) };
         assert_eq!((client.subscribed, client.asked.as_deref()), (true, Some("7")));
+    }
+
+    /// All that this version says. Each later one that reads form 1 reads this, and passes over nothing of it.
+    #[test]
+    fn all_words_of_form_1_are_read() {
+        for line in include_str!("form-1-all.jsonl").lines() {
+            let read = Message::read(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let (written, said): (Value, Value) =
+                (serde_json::to_value(&read).expect("plain data"), serde_json::from_str(line).expect("JSON"));
+            assert_eq!(written, said);
+        }
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Worker {
     }
 
     /// Reads the head, without the first eight bytes; none where it contradicts itself. What was dropped for a reason that is not
-    /// known here counts as dropped for the first.
+    /// known here is counted as that.
     pub fn read(bytes: &[u8]) -> Option<Told> {
         let (len, rest) = bytes.split_first_chunk::<4>()?;
         let (first, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
@@ -106,8 +106,9 @@ impl Worker {
         }
         let mut drops = [0u64; DropReason::COUNT];
         for (name, count) in &worker.drops {
-            let reason = DropReason::ALL.iter().position(|reason| reason.name() == name).unwrap_or(0);
-            drops[reason] = drops[reason].saturating_add(*count);
+            let known = DropReason::ALL.iter().find(|reason| reason.name() == name);
+            let count_of = &mut drops[*known.unwrap_or(&DropReason::OtherVersion) as usize];
+            *count_of = count_of.saturating_add(*count);
         }
         let Self { left, received, sent, answered, parts, kernel, lengths: [_, _, behind], .. } = worker;
         let tracked = worker.in_place.map_or(ToldFlows::Follow(behind), ToldFlows::InPlace);
@@ -163,6 +164,8 @@ mod tests {
             (ToldFlows::Follow(20), Moment(77), 2, 3)
         );
         assert!(told.carried.tally.is_balanced());
+        let drops = told.carried.tally.drops;
+        assert_eq!((drops[DropReason::OtherVersion as usize], drops.iter().sum::<u64>()), (1, 1), "no other reason's");
     }
 
     proptest! {

@@ -128,6 +128,27 @@ impl Kit {
         self.flows.tracked().restore(bytes, |cell| cells.track(Change::Begun(cell)));
     }
 
+    /// Does, of a worker that has no queue, what has to be done all the same: takes what has been posted, and forgets the flows of
+    /// endpoints that are gone, whose counters nobody else can have before. Only the control side calls this, since it may free
+    /// a table. It costs nothing where nothing has been posted.
+    pub fn catch_up(&mut self, now: Moment) {
+        let before = self.inbox.edition();
+        self.inbox.refresh();
+        if self.inbox.edition() == before && self.inbox.has_forgotten() {
+            return;
+        }
+        let Publication { snapshot, cells, .. } = self.inbox.current();
+        let wanted = |cell: Cell| snapshot.cells_in_use.get(cell as usize).copied().unwrap_or(false);
+        let tracked = self.flows.tracked();
+        // To the end of the sweep that the worker was in, and once through all.
+        for _ in 0..2 {
+            while !(tracked.is_empty()
+                || tracked.sweep(SWEPT_IDLE, now, wanted, |cell| cells.track(Change::Ended(cell))))
+            {}
+        }
+        self.inbox.note_forgotten(self.inbox.edition());
+    }
+
     /// Finds out anew which flows are tracked, where another process has used their memory.
     fn count_tracked_anew(&mut self) {
         let cells = &self.inbox.current().cells;
@@ -398,11 +419,39 @@ impl<Io: PacketIo> Worker<Io> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Seed;
+    use crate::flow::{FlowHash, Seed};
     use crate::forward::encap::Sources;
+    use crate::forward::track::Sign;
     use crate::publish::Publisher;
     use crate::snapshot::{Dscp, Settings, Snapshot};
     use crate::wire::ethernet::MacAddress;
+
+    /// Else their counters would never be another's.
+    #[test]
+    fn a_worker_without_a_queue_forgets_the_flows_of_endpoints_that_are_gone() {
+        let sources = Sources::default();
+        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+        let mut cells = crate::stats::Cells::default();
+        cells.grow(2);
+        let publication = |cells_in_use: [bool; 2]| {
+            let snapshot = Snapshot { cells_in_use: Arc::new(cells_in_use), ..Snapshot::empty(settings) };
+            Publication { snapshot: Arc::new(snapshot), cells: Arc::new(cells.clone()), tap: None }
+        };
+        let mut publisher = Publisher::new().expect("eventfd");
+        let inbox = publisher.subscribe(publication([true, true])).expect("eventfd");
+        let mut kit = Kit::new(inbox, Arc::default(), Flows::new(64, 600));
+        let now = Moment(1_000_000_000);
+        for (hash, cell) in [(1 << 40, 0), (2 << 40, 1)] {
+            kit.flows.tracked().insert(FlowHash(hash), cell, Sign::Opens, now);
+            kit.flows.tracked().take_changes().for_each(|change| cells.track(change));
+        }
+        kit.inbox.leave();
+        let edition = publisher.post(vec![publication([true, false])]);
+        assert!(publisher.forgotten() < edition);
+        kit.catch_up(now);
+        assert_eq!((publisher.forgotten(), kit.tracked().len()), (edition, 1));
+        assert_eq!((cells.tracked(0), cells.tracked(1)), (1, 0));
+    }
 
     /// Totals never fall, and what a socket goes on counting is not counted twice.
     #[test]

@@ -114,6 +114,7 @@ impl Daemon {
             let (mut node, workers) = node_over(config, seen, io);
             node.restore().expect("nothing stands in the way");
             let end = server.run(&mut node, |_| !asked.load(Ordering::Relaxed)).expect("the loop runs");
+            assert!(node.wait_for_disk(LIMIT), "the disk answers");
             node.stop();
             workers.into_iter().for_each(|worker| worker.join().expect("no panic").expect("memory"));
             end

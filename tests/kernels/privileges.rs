@@ -330,15 +330,18 @@ const NEEDED: u64 = NET_ADMIN | 1 << 13 | 1 << 39;
 /// Root keeps it where the limit on locked memory cannot be taken away.
 const IPC_LOCK: u64 = 1 << 14;
 
-/// Workers have nothing, nor has the metrics' thread. The control thread has what opening the interface anew takes, but can use NET_ADMIN only.
+/// Workers have nothing, nor have the metrics' thread and the one that writes. The control thread has what opening the interface anew takes, but can use NET_ADMIN only.
 fn assert_threads_have_no_more_than_they_need(pid: i32) {
     let threads = threads(pid);
     assert!(threads.keys().any(|name| name.starts_with("worker-")), "{threads:?}");
     for (name, status) in threads {
         let set = |key: &str| u64::from_str_radix(&status[key], 16).expect("a set is written in hexadecimal");
         let is_worker = name.starts_with("worker-");
-        let (effective, permitted) =
-            if is_worker || name == "metrics" { (0, 0) } else { (NET_ADMIN, NEEDED | set("CapPrm") & IPC_LOCK) };
+        let (effective, permitted) = if is_worker || ["metrics", "disk"].contains(&&*name) {
+            (0, 0)
+        } else {
+            (NET_ADMIN, NEEDED | set("CapPrm") & IPC_LOCK)
+        };
         assert_eq!((set("CapEff"), set("CapPrm")), (effective, permitted), "{name}");
         for key in ["CapInh", "CapAmb"] {
             assert_eq!(set(key) & !permitted, 0, "{name}: {key}");

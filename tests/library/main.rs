@@ -3,8 +3,8 @@
 mod architecture;
 mod config_size;
 mod consistency;
-mod drained;
 mod documented_commands;
+mod drained;
 mod forward;
 mod golden;
 mod handover;

@@ -238,6 +238,8 @@ fn what_slots_remember_since_the_config_was_read_again_is_on_disk() {
     node.reload(|_| Ok(|| ())).expect("only its services differ");
     let remembering = slots_remembering(&node.answer(Method::Status, json!({})).expect("well"));
     assert!(remembering > 0);
+    // Nobody is answered who has the config read again, so nobody has waited for the disk.
+    assert!(node.wait_for_disk(UNTIL_RETRIED), "it is written");
     node.stop();
     let (mut node, more) = node_by(with_own_service(dir.path(), 1));
     workers.extend(more);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Node, Ways};
+use super::{Node, Reply, Ways};
 use crate::config::Config;
 use crate::control::advice::advice;
 use crate::control::breaks;
@@ -60,7 +60,7 @@ impl Node {
     /// Takes the config's services and the set on disk into force, before any syncer comes. A stored set that cannot
     /// be used is said and left; what the config has is served all the same.
     pub fn restore(&mut self) -> Result<(), Fault> {
-        let Kept { set, mut memories, problems } = self.store.load();
+        let Kept { set, mut memories, seed, problems } = self.disk.load();
         problems.into_iter().for_each(|problem| self.note_store_problem(problem));
         // What the config itself has wrong is no reason to refuse what a syncer has pushed: it is said, and nothing starts.
         _ = self.check_stored(&self.config, &Proposal::whole(EndpointSet::default()))?;
@@ -71,7 +71,7 @@ impl Node {
         let names: HashSet<&str> = joined.services.iter().map(|service| service.name.as_str()).collect();
         memories.retain(|name, _| names.contains(name.as_str()));
         // Slots are parts of all hashes, which another seed makes others.
-        let other_seed = self.other_seed_before();
+        let other_seed = self.other_seed_before(seed);
         if other_seed.is_some() {
             memories.clear();
         }
@@ -118,7 +118,7 @@ impl Node {
     }
 
     /// The whole set, atomically: refused whole, or in force at every worker and on disk before the answer.
-    pub(super) fn apply(&mut self, mut params: Tree<'_>) -> Result<Value, Fault> {
+    pub(super) fn apply(&mut self, mut params: Tree<'_>) -> Result<Reply, Fault> {
         let manner = Manner::take(&mut params)?;
         let set = endpoint_set::read(&params).map_err(Fault::invalid_set)?.sharing(&self.set);
         // It may be large, and what is built of it is, too.
@@ -127,7 +127,7 @@ impl Node {
     }
 
     /// Some services of the set, as [`apply`](Self::apply) takes all of them.
-    pub(super) fn patch(&mut self, mut params: Tree<'_>) -> Result<Value, Fault> {
+    pub(super) fn patch(&mut self, mut params: Tree<'_>) -> Result<Reply, Fault> {
         let manner = Manner::take(&mut params)?;
         let patch = Patch::read(&params).map_err(Fault::invalid_set)?;
         if patch.base != self.set.revision {
@@ -136,7 +136,7 @@ impl Node {
         self.take(patch.of(&self.set).map_err(Fault::invalid_set)?, manner)
     }
 
-    fn take(&mut self, proposal: Proposal, manner: Manner) -> Result<Value, Fault> {
+    fn take(&mut self, proposal: Proposal, manner: Manner) -> Result<Reply, Fault> {
         check_vips(&self.config, &proposal)?;
         if !manner.allow_empty {
             check_emptied(&self.set, &proposal)?;
@@ -145,7 +145,7 @@ impl Node {
         let joined = without(join(&self.config, &proposal)?, &left_out);
         reach::check(&self.config, &proposal, &joined, &self.in_force, &self.surroundings())?;
         if manner.dry_run {
-            return Ok(self.would_change(&proposal, &joined, &left_out));
+            return Ok(Reply::at_once(self.would_change(&proposal, &joined, &left_out)));
         }
         let breaks = limited(breaks::warnings(&self.in_force, &joined));
         let changed = self.put_in_force(joined)?;
@@ -156,8 +156,8 @@ impl Node {
         breaks.iter().for_each(|warning| tracing::warn!("{warning}"));
         warnings.splice(0..0, breaks);
         warnings.extend(self.announcement.problem().map(str::to_owned));
-        warnings.extend(self.keep(proposal.patch.as_ref()));
-        Ok(self.tell_applied(changed, &warnings))
+        let until = Some(self.keep(proposal.patch));
+        Ok(Reply { answer: self.tell_applied(changed, &warnings), until })
     }
 
     /// The services that are left out also by a proposal: which does not name them, and so does not mend them.

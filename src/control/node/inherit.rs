@@ -61,7 +61,7 @@ impl Node {
             builder: self.builder.store(self.now()),
             draining: self.announcement.is_draining(),
             announces: self.announcement.has_routes(),
-            store_problem: self.store_problem.clone(),
+            store_problem: self.disk_problem(),
             clock: Some(clock),
         })
     }
@@ -150,7 +150,7 @@ impl Node {
             }
         }
         if self.store_problem.is_some() {
-            self.store.try_soon();
+            self.disk.try_soon();
         }
     }
 

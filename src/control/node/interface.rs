@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
@@ -14,7 +15,23 @@ impl Node {
     /// # Errors
     /// The process has as many descriptors as it may have.
     pub fn add_worker(&mut self) -> io::Result<Inbox> {
-        self.publisher.subscribe(self.builder.add_worker())
+        let first = self.builder.add_worker();
+        self.publisher.subscribe(first).inspect_err(|_| self.builder.drop_last_worker())
+    }
+
+    /// Has the interface looked after in so much time, if not before.
+    pub fn look_soon(&mut self, pause: Duration) {
+        self.look_by = Some(Instant::now() + pause);
+    }
+
+    /// When the interface is to be looked after, if not before.
+    pub fn look_by(&self) -> Option<Instant> {
+        self.look_by
+    }
+
+    /// Whether it is to be looked after now.
+    pub fn is_look_due(&mut self) -> bool {
+        self.look_by.take_if(|by| Instant::now() >= *by).is_some()
     }
 
     /// From now on these are the driver and the workers, of which those it had are still the first. Whoever says so

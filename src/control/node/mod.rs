@@ -37,12 +37,12 @@ use seed::SeedProblem;
 pub use inherit::{Counted, NodeState};
 
 use super::clock::Clock;
+use super::disk::{Disk, Ticket};
 use super::event::Events;
 use super::leaving::Leaving;
 use super::left_out::LeftOut;
 use super::lookup::{Query, explain};
 use super::protocol::{Fault, Method, PROTOCOL};
-use super::store::Store;
 use super::update::Builder;
 
 /// How long workers may take to say whether they track a flow: long enough for one that has to be woken, too short to be
@@ -87,6 +87,21 @@ pub struct WorkerFacts {
     pub board: Arc<Board>,
 }
 
+/// What a question is answered.
+#[derive(Debug)]
+pub struct Reply {
+    answer: Value,
+    /// What has to be on disk before it is given; none: nothing.
+    until: Option<Ticket>,
+}
+
+impl Reply {
+    /// One that waits for nothing.
+    fn at_once(answer: Value) -> Self {
+        Self { answer, until: None }
+    }
+}
+
 /// A node and everything it has.
 pub struct Node {
     config: Config,
@@ -101,7 +116,7 @@ pub struct Node {
     /// Whether the gate lets in the VIPs in force, as far as this node knows.
     gate_holds: bool,
     announcement: Announcement,
-    store: Store,
+    disk: Disk,
     /// What the syncer pushed, in the order of names.
     set: EndpointSet,
     /// Its services that are not in force, since they do not go with the config or the node.
@@ -115,14 +130,14 @@ pub struct Node {
     config_file: Option<PathBuf>,
     /// Why the config is not what its file says.
     reload_problem: Option<String>,
+    /// When the interface is to be looked after, if not before.
+    look_by: Option<Instant>,
     /// Why nothing is forwarded, or not all.
     interface_problem: Option<String>,
     /// Why the set is not on disk, or was not taken from there.
     store_problem: Option<String>,
     /// What a change of the seed has broken.
     seed_problem: Option<SeedProblem>,
-    /// Whether the seed's fingerprint is on disk.
-    seed_is_kept: bool,
     started: Instant,
     /// What deadlines are counted by.
     clock: Clock,
@@ -158,7 +173,7 @@ impl Node {
     /// A node with an empty set; [`restore`](Self::restore) comes next.
     pub fn new(parts: Parts) -> Self {
         let Parts { config, config_file, facts, workers, builder, publisher, ways, routers, gate, routes } = parts;
-        let store = Store::new(&config.node.state_dir);
+        let disk = Disk::new(&config.node.state_dir);
         let boards = workers.iter().map(|worker| (worker.queue, worker.board.clone())).collect();
         Self {
             config,
@@ -172,7 +187,7 @@ impl Node {
             gate,
             gate_holds: false,
             announcement: Announcement::new(routes),
-            store,
+            disk,
             set: EndpointSet::default(),
             left_out: Vec::new(),
             in_force: EndpointSet::default(),
@@ -181,10 +196,10 @@ impl Node {
             events: Events::default(),
             config_file,
             reload_problem: None,
+            look_by: None,
             interface_problem: None,
             store_problem: None,
             seed_problem: None,
-            seed_is_kept: false,
             started: Instant::now(),
             clock: Clock::start(),
             written_ahead: 0,
@@ -206,13 +221,33 @@ impl Node {
         &self.config
     }
 
-    /// Answers one question.
+    /// Answers one question, however long the disk takes.
     pub fn answer<'a>(&mut self, method: Method, params: impl Into<Tree<'a>>) -> Result<Value, Fault> {
+        let mut reply = self.ask(method, params)?;
+        loop {
+            match self.complete(reply) {
+                Ok(answer) => return Ok(answer),
+                Err(waiting) => reply = waiting,
+            }
+            self.wait_for_disk(QUESTION_LIMIT);
+        }
+    }
+
+    /// Does what is asked. The answer may have to wait until it is [complete](Self::complete).
+    pub fn ask<'a>(&mut self, method: Method, params: impl Into<Tree<'a>>) -> Result<Reply, Fault> {
         let params = params.into();
         match method {
-            Method::Hello => self.hello(&params),
             Method::Apply => self.apply(params),
             Method::Patch => self.patch(params),
+            _ => self.look_up(method, params).map(Reply::at_once),
+        }
+    }
+
+    /// Answers what has nothing to do with the disk.
+    fn look_up(&mut self, method: Method, params: Tree<'_>) -> Result<Value, Fault> {
+        match method {
+            Method::Hello => self.hello(&params),
+            Method::Apply | Method::Patch => Err(Fault::internal("a set is asked for where none is taken")),
             Method::Get => serde_json::to_value(&self.set).map_err(|error| Fault::internal(error.to_string())),
             Method::Status => self.status(&params),
             Method::Lookup => {

@@ -1,11 +1,7 @@
 //! The seed of the flow hash: whether it is the one that this node forwarded by before.
 
 use super::Node;
-use crate::control::sealed_file::SealedFile;
 use crate::moment::Second;
-
-/// The form of the seed's fingerprint on disk: a JSON string.
-const FORMAT: u32 = 1;
 
 /// What a change of the seed breaks, which is over after a window.
 #[derive(Debug)]
@@ -15,16 +11,15 @@ pub struct SeedProblem {
 }
 
 impl Node {
-    fn seed_file(&self) -> SealedFile {
-        SealedFile { path: self.config.node.state_dir.join("hash-seed.json"), format: FORMAT }
-    }
-
-    /// The fingerprint of the seed that what is on disk was forwarded by, where that is known and another one.
-    pub(super) fn other_seed_before(&mut self) -> Option<String> {
-        let text = self.seed_file().read().ok().flatten()?;
-        let before: String = serde_json::from_str(&text).ok()?;
-        self.seed_is_kept = before == self.config.seed.fingerprint();
-        Some(before).filter(|_| !self.seed_is_kept)
+    /// The fingerprint of the seed that what is on disk was forwarded by, where that is known and another one. The present
+    /// one's is written beside the next set.
+    pub(super) fn other_seed_before(&mut self, before: Option<String>) -> Option<String> {
+        let now = self.config.seed.fingerprint();
+        if before.as_ref() == Some(&now) {
+            return None;
+        }
+        self.disk.set_seed(now);
+        before
     }
 
     /// Says what it breaks that flows were hashed by another seed before.
@@ -44,17 +39,5 @@ impl Node {
     pub(super) fn seed_problem(&self) -> Option<&str> {
         let problem = self.seed_problem.as_ref()?;
         (self.clock.now().steady < problem.until).then_some(problem.reason.as_str())
-    }
-
-    /// Puts the seed's fingerprint on disk, beside the set that is forwarded by it. Where that cannot be done the next start
-    /// does not know, and the next write tries again.
-    pub(super) fn keep_seed(&mut self) {
-        if self.seed_is_kept {
-            return;
-        }
-        match self.seed_file().write(&format!("\"{}\"", self.config.seed.fingerprint())) {
-            Ok(()) => self.seed_is_kept = true,
-            Err(error) => tracing::warn!("the fingerprint of hash.seed is not on disk: {error}"),
-        }
     }
 }

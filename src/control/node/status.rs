@@ -54,7 +54,7 @@ impl Node {
             "underlay_mtu": self.builder.settings().underlay_mtu,
             "hash_seed_fingerprint": self.config.seed.fingerprint(),
             "seed_problem": self.seed_problem(),
-            "store_problem": self.store_problem,
+            "store_problem": self.disk_problem(),
             "left_out": self.left_out,
             "warnings": [],
             "reload_problem": self.reload_problem,

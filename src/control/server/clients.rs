@@ -142,6 +142,19 @@ impl Server {
         node.events.set_heard(self.clients.values().any(Client::is_subscribed));
     }
 
+    /// Answers those who have waited for the disk, as far as it has answered.
+    pub fn complete_replies(&mut self, node: &Node) {
+        let mut lost = Vec::new();
+        for (token, client) in &mut self.clients {
+            if client.complete(node) {
+                // It may have asked more, behind that.
+                self.unfinished.insert(*token);
+                lost.extend(client.write().is_err().then_some(*token));
+            }
+        }
+        lost.into_iter().for_each(|token| self.close(token));
+    }
+
     /// Tells subscribers what has happened.
     pub(super) fn tell(&mut self, node: &mut Node) {
         let lines: String = node.events.take().iter().map(protocol::notify).collect();

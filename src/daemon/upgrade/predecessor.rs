@@ -16,6 +16,7 @@ use super::queue::Share;
 use super::{DONE_LIMIT, PREPARE_LIMIT, TAKE_LIMIT};
 use crate::config;
 use crate::control::server::Server;
+use crate::control::state_lock::StateLock;
 use crate::daemon::workers::Left;
 use crate::daemon::{Daemon, notify, privileges};
 use crate::stats::StoredTiming;
@@ -114,6 +115,7 @@ impl Successor {
         let (interface, shape) = whole.ok_or("the interface is not open with all its queues; try again later")?;
         let state = serde_json::to_vec(&daemon.node.state()?).map_err(|error| error.to_string())?;
         let state = file_of(&state).map_err(|error| error.to_string())?;
+        let lock = daemon.node.state_lock().and_then(StateLock::descriptor);
         let begin = Message::Begin(Begin {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -122,8 +124,10 @@ impl Successor {
             driver: daemon.node.facts().driver.to_owned(),
             shape: shape.map(|shape| (shape.queues, shape.chunk)),
             workers: daemon.keeper.workers().count(),
+            locked: lock.is_some(),
         });
-        self.send(&begin, &[daemon.server.listener(), daemon.metrics_listener.as_fd(), state.as_fd()])?;
+        let beside = [daemon.server.listener(), daemon.metrics_listener.as_fd(), state.as_fd()];
+        self.send(&begin, &beside.into_iter().chain(lock).collect::<Vec<_>>())?;
         for (Share { queue, descriptors, relay }, table) in daemon.keeper.workers().shares() {
             let relay = relay.open().map_err(|error| error.to_string())?;
             let last = [table.as_fd(), relay.as_fd()];

@@ -50,6 +50,10 @@ unsafe fn recover_most(io: &mut XskIo) -> bool {
 impl QueueIo {
     /// What another process needs to use it, too; `queue`: its number.
     pub fn share(&self, queue: u32) -> io::Result<Share> {
+        #[cfg(test)]
+        if let Self::Test(io) = self {
+            io.layer.share()?;
+        }
         let (queue, descriptors) = self.described(queue);
         let descriptors = descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>()?;
         Ok(Share { queue, descriptors, relay: Relay::default() })

@@ -13,9 +13,10 @@ use serde_json::json;
 use super::channel::{Channel, ChannelError, read_file};
 use super::{PREPARE_LIMIT, STEP_LIMIT, fault};
 use crate::config::{Config, SMALLEST_MTU};
-use crate::control::node::{Counted, NodeState};
+use crate::control::node::{Counted, Node, NodeState};
 use crate::control::server::Server;
 use crate::control::settings::settings;
+use crate::control::state_lock::StateLock;
 use crate::daemon::driver::{Opened, QueueIo, Shape};
 use crate::daemon::keeper::{Keeper, Opener};
 use crate::daemon::workers::legacy::{Legacy, News};
@@ -35,6 +36,8 @@ struct Inheritance {
     listener: OwnedFd,
     metrics: OwnedFd,
     state: NodeState,
+    /// On `state_dir`; none where the process before has none.
+    lock: Option<OwnedFd>,
     queues: Vec<(u32, QueueIo)>,
     /// What each worker will have of the other one's.
     legacies: Vec<Legacy>,
@@ -112,6 +115,7 @@ impl Inheritance {
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or_else(|| words(ChannelError::Unexpected));
         let (listener, metrics, state) = (next()?, next()?, next()?);
+        let lock = begin.locked.then(next).transpose()?;
         let state = read_file(state).map_err(|error| error.to_string())?;
         let state = serde_json::from_slice(&state).map_err(|error| format!("the state cannot be read: {error}"))?;
         let flows = config.handover.tracked_flows as usize;
@@ -121,7 +125,7 @@ impl Inheritance {
         if legacies.iter().any(|legacy| legacy.table.is_none()) {
             legacies.iter_mut().for_each(|legacy| legacy.table = None);
         }
-        Ok(Self { begin, listener, metrics, state, queues, legacies })
+        Ok(Self { begin, listener, metrics, state, lock, queues, legacies })
     }
 }
 
@@ -140,7 +144,7 @@ fn queue(channel: &Channel, flows: usize) -> Result<((u32, QueueIo), Legacy), St
 
 /// Builds all that the daemon has, without anybody noticing.
 fn prepare(inheritance: Inheritance, config: (Config, PathBuf), opener: Opener) -> Result<(Daemon, Waiting), String> {
-    let Inheritance { begin, listener, metrics, state, queues, legacies } = inheritance;
+    let Inheritance { begin, listener, metrics, state, lock, queues, legacies } = inheritance;
     let link = underlay::link(&config.0.interface.name).map_err(|error| error.to_string())?;
     if link.index != begin.interface {
         return Err(format!("{} is another interface than the one that is open", link.name));
@@ -149,6 +153,11 @@ fn prepare(inheritance: Inheritance, config: (Config, PathBuf), opener: Opener) 
     if settings.underlay_mtu < SMALLEST_MTU {
         return Err(super::super::DaemonError::SmallMtu(settings.underlay_mtu).to_string());
     }
+    let (directory, name) = (&config.0.node.state_dir, crate::daemon::node_name(&config.0));
+    let lock = match lock {
+        Some(held) => StateLock::inherit(directory, &name, held),
+        None => StateLock::take(directory, &name).map_err(|taken| taken.to_string())?,
+    };
     let mut server = Server::inherit(listener, &config.0.control).map_err(|error| error.to_string())?;
     // Until this process is the daemon, the socket's path is none of its business.
     server.forsake();
@@ -156,6 +165,7 @@ fn prepare(inheritance: Inheritance, config: (Config, PathBuf), opener: Opener) 
     let opened = opened(&begin, &config.0, &link, queues)?;
     let config_file = config.1.clone();
     let mut node = node(config, &link, settings, &keeper).map_err(|error| error.to_string())?;
+    node.set_state_lock(lock);
     let relays = legacies.iter().map(|legacy| legacy.relay.try_clone()).collect::<Result<Vec<_>, _>>();
     let in_place = legacies.iter().all(|legacy| legacy.table.is_some());
     let (sender, news) = mpsc::channel();
@@ -179,15 +189,19 @@ fn prepare(inheritance: Inheritance, config: (Config, PathBuf), opener: Opener) 
 fn opened(begin: &Begin, config: &Config, link: &Link, queues: Vec<(u32, QueueIo)>) -> Result<Opened, String> {
     let (name, interface) = (&link.name, &config.interface);
     let shape = begin.shape.map(|(queues, chunk)| Shape { queues, chunk });
-    Ok(if begin.driver == "af_xdp" {
-        let steering =
-            Steering::inherit(name, interface.xdp_mode, &interface.pin).map_err(|error| error.to_string())?;
-        let mode = Some(steering.mode());
-        Opened { driver: "af_xdp", mode, gate: Gate::Xdp(steering), queues, shape }
-    } else {
-        let guard = Guard::inherit(name, &interface.pin).map_err(|error| error.to_string())?;
-        Opened { driver: "af_packet", mode: None, gate: Gate::Tc(guard), queues, shape }
-    })
+    match begin.driver.as_str() {
+        "af_xdp" => {
+            let steering =
+                Steering::inherit(name, interface.xdp_mode, &interface.pin).map_err(|error| error.to_string())?;
+            let mode = Some(steering.mode());
+            Ok(Opened { driver: "af_xdp", mode, gate: Gate::Xdp(steering), queues, shape })
+        }
+        "af_packet" => {
+            let guard = Guard::inherit(name, &interface.pin).map_err(|error| error.to_string())?;
+            Ok(Opened { driver: "af_packet", mode: None, gate: Gate::Tc(guard), queues, shape })
+        }
+        other => Err(format!("the running daemon has the driver {other:?}, which this version does not know")),
+    }
 }
 
 /// Takes the workers, one by one, then the clients and the counters. Answers each worker's pause, in nanoseconds.
@@ -259,6 +273,7 @@ fn get_hold(daemon: &mut Daemon) -> Result<(), String> {
 /// From now on this process is the daemon, whatever becomes of the other.
 fn begin_to_be(daemon: &mut Daemon, from: String, pauses: &[u64]) {
     daemon.server.reclaim();
+    note_holder(&daemon.node);
     daemon.node.follow_config();
     let pauses: Vec<f64> = pauses.iter().map(|pause| *pause as f64 / 1e9).collect();
     let (workers, longest_pause) = (pauses.len(), pauses.iter().copied().fold(0.0, f64::max));
@@ -273,6 +288,15 @@ fn begin_to_be(daemon: &mut Daemon, from: String, pauses: &[u64]) {
     daemon.server.answer_upgrade(&Ok(answer));
     tracing::info!(from, workers, longest_pause, "this process forwards now");
     daemon.node.tell_upgraded(from, workers, longest_pause);
+}
+
+/// Has whoever else wants `state_dir` find this process there, by a thread of its own: a disk that hangs is to hold up nobody.
+fn note_holder(node: &Node) {
+    let Some(lock) = node.state_lock().cloned() else { return };
+    let noted = std::thread::Builder::new().name("note".to_owned()).spawn(move || lock.note());
+    if let Err(error) = noted {
+        tracing::warn!("who has node.state_dir is not written there: {error}");
+    }
 }
 
 fn words(error: ChannelError) -> String {

@@ -74,7 +74,7 @@ impl Workers {
                 let tracked = content.map_or_else(new, |content| Tracked::over(content.look(), window));
                 heir.take_over(io, Kit::new(inbox, shown, Flows::with(tracked)))
             });
-            let place = spawn((number, core), (queue, io), make_kit, config)?;
+            let place = spawn((number, core), (queue, io), make_kit, config).map_err(|unstarted| unstarted.error)?;
             self.0.push(Seat { place, board, table });
         }
         Ok(facts)
