@@ -32,11 +32,12 @@ pub fn run(args: &Check) -> Result<()> {
         (Err(first), Err(second)) => return Err(anyhow!("{first}\n{second}")),
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
-    join_checked(&config, &Proposal::whole(EndpointSet::default()))
+    let mtu = config.underlay.mtu;
+    join_checked(&config, &Proposal::whole(EndpointSet::default()), mtu)
         .map_err(|refusal| anyhow!("{}", listed(&args.config, &Problems::from(refusal))))?;
     if let (Some(path), Some(set)) = (&args.set, &set) {
         let proposal = Proposal::whole(set.clone());
-        let refusals = [check_vips(&config, &proposal).err(), join_checked(&config, &proposal).err()];
+        let refusals = [check_vips(&config, &proposal).err(), join_checked(&config, &proposal, mtu).err()];
         let problems: Vec<Problem> =
             refusals.into_iter().flatten().flat_map(|refusal| Problems::from(refusal).0).collect();
         if !problems.is_empty() {

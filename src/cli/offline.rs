@@ -16,14 +16,18 @@ use pointsman::handover::Second;
 use pointsman::model::EndpointSet;
 use pointsman::moment::{Moment, SECOND};
 use pointsman::publish::{Publication, Publisher};
-use pointsman::snapshot::{NextHop, Settings, Tag};
+use pointsman::snapshot::{NextHop, Tag};
 
-/// What would be in force by this config and set, as far as it can be checked without the node: an unknown MTU is taken
-/// to be the usual one.
-pub fn join_checked(config: &Config, proposal: &Proposal) -> Result<EndpointSet, Refusal> {
+/// What would be in force by this config and set, as far as it can be checked without the node. `configured_mtu`: what has to
+/// be large enough for all services; none: whatever it is.
+pub fn join_checked(
+    config: &Config,
+    proposal: &Proposal,
+    configured_mtu: Option<u32>,
+) -> Result<EndpointSet, Refusal> {
     let joined = join(config, proposal)?;
-    let Settings { sources, underlay_mtu, .. } = settings(config, None);
-    let surroundings = Surroundings { sources, addresses: BTreeSet::new(), underlay_mtu };
+    let sources = settings(config, None).sources;
+    let surroundings = Surroundings { sources, addresses: BTreeSet::new(), configured_mtu };
     reach::check(config, proposal, &joined, &EndpointSet::default(), &surroundings)?;
     Ok(joined)
 }
@@ -67,7 +71,7 @@ impl OfflineNode {
 
     /// The publications by this set, for as many workers as there are.
     pub fn build(&mut self, set: &EndpointSet, now: Moment) -> Result<Vec<Publication>> {
-        let joined = join_checked(&self.config, &Proposal::whole(set.clone()))
+        let joined = join_checked(&self.config, &Proposal::whole(set.clone()), None)
             .map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
         self.builder.update(&joined, (self.publisher.edition(), self.publisher.forgotten()), second(now));
         self.builder.resolve(|_| self.next_hop);

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::config::{Config, SMALLEST_MTU};
+use crate::config::Config;
 use crate::control::node::{Facts, Node, Parts, Ways};
 use crate::control::protocol::Fault;
 use crate::control::server::{End, Server, ServerError};
@@ -57,8 +57,6 @@ pub enum DaemonError {
     Server(#[from] ServerError),
     #[error(transparent)]
     Metrics(#[from] ListenError),
-    #[error("the MTU of the underlay is {0}; IPv6 inside a tunnel needs at least {SMALLEST_MTU} (RFC 7676)")]
-    SmallMtu(u32),
     #[error("no core {core} for a worker: there are {there}; see interface.cores")]
     NoCore { core: usize, there: String },
     #[error("interface.cores has {cores} cores for {queues} queues; each queue has one worker on one core")]
@@ -95,9 +93,6 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
     let kept = store::received();
     let link = underlay::link(&config.interface.name)?;
     let settings = settings(&config, Some(&link));
-    if settings.underlay_mtu < SMALLEST_MTU {
-        return Err(DaemonError::SmallMtu(settings.underlay_mtu));
-    }
     // The socket first: a second daemon must fail before it touches the first one's steering.
     let server = Server::bind(&config.control)?;
     let interface = config.interface.clone();

@@ -41,6 +41,9 @@ drop_reasons! {
     Malformed = "malformed",
     /// It came in although its destination is no VIP, as can happen in the moment in which a VIP is removed.
     NotAVip = "not_a_vip",
+    /// Its source is one that nobody elsewhere can have: unspecified, loopback, link-local, multicast, reserved, or the VIP
+    /// itself.
+    MartianSource = "martian_source",
     /// TTL or hop limit 0.
     TtlExpired = "ttl_expired",
     /// A later fragment of a packet whose first one has not been seen, or too long ago.
@@ -55,7 +58,7 @@ drop_reasons! {
     NoService = "no_service",
     /// The service's `allow` does not hold its source.
     NotAllowed = "not_allowed",
-    /// It would be answered, but not to one sender: its source is unspecified or multicast, or its frame a broadcast.
+    /// It would be answered, but its frame came to many.
     BadSource = "bad_source",
     /// A tunnelled packet of this node that has come back.
     Loop = "loop",

@@ -57,7 +57,7 @@ pub fn build(set: &EndpointSet) -> Builder {
     let settings = Settings {
         seed: Seed([7; 16]),
         dscp: Dscp::Copy,
-        underlay_mtu: 1500,
+        configured_mtu: Some(1500),
         hop_limit: 64,
         sources: Sources::default(),
     };

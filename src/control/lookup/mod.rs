@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::document::{Collector, Node, Problems, Tree};
 use crate::flow::{FlowHash, FlowKey, address_bits};
+use crate::forward::parse::is_martian;
 use crate::forward::select::{Selection, select};
 use crate::forward::verdict::Verdict;
 use crate::handover::Memory;
@@ -124,6 +125,9 @@ pub fn explain(query: &Query, snapshot: &Snapshot, find_tracked: impl FnOnce(Flo
         Found::NoService => return told(format!("{} is a VIP, but no service takes {}", query.dst, matter(query))),
         Found::NotAVip => return told(format!("{} is not a VIP; the packet is the kernel's", query.dst)),
     };
+    if is_martian(query.src) || query.src == query.dst {
+        return told(format!("dropped: martian_source, no packet comes from {} by right", query.src));
+    }
     match index.and_then(|index| snapshot.services.get(index as usize)) {
         Some(entry) => explain_service(query, &flow, entry, (snapshot, find_tracked)),
         None => told(format!("{} has no service", query.dst)),

@@ -20,7 +20,6 @@ use crate::document::{Problems, Tree};
 use crate::endpoint_set;
 use crate::forward::encap::Sources;
 use crate::model::EndpointSet;
-use crate::snapshot::Settings;
 use crate::underlay;
 
 /// How long workers may take to forward by a new snapshot. They look once a batch; a second is for ever.
@@ -86,9 +85,10 @@ impl Node {
     pub(super) fn check_stored(&self, config: &Config, set: &Proposal) -> Result<EndpointSet, Refusal> {
         check_vips(config, set)?;
         let joined = join(config, set)?;
-        let Settings { sources, underlay_mtu, .. } = self.settings_by(config);
-        let surroundings = Surroundings { addresses: BTreeSet::new(), sources, underlay_mtu };
-        reach::check(config, set, &joined, &EndpointSet::default(), &surroundings)?;
+        let sources = self.settings_by(config).sources;
+        let surroundings =
+            Surroundings { addresses: BTreeSet::new(), sources, configured_mtu: config.underlay.mtu };
+        reach::check(config, set, &joined, &set.set, &surroundings)?;
         Ok(joined)
     }
 
@@ -168,8 +168,8 @@ impl Node {
     }
 
     fn surroundings(&self) -> Surroundings {
-        let Settings { sources, underlay_mtu, .. } = *self.builder.settings();
-        Surroundings { sources, addresses: underlay::own_addresses(), underlay_mtu }
+        let sources = self.builder.settings().sources;
+        Surroundings { sources, addresses: underlay::own_addresses(), configured_mtu: self.config.underlay.mtu }
     }
 
     /// Builds, publishes, waits for every worker, then opens the gate and announces. Answers how many services have
