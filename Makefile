@@ -1,6 +1,6 @@
 # make deps   what building, testing and the demo need: Debian's packages, only those that are missing
 # make build  the optimised binary, target/release/pointsman
-# make test   every check and test; those that need root say "skipped" where they do not have it
+# make test   every check and test, also when one fails; those that need root say "skipped" where they do not have it
 # make test-zero-copy  zero-copy for real, in a guest with a recent kernel; docs/zero-copy.md says more
 # make fuzz   any frames through the data path, and any text through what reads it; fuzz/README.md says more
 # make bench  the benches, one after the other; fails at its end where a target was missed; bench/README.md says more
@@ -10,11 +10,8 @@
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
 PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
-            user-mode-linux busybox-static cpio man-db bird2 keepalived prometheus python3-jsonschema strace systemd tmux \
+            busybox-static cpio qemu-system-x86 xz-utils kmod man-db bird2 keepalived prometheus python3-jsonschema strace systemd tmux \
             tshark valgrind
-
-# Beside those, what the guest of test-zero-copy takes.
-GUEST_PACKAGES := qemu-system-x86 xz-utils
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
@@ -39,16 +36,12 @@ build: deps
 	cargo build --release --locked
 
 test: deps
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked
-	cargo bench --locked --bench instructions
-	@$(MAKE) --no-print-directory deny
+	@scripts/fetch-guest-kernel bookworm target/guest/stock
+	@scripts/run-checks
 
 # One guest at a time: each has the machine's cores.
 test-zero-copy: build
-	@scripts/install-missing $(GUEST_PACKAGES)
-	@scripts/fetch-guest-kernel target/guest
+	@scripts/fetch-guest-kernel trixie-backports target/guest/recent
 	POINTSMAN=$(abspath $(BINARY)) cargo test --locked --test zero_copy -- --test-threads=1 --nocapture
 
 man:

@@ -3,18 +3,15 @@
 //!
 //! Not part of `cargo test`: `make test-zero-copy` fetches the kernel and runs it. Needs root and qemu-system-x86.
 
-mod booted;
-mod guest;
-mod netns;
-
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
-use guest::{Guest, Hardware, Pings, echo};
-use netns::{EDGE_V4, EDGE_V6, Metrics, Namespace, SOON, Stream, Topology, http, udp, wait_until};
 use serde_json::{Value, json};
+use testkit::guest::{EdgeGuest, Hardware, Kernel};
+use testkit::traffic::{Pings, echo};
+use testkit::{EDGE_V4, EDGE_V6, Metrics, Namespace, SOON, Stream, Topology, http, udp, wait_until};
 
 const WEB_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 const WEB_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x10));
@@ -41,12 +38,12 @@ fn carries_everything_with_copying() {
 }
 
 fn carries_everything(keys: &str, zero_copy: bool) {
-    if netns::skipped() {
+    if testkit::skipped() {
         return;
     }
     let topology = two_endpoints();
-    let mut guest = Guest::boot(topology.fabric(), Hardware::USUAL);
-    println!("Linux {}, ready after {:?} of its own time", guest::version(), guest.uptime());
+    let mut guest = EdgeGuest::boot(topology.fabric(), Hardware::USUAL);
+    println!("Linux {}, ready after {:?} of its own time", Kernel::recent().version(), guest.uptime());
     let own = [EDGE_V4.into(), EDGE_V6.into()].map(|address| Pings::start(&topology.client, address));
     guest.start(keys);
     assert_eq!(guest.zero_copy(), [zero_copy; 2], "{}", guest.log());
@@ -78,11 +75,11 @@ fn carries_everything(keys: &str, zero_copy: bool) {
 /// with more, while the daemon stands still. Traffic goes on at once, each time.
 #[test]
 fn wakes_a_driver_that_has_run_out_of_frames() {
-    if netns::skipped() {
+    if testkit::skipped() {
         return;
     }
     let topology = two_endpoints();
-    let mut guest = Guest::boot(topology.fabric(), Hardware::USUAL);
+    let mut guest = EdgeGuest::boot(topology.fabric(), Hardware::USUAL);
     for frames in [64, 256, 4096] {
         guest.start(&format!("zero_copy = \"on\"\nframes = {frames}"));
         assert_eq!(guest.zero_copy(), [true; 2]);
@@ -111,11 +108,11 @@ fn wakes_a_driver_that_has_run_out_of_frames() {
 /// those could not leave: it says so, and works where the operator has done as it says.
 #[test]
 fn does_not_take_queues_that_do_not_send() {
-    if netns::skipped() {
+    if testkit::skipped() {
         return;
     }
     let topology = two_endpoints();
-    let mut guest = Guest::boot(topology.fabric(), Hardware { queues: 4, ..Hardware::USUAL });
+    let mut guest = EdgeGuest::boot(topology.fabric(), Hardware { queues: 4, ..Hardware::USUAL });
     assert_eq!(queues(&mut guest), ["2", "2"]);
     let said = guest.run_in_vain("driver = \"af_xdp\"\nzero_copy = \"on\"");
     assert_eq!(queues(&mut guest), ["4", "2"]);
@@ -135,17 +132,17 @@ fn does_not_take_queues_that_do_not_send() {
 }
 
 /// How many queues the guest receives by, and how many it sends by.
-fn queues(guest: &mut Guest) -> [String; 2] {
+fn queues(guest: &mut EdgeGuest) -> [String; 2] {
     ["rx", "tx"].map(|way| guest.run(&format!("ls -d /sys/class/net/eth0/queues/{way}-* | wc -l")).trim().to_owned())
 }
 
 #[test]
 fn loses_nothing_by_upgrades() {
-    if netns::skipped() {
+    if testkit::skipped() {
         return;
     }
     let topology = two_endpoints();
-    let mut guest = Guest::boot(topology.fabric(), Hardware::USUAL);
+    let mut guest = EdgeGuest::boot(topology.fabric(), Hardware::USUAL);
     guest.start("zero_copy = \"on\"");
     guest.apply(&services(&topology));
     let stream = stream(&topology);
@@ -178,11 +175,11 @@ fn loses_nothing_by_upgrades() {
 /// A successor that fails at any step: the daemon goes on, and without copying.
 #[test]
 fn goes_on_after_an_upgrade_that_fails() {
-    if netns::skipped() {
+    if testkit::skipped() {
         return;
     }
     let topology = two_endpoints();
-    let mut guest = Guest::boot_with(topology.fabric(), Hardware::USUAL, env!("CARGO_BIN_EXE_pointsman").as_ref());
+    let mut guest = EdgeGuest::boot_with(topology.fabric(), Hardware::USUAL, env!("CARGO_BIN_EXE_pointsman").as_ref());
     guest.start("zero_copy = \"on\"");
     guest.apply(&services(&topology));
     guest.write("/run/failing", "#!/bin/sh\nPOINTSMAN_UPGRADE_FAULT=$(cat /run/fault) exec /bin/pointsman \"$@\"");
@@ -208,11 +205,11 @@ fn goes_on_after_an_upgrade_that_fails() {
 /// Killed, it leaves VIPs to nobody and the node's own address alone; started again, it copies no more than before.
 #[test]
 fn takes_over_after_a_crash() {
-    if netns::skipped() {
+    if testkit::skipped() {
         return;
     }
     let topology = two_endpoints();
-    let mut guest = Guest::boot(topology.fabric(), Hardware::USUAL);
+    let mut guest = EdgeGuest::boot(topology.fabric(), Hardware::USUAL);
     let own = Pings::start(&topology.client, EDGE_V4.into());
     guest.start("zero_copy = \"on\"");
     guest.apply(&services(&topology));
@@ -237,11 +234,11 @@ fn takes_over_after_a_crash() {
 /// A device that cannot: `on` says so, and `auto` copies.
 #[test]
 fn copies_where_the_device_has_to() {
-    if netns::skipped() {
+    if testkit::skipped() {
         return;
     }
     let topology = two_endpoints();
-    let mut guest = Guest::boot(topology.fabric(), Hardware { dma: false, ..Hardware::USUAL });
+    let mut guest = EdgeGuest::boot(topology.fabric(), Hardware { dma: false, ..Hardware::USUAL });
     let said = guest.run_in_vain("zero_copy = \"on\"");
     assert!(said.contains("zero_copy = \"auto\""), "{said}");
     guest.start("zero_copy = \"auto\"");
@@ -318,7 +315,7 @@ fn two_endpoints() -> Topology {
 }
 
 fn services(topology: &Topology) -> Value {
-    let endpoints: Vec<Value> = topology.endpoints.iter().map(netns::Endpoint::over_ipv6).collect();
+    let endpoints: Vec<Value> = topology.endpoints.iter().map(testkit::Endpoint::over_ipv6).collect();
     json!([
         { "name": "web4", "vip": WEB_V4, "protocol": "tcp", "ports": [80], "endpoints": endpoints },
         { "name": "web6", "vip": WEB_V6, "protocol": "tcp", "ports": [80], "endpoints": endpoints },

@@ -1,13 +1,6 @@
 //! How long sets and patches take from the socket to their acknowledgement, what the daemon's memory comes to, and what
 //! workers notice. The real daemon in a network namespace, with AF_XDP; needs root. `bench/README.md` says how to read it.
 
-#[path = "../../tests/netns/mod.rs"]
-mod netns;
-#[path = "../node/mod.rs"]
-mod node;
-#[path = "../measure/targets.rs"]
-mod targets;
-
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use netns::{Driver, Edge, Namespace};
+use testkit::{Driver, Edge, Namespace};
 
-use node::syncer::{Syncer, service, vip};
-use targets::Targets;
+use testkit::measure::targets::Targets;
+use testkit::updates::syncer::{Syncer, service, vip};
+use testkit::updates::{self};
 
 /// How long sets and patches take from the control socket to their acknowledgement (needs root). The targets are for as many
 /// services as by default
@@ -49,13 +43,13 @@ const MOST_GAP: f64 = 1.2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if netns::skipped() {
+    if testkit::skipped() {
         return ExitCode::SUCCESS;
     }
-    let topology = node::topology();
+    let topology = updates::topology();
     let mut edge = Edge::start(&topology.edge, Driver::XdpNative);
-    node::leave_its_core_to_the_worker(&edge);
-    node::make_worker_urgent(&edge);
+    updates::leave_its_core_to_the_worker(&edge);
+    updates::make_worker_urgent(&edge);
     let (stop, mut targets) = (AtomicBool::new(false), Targets::default());
     thread::scope(|scope| {
         let _stops = Stops(&stop);

@@ -1,8 +1,6 @@
 //! How many flows a change of endpoints breaks: pointsman, Maglev alone and full connection tracking side by side, with
 //! the same flows in the same run. `bench/README.md` says how to read it.
 
-mod simulator;
-
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,9 +8,9 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use simulator::report::describe;
-use simulator::run::{Outcome, run};
-use simulator::scenarios::{Scenario, all};
+use testkit::simulator::report::describe;
+use testkit::simulator::run::{Outcome, run};
+use testkit::simulator::scenarios::{Scenario, all};
 
 #[derive(Debug, Parser)]
 #[command(about = "How many flows a change of endpoints breaks")]

@@ -2,9 +2,9 @@
 
 use pointsman::wire::Family::{self, V4, V6};
 
-use crate::scene::batch::Kind;
-use crate::scene::flows::Order;
-use crate::scene::node::Services;
+use testkit::scene::batch::Kind;
+use testkit::scene::flows::Order;
+use testkit::scene::node::Services;
 
 /// What the services and the worker have been through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

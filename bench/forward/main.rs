@@ -2,23 +2,18 @@
 //! `bench/README.md` says how to read it.
 
 mod cases;
-#[path = "../measure/mod.rs"]
-mod measure;
 mod report;
-#[path = "../scene/mod.rs"]
-mod scene;
 mod subject;
-mod yardstick;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use cases::Case;
-use measure::{Subject, measure, use_huge_pages, use_one_core};
-use scene::batch::{Batch, Kind};
 use subject::Ready;
-use yardstick::Yardstick;
+use testkit::measure::yardstick::Yardstick;
+use testkit::measure::{Subject, measure, use_huge_pages, use_one_core};
+use testkit::scene::batch::{Batch, Kind};
 
 /// Nanoseconds a packet that forward() takes, in batches of 64 frames of 128 bytes over GRE/IPv6, beside a minimal XDP
 /// program (the yardstick; needs root) that the kernel runs on the same core in turns with it
@@ -68,7 +63,7 @@ fn load_yardsticks() -> Vec<(&'static str, Yardstick, Vec<u8>)> {
         let mut batch = Batch::new(family, Kind::Segment, 6);
         batch.fill(0, 0);
         let frame = batch.bytes(0).to_vec();
-        yardstick::check(family, &frame)?;
+        testkit::measure::yardstick::check(family, &frame)?;
         Ok((name, Yardstick::load(task, family, &frame)?, frame))
     };
     let all: anyhow::Result<Vec<_>> = report::YARDSTICKS.into_iter().map(load).collect();

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use pointsman::wire::Family;
 
 use crate::cases::{Case, Past, Target};
-use crate::measure::figures::{Figures, Middle};
-use crate::measure::targets::Targets;
-use crate::yardstick::Task;
+use testkit::measure::figures::{Figures, Middle};
+use testkit::measure::targets::Targets;
+use testkit::measure::yardstick::Task;
 
 /// The runs of the yardstick.
 pub const YARDSTICKS: [(&str, Task, Family); 4] = [

@@ -8,11 +8,11 @@ use pointsman::forward::{Flows, forward};
 use pointsman::snapshot::Snapshot;
 
 use crate::cases::{Case, Past};
-use crate::measure::{Sample, Subject};
-use crate::scene::batch::{BATCH, Batch};
-use crate::scene::flows::Order;
-use crate::scene::node::{Endpoints, Node, WINDOW};
-use crate::scene::steps::{NOW, Steps};
+use testkit::measure::{Sample, Subject};
+use testkit::scene::batch::{BATCH, Batch};
+use testkit::scene::flows::Order;
+use testkit::scene::node::{Endpoints, Node, WINDOW};
+use testkit::scene::steps::{NOW, Steps};
 
 /// Batches that are timed for one sample.
 const BATCHES: usize = 128;

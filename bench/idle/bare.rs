@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use core_affinity::CoreId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::netns::{EDGE_V4, Topology};
-use crate::node::stream::RECEIVER;
+use testkit::updates::stream::RECEIVER;
+use testkit::{EDGE_V4, Topology};
 
 /// Where it listens.
 pub const ADDRESS: (Ipv4Addr, u16) = (EDGE_V4, 7);

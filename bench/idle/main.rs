@@ -2,12 +2,6 @@
 //! daemon in a network namespace, with AF_XDP; needs root. `bench/README.md` says how to read it.
 
 mod bare;
-#[path = "../../tests/netns/mod.rs"]
-mod netns;
-#[path = "../node/mod.rs"]
-mod node;
-#[path = "../measure/targets.rs"]
-mod targets;
 
 use std::fs::File;
 use std::io::Write;
@@ -18,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use bare::Answerer;
 use clap::Parser;
-use netns::{Driver, Edge, Topology};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::json;
+use testkit::{Driver, Edge, Topology};
 
-use node::stream::{Stream, flood, quantile};
-use node::syncer::{Syncer, service};
-use targets::Targets;
+use testkit::measure::targets::Targets;
+use testkit::updates::stream::{Stream, flood, quantile};
+use testkit::updates::syncer::{Syncer, service};
+use testkit::updates::{self};
 
 /// What a worker takes, and how soon it wakes, where there is nothing to do (needs root)
 #[derive(Debug, Parser)]
@@ -57,11 +52,11 @@ const NAMES: [&str; 4] = [MODES[0], MODES[1], "who only answers, asleep", "who o
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if netns::skipped() {
+    if testkit::skipped() {
         return ExitCode::SUCCESS;
     }
     let _awake = arguments.awake.then(keep_cores_awake);
-    let topology = node::topology();
+    let topology = updates::topology();
     let cores = sched_getaffinity(None).expect("of this thread");
     let length = Duration::from_secs(arguments.seconds);
     let mut targets = Targets::default();
@@ -125,7 +120,7 @@ fn node(
             print("under load", mode, &watch(&edge, || thread::sleep(Duration::from_secs(3))), "");
         });
     }
-    node::core(&edge)
+    updates::core(&edge)
 }
 
 /// The delays of a stream's packets for so long, in order of size.
@@ -138,8 +133,8 @@ fn listen(stream: &Stream, length: Duration) -> Vec<u64> {
 
 /// The daemon, with a set, polling in one of the modes.
 fn start<'a>(topology: &'a Topology, mode: &str) -> Edge<'a> {
-    let edge = Edge::start_on(&topology.edge, Driver::XdpNative, &format!("poll = \"{mode}\""));
-    node::leave_its_core_to_the_worker(&edge);
+    let edge = Edge::builder(&topology.edge, Driver::XdpNative).interface(&format!("poll = \"{mode}\"")).start();
+    updates::leave_its_core_to_the_worker(&edge);
     let mut service = service(0, 0);
     service["encap"] = json!({ "type": "gue" });
     Syncer::connect(&edge.socket()).apply("1", &[service]);
@@ -155,7 +150,7 @@ struct Watched {
 }
 
 fn watch(edge: &Edge<'_>, work: impl FnOnce()) -> Watched {
-    let worker = node::worker(edge);
+    let worker = updates::worker(edge);
     let (start, before, forwarded) = (Instant::now(), Spent::of(&worker), forwarded(edge));
     work();
     let (spent, elapsed) = (Spent::of(&worker).since(before), start.elapsed().as_secs_f64());

@@ -2,8 +2,6 @@
 //! does. Fails where it is more than what `recorded` says. `bench/README.md` says more.
 
 mod recorded;
-#[path = "../scene/mod.rs"]
-mod scene;
 
 use std::process::{Command, ExitCode};
 
@@ -15,10 +13,10 @@ use pointsman::snapshot::Snapshot;
 use pointsman::wire::Family::{self, V4, V6};
 
 use recorded::Recorded;
-use scene::batch::{BATCH, Batch, Kind};
-use scene::flows::Order;
-use scene::node::{Endpoints, Node, Services, WINDOW};
-use scene::steps::Steps;
+use testkit::scene::batch::{BATCH, Batch, Kind};
+use testkit::scene::flows::Order;
+use testkit::scene::node::{Endpoints, Node, Services, WINDOW};
+use testkit::scene::steps::Steps;
 
 /// Counts the instructions that forward() takes for a packet (by valgrind), and fails where they are more than recorded
 #[derive(Debug, Parser)]
@@ -51,8 +49,10 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if Command::new("valgrind").arg("--version").output().is_err() {
-        let may_skip = std::env::var("CI").as_deref() != Ok("true");
-        ensure!(may_skip, "there is no valgrind (`make deps` installs it), and with CI=true this may not be skipped");
+        ensure!(
+            !testkit::is_ci(),
+            "there is no valgrind (`make deps` installs it), and with CI=true this may not be skipped"
+        );
         println!("skipped: there is no valgrind (`make deps` installs it)");
         return Ok(ExitCode::SUCCESS);
     }

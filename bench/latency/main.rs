@@ -1,8 +1,6 @@
 //! What timing costs a packet: the worker's loop with and without it, in turns, so that both see the same machine.
 //! `bench/README.md` says more.
 
-mod clocked;
-
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,8 +17,6 @@ use pointsman::snapshot::{Dscp, NextHop, Settings, Tag};
 use pointsman::stats::Board;
 use pointsman::wire::ethernet::MacAddress;
 use pointsman::worker::{Pace, Worker};
-
-use clocked::Clocked;
 
 /// What is promised: nanoseconds a packet, in batches of this many.
 const LIMIT: f64 = 1.0;
@@ -78,7 +74,7 @@ fn measure(batch: usize, round: usize) -> [f64; 2] {
             let begin = Instant::now();
             worker.step(|_: Verdict| ()).expect("memory");
             times[which].push(begin.elapsed().as_nanos() as u64);
-            worker.io().clear();
+            worker.io().take_sent();
             // The control side reads once a second.
             if turn % (1_000_000 / batch) == 0 {
                 boards[which].timing().collect();
@@ -97,7 +93,7 @@ fn middle(mut times: Vec<u64>) -> f64 {
     half.iter().sum::<u64>() as f64 / half.len() as f64
 }
 
-fn worker(batch: usize, board: &Arc<Board>) -> Worker<Clocked> {
+fn worker(batch: usize, board: &Arc<Board>) -> Worker<Memory> {
     let v6 = Source { address: "2001:db8:51b::1".parse().expect("v6"), entropy: std::net::Ipv6Addr::UNSPECIFIED };
     let sources = Sources { v4: None, v6: Some(v6) };
     let settings = Settings { seed: Seed([7; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
@@ -109,7 +105,7 @@ fn worker(batch: usize, board: &Arc<Board>) -> Worker<Clocked> {
     builder.resolve(|_| Some(hop));
     let mut publisher = Publisher::new().expect("eventfd");
     let inbox = publisher.subscribe(builder.publish().remove(0)).expect("eventfd");
-    let io = Clocked(Memory::new(2 * batch, 2 * batch));
+    let io = Memory::new(2 * batch, 2 * batch).by_the_clock();
     Worker::new(io, inbox, board.clone(), Flows::default(), Pace { batch, poll: Poll::Busy })
 }
 

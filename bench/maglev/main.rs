@@ -1,16 +1,13 @@
 //! How long a Maglev table takes to build. `bench/README.md` says how to read it.
 
-#[path = "../measure/mod.rs"]
-mod measure;
-
 use std::hint::black_box;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use measure::targets::Targets;
-use measure::{Sample, Subject, measure, use_one_core};
 use pointsman::maglev::{Candidate, build};
+use testkit::measure::targets::Targets;
+use testkit::measure::{Sample, Subject, measure, use_one_core};
 
 /// Milliseconds that a Maglev table takes to build, from the endpoints' names and weights
 #[derive(Debug, Parser)]

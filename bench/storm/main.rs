@@ -1,12 +1,6 @@
 //! What an update storm adds to the delay of packets. The real daemon in a network namespace, with AF_XDP; needs root.
 //! `bench/README.md` says how to read it.
 
-#[path = "../../tests/netns/mod.rs"]
-mod netns;
-#[path = "../node/mod.rs"]
-mod node;
-#[path = "../measure/targets.rs"]
-mod targets;
 mod workqueues;
 
 use std::process::ExitCode;
@@ -14,12 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use netns::{Driver, Edge};
 use serde_json::{Value, json};
+use testkit::{Driver, Edge};
 
-use node::stream::{Stream, quantile};
-use node::syncer::{Syncer, service_of};
-use targets::Targets;
+use testkit::measure::targets::Targets;
+use testkit::updates::stream::{Stream, quantile};
+use testkit::updates::syncer::{Syncer, service_of};
+use testkit::updates::{self};
 use workqueues::KeptAway;
 
 /// Microseconds that packets take while a hundred sets a second are applied, and while none is (needs root)
@@ -57,16 +52,16 @@ const STORM: u8 = 1;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if netns::skipped() {
+    if testkit::skipped() {
         return ExitCode::SUCCESS;
     }
-    let topology = node::topology();
+    let topology = updates::topology();
     let edge = Edge::start(&topology.edge, Driver::XdpNative);
-    node::leave_its_core_to_the_worker(&edge);
+    updates::leave_its_core_to_the_worker(&edge);
     if arguments.urgent {
-        node::make_worker_urgent(&edge);
+        updates::make_worker_urgent(&edge);
     }
-    let _kept_away = arguments.no_workqueues.then(|| KeptAway::from(node::core(&edge)));
+    let _kept_away = arguments.no_workqueues.then(|| KeptAway::from(updates::core(&edge)));
     let mut storm = Storm::new(&edge, arguments.services);
     let stream = Stream::start(&topology.client, Duration::from_secs(1) / PACE);
     let length = Duration::from_secs(arguments.seconds);

@@ -13,7 +13,7 @@ use pnet::packet::ipv4::{MutableIpv4Packet, checksum};
 use pnet::packet::udp::MutableUdpPacket;
 use pnet::util::MacAddr;
 
-use crate::netns::Namespace;
+use testkit::Namespace;
 
 const ETHERNET: usize = 14;
 const IPV4: usize = 20;

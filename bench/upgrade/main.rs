@@ -2,22 +2,17 @@
 //! `bench/README.md` says how to read it.
 
 mod flood;
-#[path = "../../tests/netns/mod.rs"]
-mod netns;
-#[path = "../node/syncer.rs"]
-#[allow(dead_code, reason = "other benches need the rest")]
-mod syncer;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use netns::{Asked, Driver, EDGE_V4, EDGE_V6, Edge, Pauses, Sessions, Stream, Topology, wait_until};
 use serde_json::{Value, json};
+use testkit::{Asked, Driver, Edge, Pauses, Sessions, Stream, Topology, wait_until};
 
 use flood::Flood;
-use syncer::service;
+use testkit::updates::syncer::service;
 
 /// For how long nobody forwards by upgrades and restarts, and what is lost (needs root)
 #[derive(Debug, Parser)]
@@ -66,7 +61,7 @@ const TRACKED_FLOWS: u32 = 1 << 21;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if netns::skipped() {
+    if testkit::skipped() {
         return ExitCode::SUCCESS;
     }
     let cases = if arguments.case.is_empty() { Case::value_variants() } else { &arguments.case };
@@ -118,7 +113,7 @@ fn connections(upgrades: usize) -> Vec<String> {
 fn tracked_flows(arguments: &Arguments) -> Vec<String> {
     let (topology, upgrades) = (topology(4), arguments.upgrades.min(20));
     let keys = format!("[handover]\ntracked_flows = {TRACKED_FLOWS}\n");
-    let mut edge = Edge::start_with(&topology.edge, Driver::XdpNative, (EDGE_V4, EDGE_V6), &keys);
+    let mut edge = Edge::builder(&topology.edge, Driver::XdpNative).sections(&keys).start();
     edge.apply(set(&topology, &["active", "active"]));
     edge.apply(set(&topology, &["draining", "draining", "active", "active"]));
     let flood = Flood::start(&topology.client, &topology.edge, VIP);
@@ -143,7 +138,7 @@ fn restarts(services: u32) -> Vec<String> {
     let mut set = set(&topology, &["active"; 2]);
     set.as_array_mut().expect("a list of services").extend((1..services).map(|number| service(number, 0)));
     // The steering program stays meanwhile, as under systemd.
-    let mut edge = Edge::start_kept(&topology.edge, Driver::XdpNative, 8);
+    let mut edge = Edge::builder(&topology.edge, Driver::XdpNative).keeping_descriptors(8).start();
     edge.apply(set);
     let silences = [(); 5].map(|()| {
         let stream = numbered(&topology);

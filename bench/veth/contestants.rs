@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::netns::{Driver, Edge, Process, wait_until};
 use crate::pair::{ENDPOINT, LINK, PORT, Pair, VIP};
+use testkit::{Driver, Edge, Process, wait_until};
 
 /// DPDK's forwarder; Debian has it in the package `dpdk-dev`.
 pub const TESTPMD: &str = "dpdk-testpmd";
@@ -136,7 +136,7 @@ impl Running<'_> {
 
 fn daemon<'a>(pair: &'a Pair, options: &Options) -> Edge<'a> {
     let interface = format!("cores = [{}]\n{}", options.core, options.interface);
-    let edge = Edge::start_on(&pair.node, Driver::XdpNative, &interface);
+    let edge = Edge::builder(&pair.node, Driver::XdpNative).interface(&interface).start();
     edge.apply(json!([{
         "name": "bench", "vip": VIP.to_string(), "protocol": "udp", "ports": [PORT],
         "endpoints": [{ "name": "only", "address": ENDPOINT.to_string() }]

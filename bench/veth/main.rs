@@ -2,18 +2,11 @@
 //! they can forward. Needs root; `bench/README.md` says how to read it.
 
 mod contestants;
-#[path = "../measure/figures.rs"]
-#[allow(dead_code, reason = "the benches of measure/ need the rest")]
-mod figures;
-#[path = "../../tests/netns/mod.rs"]
-mod netns;
 mod pair;
 mod reflect;
 mod saturation;
 mod search;
 mod table;
-#[path = "../measure/targets.rs"]
-mod targets;
 mod traffic;
 
 use std::process::ExitCode;
@@ -89,7 +82,7 @@ fn main() -> anyhow::Result<ExitCode> {
         core_affinity::set_for_current(CoreId { id: arguments.core });
         return reflect::run(contestant).map(|()| ExitCode::SUCCESS);
     }
-    if netns::skipped() {
+    if testkit::skipped() {
         return Ok(ExitCode::SUCCESS);
     }
     let (contestants, options) = (chosen(&arguments)?, options(&arguments)?);

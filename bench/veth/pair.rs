@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::netns::{EDGE_V4, EDGE_V6, Namespace, veth};
+use testkit::{EDGE_V4, EDGE_V6, Namespace, veth};
 
 /// Both ends are called so.
 pub const LINK: &str = "eth0";

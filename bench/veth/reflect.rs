@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::contestants::Contestant;
 use crate::pair::LINK;
-use crate::traffic::OBJECT;
+use testkit::traffic::GENERATOR;
 
 /// Frames of packet memory, and the most that are taken at once: the daemon's defaults.
 const FRAMES: u32 = 4096;
@@ -33,7 +33,7 @@ pub fn run(contestant: Contestant) -> anyhow::Result<()> {
 
 /// Sends all that comes in by the link back with its MAC addresses exchanged, until it is killed.
 fn by_io_xsk() -> anyhow::Result<()> {
-    let mut loaded = Ebpf::load(OBJECT)?;
+    let mut loaded = Ebpf::load(GENERATOR)?;
     let program: &mut Xdp = loaded.program_mut("to_socket").context("the program is there")?.try_into()?;
     program.load()?;
     program.attach(LINK, XdpMode::Driver)?;

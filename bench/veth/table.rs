@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use crate::contestants::Contestant;
-use crate::figures::Middle;
-use crate::targets::Targets;
+use testkit::measure::figures::Middle;
+use testkit::measure::targets::Targets;
 
 /// Of fewer rounds, the 90 % quantile says nothing.
 const MANY: usize = 10;

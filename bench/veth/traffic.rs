@@ -1,5 +1,5 @@
-//! Where the frames come from and go to: XDP programs (`traffic.bpf.c`). No socket is in the way, so that one core can offer
-//! more than any forwarder takes.
+//! Where the frames come from and go to: XDP programs (`testkit/src/traffic/generator.bpf.c`). No socket is in the way, so that
+//! one core can offer more than any forwarder takes.
 #![allow(unsafe_code, reason = "pthread_kill(3) has no safe wrapper")]
 
 use std::io::ErrorKind;
@@ -15,8 +15,7 @@ use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode};
 use core_affinity::CoreId;
 use signal_hook::consts::SIGUSR1;
-
-pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/traffic.bpf.o"));
+use testkit::traffic::GENERATOR;
 
 /// Flows that the frames belong to, as the program has them, too.
 pub const FLOWS: u32 = 4096;
@@ -83,7 +82,7 @@ impl Traffic {
     pub fn open(interface: &str, interface_index: u32, core: usize, frame: Vec<u8>) -> anyhow::Result<Self> {
         // All it has to do is to interrupt a system call.
         signal_hook::flag::register(SIGUSR1, Arc::new(AtomicBool::new(false)))?;
-        let mut loaded = Ebpf::load(OBJECT)?;
+        let mut loaded = Ebpf::load(GENERATOR)?;
         program(&mut loaded, "generate")?.load()?;
         let sink = program(&mut loaded, "sink")?;
         sink.load()?;

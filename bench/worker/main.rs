@@ -1,12 +1,6 @@
 //! Nanoseconds a packet that a worker's whole loop takes. `bench/README.md` says how to read it.
 
-#[path = "../measure/mod.rs"]
-mod measure;
 mod null_driver;
-#[path = "../scene/mod.rs"]
-mod scene;
-#[path = "../forward/yardstick.rs"]
-mod yardstick;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,13 +17,13 @@ use pointsman::stats::Board;
 use pointsman::wire::Family::{self, V4, V6};
 use pointsman::worker::{Pace, Worker};
 
-use measure::figures::{Figures, Middle};
-use measure::targets::Targets;
-use measure::{Sample, Subject, measure, use_huge_pages, use_one_core};
-use scene::batch::{BATCH, Batch, Kind};
-use scene::flows::Order;
-use scene::node::{Node, Services, WINDOW};
-use yardstick::{Task, Yardstick};
+use testkit::measure::figures::{Figures, Middle};
+use testkit::measure::targets::Targets;
+use testkit::measure::yardstick::{Task, Yardstick};
+use testkit::measure::{Sample, Subject, measure, use_huge_pages, use_one_core};
+use testkit::scene::batch::{BATCH, Batch, Kind};
+use testkit::scene::flows::Order;
+use testkit::scene::node::{Node, Services, WINDOW};
 
 /// Nanoseconds a packet that a worker's whole loop takes over memory: receive a batch of 64 frames of 128 bytes, forward and
 /// count each, send. Beside it the yardstick of bench/forward, which needs root

@@ -1,13 +1,11 @@
-//! Frames through one worker; the rules are those of `tests/forward.rs`.
+//! Frames through one worker; the rules are those of `testkit/src/rules/forward/`.
 
 #![no_main]
 
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-
-#[path = "../../tests/forward/mod.rs"]
-mod rules;
+use testkit::rules::forward as rules;
 
 static NODE: LazyLock<rules::Node> = LazyLock::new(rules::Node::default);
 

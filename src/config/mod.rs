@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn reads_every_key() {
-        let text = include_str!("../../tests/data/every-key.toml");
+        let text = include_str!("every-key.toml");
         let config = parse(text).expect("valid");
         assert_eq!(config.node.name.as_deref(), Some("edge-1"));
         assert_eq!(config.interface.mac, Some(MacAddress([2, 0, 0, 0, 0, 1])));

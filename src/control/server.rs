@@ -123,6 +123,9 @@ pub struct Server {
     /// Those of them whose turn has not come, in its order.
     waiting: VecDeque<Token>,
     next: usize,
+    /// Some wait at the listener who could not be let in, and of whom the kernel will not tell again: how many clients there
+    /// were then.
+    shut_out_at: Option<usize>,
     writers: HashSet<u32>,
     limits: Limits,
     /// When packets were fetched last.
@@ -156,6 +159,7 @@ impl Server {
             unfinished: HashSet::new(),
             waiting: VecDeque::new(),
             next: FIRST_CLIENT,
+            shut_out_at: None,
             writers: writers(config),
             limits: Limits::default(),
             fetched: Instant::now(),
@@ -257,7 +261,12 @@ impl Server {
                 next_tick = Instant::now() + TICK;
                 node.tick();
                 self.close_overdue();
+                // What was missing may be there again.
+                self.shut_out_at = self.shut_out_at.map(|_| usize::MAX);
                 has_news = true;
+            }
+            if self.shut_out_at.is_some_and(|clients| self.clients.len() < clients) {
+                self.accept(node);
             }
             if has_news && !is_well(node) {
                 return Ok(End::Failed);

@@ -1,7 +1,6 @@
 //! The whole daemon on queues that fail as no real one does on demand. Needs root: a network namespace, a bpffs.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +13,9 @@ use super::driver::{DriverError, Opened, QueueIo};
 use super::keeper::Opener;
 use super::{DaemonError, run_by};
 use crate::config::{self, Config};
-use crate::frame::Frame;
+use crate::io::layer::{Layer, Layered};
 use crate::io::memory::Memory;
-use crate::io::{Held, KernelStatistics, PacketIo};
-use crate::moment::Moment;
+use crate::io::{Held, PacketIo};
 use crate::steer::{Gate, Guard};
 use crate::underlay::Link;
 use crate::underlay::announce::VipRoutes;
@@ -25,57 +23,24 @@ use crate::underlay::announce::VipRoutes;
 /// Nothing here takes longer on a machine that is busy.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Fails as the test wishes.
+pub struct Fault(fn() -> io::Result<()>);
+
 /// A queue in memory, by which no packet ever comes.
-pub struct Queue {
-    memory: Memory,
-    fault: fn() -> io::Result<()>,
-}
+pub type Queue = Layered<Fault, Memory>;
 
-impl PacketIo for Queue {
-    const TAP: bool = Memory::TAP;
-
-    fn receive(&mut self, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
-        (self.fault)()?;
-        self.memory.receive(into, most)
-    }
-
-    fn now(&mut self) -> Moment {
-        self.memory.now()
-    }
-
-    fn allocate(&mut self, len: usize) -> Option<Held> {
-        self.memory.allocate(len)
-    }
-
-    fn frame(&mut self, held: &Held) -> Frame<'_> {
-        self.memory.frame(held)
-    }
-
-    fn send(&mut self, held: Held) {
-        self.memory.send(held);
-    }
-
-    fn release(&mut self, held: Held) {
-        self.memory.release(held);
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.memory.flush()
-    }
-
-    fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
-        self.memory.wait(wake, timeout)
-    }
-
-    fn statistics(&mut self) -> KernelStatistics {
-        self.memory.statistics()
+impl Layer<Memory> for Fault {
+    fn receive(&mut self, memory: &mut Memory, into: &mut Vec<Held>, most: usize) -> io::Result<()> {
+        (self.0)()?;
+        memory.receive(into, most)
     }
 }
 
 /// The interface with its guard, and two such queues.
 fn open(config: &Config, fault: fn() -> io::Result<()>) -> Result<Opened, DriverError> {
     let guard = Guard::open(&config.interface.name, &config.interface.pin)?;
-    let queue = |number| (number, QueueIo::Test(Queue { memory: Memory::new(8, 8).by_the_clock(), fault }));
+    let queue =
+        |number| (number, QueueIo::Test(Layered { layer: Fault(fault), below: Memory::new(8, 8).by_the_clock() }));
     let queues = (0..2).map(queue).collect();
     Ok(Opened { driver: "test", mode: None, gate: Gate::Tc(guard), queues, shape: None })
 }

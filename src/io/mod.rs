@@ -13,6 +13,7 @@ use crate::moment::{Moment, SECOND};
 
 pub mod capture_file;
 pub mod carousel;
+pub mod layer;
 pub mod memory;
 pub mod packet_socket;
 pub mod xsk;

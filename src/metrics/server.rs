@@ -25,6 +25,8 @@ const MOST_CLIENTS: usize = 32;
 const LONGEST: Duration = Duration::from_secs(10);
 /// How long those that are being answered keep the thread from ending.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// After how long those are asked for again that could not be let in for want of descriptors or memory.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How many wait in the kernel to be let in, and how many are let in before the others get their turn.
 const BACKLOG: i32 = 64;
 
@@ -91,6 +93,7 @@ impl Server {
             all: HashMap::new(),
             next: FIRST_CLIENT,
             more: false,
+            shut_out_until: None,
             stop_at: None,
             page: Page::new(counters),
         };
@@ -126,6 +129,8 @@ struct Clients {
     next: usize,
     /// Some may wait of whom the kernel will not tell again.
     more: bool,
+    /// They are let in then: descriptors or memory were missing.
+    shut_out_until: Option<Instant>,
     /// When those that are here are let go; nobody else is let in before.
     stop_at: Option<Instant>,
     page: Page,
@@ -147,7 +152,7 @@ impl Clients {
                     client => self.attend(client),
                 }
             }
-            if self.more && self.stop_at.is_none() {
+            if self.may_accept() {
                 self.more = self.accept();
             }
             let now = Instant::now();
@@ -163,25 +168,38 @@ impl Clients {
 
     /// The time until the oldest client has had its time.
     fn time_left(&self) -> Option<Duration> {
-        if self.more && self.stop_at.is_none() {
+        if self.may_accept() {
             return Some(Duration::ZERO);
         }
         let oldest = self.all.values().map(|client| client.since + LONGEST).min();
-        let end = oldest.into_iter().chain(self.stop_at).min()?;
+        let end = oldest.into_iter().chain(self.stop_at).chain(self.shut_out_until).min()?;
         Some(end.saturating_duration_since(Instant::now()))
+    }
+
+    fn may_accept(&self) -> bool {
+        let is_time = self.shut_out_until.is_none_or(|until| Instant::now() >= until);
+        self.more && self.stop_at.is_none() && is_time
     }
 
     /// Lets some in that wait; answers whether there may be more.
     fn accept(&mut self) -> bool {
         for _ in 0..BACKLOG {
             match self.listener.accept() {
-                Ok((stream, _)) => self.admit(stream),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Ok((stream, _)) => {
+                    self.shut_out_until = None;
+                    self.admit(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.shut_out_until = None;
+                    return false;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::warn!("a metrics client cannot be let in: {error}");
-                    return false;
+                    if self.shut_out_until.replace(Instant::now() + AGAIN).is_none() {
+                        tracing::warn!("no client of the metrics can be let in, and they wait: {error}");
+                    }
+                    return true;
                 }
             }
         }

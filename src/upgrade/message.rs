@@ -191,7 +191,7 @@ mod tests {
     /// What the first release says. A later one that reads form 1 reads this.
     #[test]
     fn the_words_of_form_1_are_read() {
-        let shown = include_str!("../../tests/data/upgrade-form-1.jsonl");
+        let shown = include_str!("form-1.jsonl");
         let read: Vec<Message> = shown
             .lines()
             .map(|line| Message::read(line.as_bytes()).unwrap_or_else(|e| panic!("{e}: {line}")))

@@ -160,7 +160,7 @@ mod tests {
     /// What the first release hands over. A later one that reads form 1 reads this.
     #[test]
     fn a_node_of_form_1_is_read() {
-        let shown = include_str!("../../../tests/data/upgrade-form-1-node.json");
+        let shown = include_str!("upgrade-form-1.json");
         let state: NodeState = serde_json::from_str(shown).expect("form 1");
         let set = read_set(state.in_force.as_deref().expect("it is there")).expect("a set");
         assert_eq!((set.revision.0.as_str(), set.services.len(), state.draining), ("41", 1, true));

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use mio::net::UnixStream;
 use mio::{Interest, Token};
 use serde_json::Value;
 
@@ -24,18 +25,41 @@ const MOST_UNREAD_BY_ALL: usize = 64 << 20;
 /// How often packets are fetched from workers for a capture.
 pub(super) const FETCH: Duration = Duration::from_millis(20);
 
+/// Whether the next client may be let in all the same (accept(2)).
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted)
+}
+
 impl Server {
+    /// Lets in all that wait. Where descriptors or memory are missing, they are asked for again when a client has left, and
+    /// each second.
     pub(super) fn accept(&mut self, node: &mut Node) {
-        while let Ok((stream, _)) = self.listener.accept() {
-            let may_write = may_write(&self.writers, &stream);
-            if let Err(fault) = self.make_room(may_write) {
-                // It has no answer to wait for, so one that cannot be written at once is lost.
-                _ = (&stream).write(protocol::write(&Value::Null, &Err(fault)).as_bytes());
-                continue;
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.let_in(stream, node),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.shut_out_at = None;
+                    return;
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(error) => {
+                    if self.shut_out_at.is_none() {
+                        node.fail(format!("no client of the control socket can be let in, and they wait: {error}"));
+                    }
+                    self.shut_out_at = Some(self.clients.len());
+                    return;
+                }
             }
-            if let Err(error) = self.admit(Client::new(stream, may_write)) {
-                node.fail(format!("a client cannot be served: {error}"));
-            }
+        }
+    }
+
+    fn let_in(&mut self, stream: UnixStream, node: &mut Node) {
+        let may_write = may_write(&self.writers, &stream);
+        if let Err(fault) = self.make_room(may_write) {
+            // It has no answer to wait for, so one that cannot be written at once is lost.
+            _ = (&stream).write(protocol::write(&Value::Null, &Err(fault)).as_bytes());
+        } else if let Err(error) = self.admit(Client::new(stream, may_write)) {
+            node.fail(format!("a client cannot be served: {error}"));
         }
     }
 

@@ -1,15 +1,13 @@
 //! The short way is nothing but short: whatever comes, what becomes of it is what the thorough way makes of it, to the last
 //! byte and counter.
 
-#[path = "../../../tests/golden/frames.rs"]
-mod frames;
-
-use std::path::Path;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-use self::frames::{Random, golden_frames};
+use testkit::golden::{Random, golden_frames};
+use testkit::project;
+
 use super::super::ahead::{Ahead, Frames};
 use super::super::track::Change;
 use super::super::{Flows, forward_ahead, forward_thoroughly};
@@ -168,8 +166,8 @@ proptest! {
 
 /// The golden set as it is, and with one endpoint of each service on its way out.
 fn golden_snapshots() -> [Snapshot; 2] {
-    let set = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/set.json");
-    let mut set: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(set).expect("there")).expect("JSON");
+    let set = std::fs::read_to_string(project::file("tests/golden/set.json")).expect("there");
+    let mut set: serde_json::Value = serde_json::from_str(&set).expect("JSON");
     let mut builder = builder(1_500);
     let before = apply(&mut builder, &set.to_string(), 0);
     for service in set["services"].as_array_mut().expect("a list") {

@@ -1,0 +1,5 @@
+//! Other people's programs beside pointsman.
+
+pub mod bird;
+pub mod ecmp;
+pub mod keepalived;

@@ -1,0 +1,10 @@
+//! A whole node over its socket, its command line and its metrics; nearly all without root.
+
+mod commands;
+mod control;
+mod documented;
+mod metrics;
+mod store;
+mod subscribe;
+mod syncer;
+mod top;
