@@ -1,16 +1,21 @@
 //! `pointsman check`: validates config and set, prints every error, changes nothing.
 
-use super::out::say;
+use super::out::{say, warn};
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 
 use super::files::{listed, load_config, load_set};
-use super::offline::join_checked;
+use super::offline::{join_checked, with_any_source};
+use pointsman::config::Config;
+use pointsman::control::limits;
 use pointsman::control::proposal::Proposal;
 use pointsman::control::set::check_vips;
+use pointsman::control::settings::settings;
 use pointsman::document::{Problem, Problems};
 use pointsman::model::EndpointSet;
+use pointsman::snapshot::Settings;
+use pointsman::underlay;
 
 /// `pointsman check`
 #[derive(Debug, clap::Args)]
@@ -45,8 +50,19 @@ pub fn run(args: &Check) -> Result<()> {
         }
     }
     say!("{}: valid", args.config.display());
+    let joined = join_checked(&config, &Proposal::whole(set.clone().unwrap_or_default()), None);
+    let warnings = joined.map(|joined| limits::warnings(&joined, &settings_here(&config))).unwrap_or_default();
+    warnings.iter().for_each(|warning| warn(warning));
     if let (Some(path), Some(set)) = (&args.set, &set) {
         say!("{}: valid, {} services, {} endpoints", path.display(), set.services.len(), set.endpoint_count());
     }
     Ok(())
+}
+
+/// The settings as they would be where this runs. Where the interface is not there, what only it can say is taken to be as it
+/// should.
+fn settings_here(config: &Config) -> Settings {
+    let link = underlay::link(&config.interface.name).ok();
+    let settings = settings(config, link.as_ref());
+    if link.is_some() { settings } else { with_any_source(settings) }
 }

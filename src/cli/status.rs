@@ -49,6 +49,8 @@ pub fn problems(status: &Value) -> Vec<String> {
     ] {
         problems.extend(status[key].as_str().map(|problem| format!("{what}: {}", plain(&problem.into()))));
     }
+    let told = status["problems"].as_array().into_iter().flatten();
+    problems.extend(told.map(|told| plain(&told["problem"])));
     let mut unreachable = Vec::new();
     for service in services_of(status) {
         for (endpoint, reason) in service["unreachable"].as_object().into_iter().flatten() {
@@ -148,11 +150,13 @@ mod tests {
         let unreachable: serde_json::Map<String, Value> =
             (0..12).map(|i| (format!("e{i:02}"), json!("no route"))).collect();
         let status = json!({ "interface": "eth0", "interface_up": false, "store_problem": "disk full",
+            "problems": [{ "kind": "small_mtu", "service": "web", "problem": "web: the MTU is too small" }],
             "services": [{ "name": "web", "unreachable": unreachable }] });
         let problems = problems(&status);
-        assert_eq!(problems.len(), 2 + MOST_UNREACHABLE + 1);
+        assert_eq!(problems.len(), 3 + MOST_UNREACHABLE + 1);
         assert_eq!((problems[0].as_str(), problems[1].as_str()), ("the interface eth0 is down", "on disk: disk full"));
-        assert_eq!(problems[2], "e00 of web is unreachable: no route");
-        assert_eq!(problems[12], "and 2 more endpoints are unreachable, too: `pointsman endpoints`");
+        assert_eq!(problems[2], "web: the MTU is too small");
+        assert_eq!(problems[3], "e00 of web is unreachable: no route");
+        assert_eq!(problems[13], "and 2 more endpoints are unreachable, too: `pointsman endpoints`");
     }
 }

@@ -5,6 +5,7 @@ mod client;
 pub mod event;
 mod journal;
 mod leaving;
+pub mod limits;
 pub mod lookup;
 pub mod node;
 pub mod proposal;

@@ -5,14 +5,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::limits::Lack;
 use super::proposal::Proposal;
 use super::set::Refusal;
 use crate::config::Config;
 use crate::document::{Problem, Problems};
-use crate::forward::smallest_mtu;
-use crate::forward::encap::{OuterHeaders, Sources};
+use crate::forward::encap::Sources;
 use crate::model::{Endpoint, EndpointSet, Service};
-use crate::wire::Family;
 
 /// What is known of the node for this.
 #[derive(Clone, Debug)]
@@ -122,46 +121,6 @@ impl Surroundings {
         let v6 = self.sources.v6.map(|source| IpAddr::V6(source.address));
         let within = self.sources.hold(vip.network()).then(|| vip.network());
         [v4, v6].into_iter().flatten().find(|source| vip.contains(source)).or(within)
-    }
-}
-
-/// What a tunnel lacks to be of use to a VIP's family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lack {
-    /// The VIP's family.
-    pub family: Family,
-    /// How large a packet fits, in bytes.
-    pub room: usize,
-    /// How many bytes the headers in front take.
-    pub overhead: usize,
-}
-
-impl Lack {
-    /// What the tunnel to an endpoint lacks over a way of this MTU, in bytes; `None`: nothing, or nothing can be sent there.
-    fn of(service: &Service, endpoint: IpAddr, sources: &Sources, mtu: u32) -> Option<Self> {
-        let inner = Family::of(service.vip.addr());
-        let outer = OuterHeaders::new(service.encap, inner, Family::of(endpoint), sources, u8::MAX)?;
-        Self::over(inner, outer.overhead(), mtu)
-    }
-
-    /// The same by the length of the headers in front, in bytes.
-    pub fn over(family: Family, overhead: usize, mtu: u32) -> Option<Self> {
-        let room = (mtu as usize).saturating_sub(overhead);
-        (room < smallest_mtu(family)).then_some(Self { family, room, overhead })
-    }
-
-    /// The smallest MTU of the way that would do, in bytes.
-    pub fn needed_mtu(self) -> usize {
-        smallest_mtu(self.family) + self.overhead
-    }
-
-    /// What the family asks for, as half a sentence.
-    pub fn rule(self) -> String {
-        let (family, rfc) = match self.family {
-            Family::V4 => ("IPv4", "RFC 791"),
-            Family::V6 => ("IPv6", "RFC 7676"),
-        };
-        format!("{family} needs {} ({rfc})", smallest_mtu(self.family))
     }
 }
 

@@ -14,8 +14,8 @@ pub mod select;
 pub mod track;
 pub mod verdict;
 
-pub use icmp::smallest_mtu;
 use icmp::SMALLEST_IPV6_MTU;
+pub use icmp::smallest_mtu;
 
 use crate::flow::{FlowHash, address_of};
 use crate::frame::Frame;

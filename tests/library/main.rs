@@ -7,6 +7,7 @@ mod golden;
 mod handover;
 mod lookup;
 mod matching_cost;
+mod offline;
 mod polling;
 mod replay;
 mod schema;

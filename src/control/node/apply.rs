@@ -1,7 +1,6 @@
 //! How a set comes into force: checked whole, then at every worker, then let in and announced, then on disk.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Node, Ways};
 use crate::config::Config;
 use crate::control::event::{Event, differences};
+use crate::control::limits;
 use crate::control::proposal::{Patch, Proposal};
 use crate::control::protocol::Fault;
 use crate::control::reach::{self, Surroundings};
@@ -18,14 +18,11 @@ use crate::control::slot_memories::wall_clock;
 use crate::control::store::Kept;
 use crate::document::{Problems, Tree};
 use crate::endpoint_set;
-use crate::forward::encap::Sources;
 use crate::model::EndpointSet;
 use crate::underlay;
 
 /// How long workers may take to forward by a new snapshot. They look once a batch; a second is for ever.
 const ADOPTION_LIMIT: Duration = Duration::from_secs(5);
-/// Warnings of one answer; a set with more is broken as a whole.
-const MOST_WARNINGS: usize = 20;
 /// Differences shown of a set that is only tried; the numbers say the rest.
 const MOST_DIFFERENCES: usize = 10_000;
 
@@ -86,8 +83,7 @@ impl Node {
         check_vips(config, set)?;
         let joined = join(config, set)?;
         let sources = self.settings_by(config).sources;
-        let surroundings =
-            Surroundings { addresses: BTreeSet::new(), sources, configured_mtu: config.underlay.mtu };
+        let surroundings = Surroundings { addresses: BTreeSet::new(), sources, configured_mtu: config.underlay.mtu };
         reach::check(config, set, &joined, &set.set, &surroundings)?;
         Ok(joined)
     }
@@ -124,7 +120,7 @@ impl Node {
         let changed = self.put_in_force(joined)?;
         self.builder.set_restored(false);
         self.set = proposal.set;
-        let mut warnings = unsendable(&self.in_force, &self.builder.settings().sources);
+        let mut warnings = limits::warnings(&self.in_force, self.builder.settings());
         warnings.extend(self.announcement.problem().map(str::to_owned));
         warnings.extend(self.keep(proposal.patch.as_ref()));
         Ok(self.tell_applied(changed, &warnings))
@@ -163,7 +159,7 @@ impl Node {
             "endpoints": set.endpoint_count(),
             "changes": shown,
             "more_changes": all - shown.len(),
-            "warnings": unsendable(joined, &self.builder.settings().sources),
+            "warnings": limits::warnings(joined, self.builder.settings()),
         })
     }
 
@@ -236,21 +232,4 @@ impl Node {
         }
         self.resolve_new(&come);
     }
-}
-
-/// A sentence for each endpoint, up to some, that nothing can be sent to.
-fn unsendable(set: &EndpointSet, sources: &Sources) -> Vec<String> {
-    if sources.v4.is_some() && sources.v6.is_some() {
-        return Vec::new();
-    }
-    let has_source = |address: &IpAddr| if address.is_ipv4() { sources.v4.is_some() } else { sources.v6.is_some() };
-    let all = set.services.iter().flat_map(|service| service.endpoints.iter().map(move |endpoint| (service, endpoint)));
-    let without = all.filter(|(_, endpoint)| !has_source(&endpoint.address)).map(|(service, endpoint)| {
-        let (service, name) = (&service.name, &endpoint.name);
-        format!(
-            "{service}: {name} ({}) cannot be sent to: the node has no outer source address of its family",
-            endpoint.address
-        )
-    });
-    without.take(MOST_WARNINGS).collect()
 }

@@ -46,6 +46,7 @@ impl Node {
             "underlay_mtu": self.builder.settings().underlay_mtu,
             "store_problem": self.store_problem,
             "reload_problem": self.reload_problem,
+            "problems": self.problems(),
         })
     }
 

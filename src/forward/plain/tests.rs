@@ -221,7 +221,8 @@ fn martians_do_not_go_it() {
         frame[at..at + source.len()].copy_from_slice(source);
         frame
     };
-    let v4 = [[0, 1, 2, 3], [127, 0, 0, 1], [169, 254, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4], [203, 0, 113, 1]];
+    let v4 =
+        [[0, 1, 2, 3], [127, 0, 0, 1], [169, 254, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4], [203, 0, 113, 1]];
     let v6 = ["::", "::1", "::ffff:10.0.0.9", "fe80::1", "febf::1", "ff02::1", "2001:db8:1::1"];
     let v6 = v6.map(|source| source.parse::<std::net::Ipv6Addr>().expect("an address").octets());
     let mut frames: Vec<Vec<u8>> = v4.iter().map(|source| with_source(0, source)).collect();
@@ -232,7 +233,8 @@ fn martians_do_not_go_it() {
         assert_eq!(traced.verdict, Verdict::Dropped(DropReason::MartianSource, None), "{frame:02x?}");
     }
     // The edges of what is looked at.
-    let v4 = [[1, 0, 0, 0], [126, 0, 0, 1], [169, 253, 0, 1], [223, 255, 255, 255]].map(|source| with_source(0, &source));
+    let v4 =
+        [[1, 0, 0, 0], [126, 0, 0, 1], [169, 253, 0, 1], [223, 255, 255, 255]].map(|source| with_source(0, &source));
     let v6 = ["0:0:0:1::2", "fdff::2", "fe7f::1", "2001:db8:9::1"];
     let v6 = v6.map(|source| with_source(2, &source.parse::<std::net::Ipv6Addr>().expect("an address").octets()));
     let frames: Vec<Vec<u8>> = v4.into_iter().chain(v6).collect();

@@ -57,7 +57,7 @@ pub fn build(set: &EndpointSet) -> Builder {
     let settings = Settings {
         seed: Seed([7; 16]),
         dscp: Dscp::Copy,
-        configured_mtu: Some(1500),
+        underlay_mtu: 1500,
         hop_limit: 64,
         sources: Sources::default(),
     };
