@@ -39,8 +39,14 @@ fn by_io_xsk() -> anyhow::Result<()> {
     program.attach(LINK, XdpMode::Driver)?;
     let links = pnet::datalink::interfaces();
     let interface_index = links.iter().find(|link| link.name == LINK).context("the pair is there")?.index;
-    let mut io =
-        XskIo::open(&XskOptions { interface_index, queue: 0, frames: FRAMES, mtu: 1500, zero_copy: ZeroCopy::Off })?;
+    let mut io = XskIo::open(&XskOptions {
+        interface_index,
+        queue: 0,
+        frames: FRAMES,
+        mtu: 1500,
+        zero_copy: ZeroCopy::Off,
+        patience: Duration::from_secs(3),
+    })?;
     let mut sockets = XskMap::try_from(loaded.take_map("sockets").context("the map is there")?)?;
     sockets.set(0, io.as_fd().as_raw_fd(), 0)?;
     let (wake, mut batch, mut idle) = (eventfd(0, EventfdFlags::CLOEXEC)?, Vec::new(), 0);

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, anyhow, bail};
 
-use pointsman::config::{self, Config};
+use pointsman::config::Config;
 use pointsman::control::lookup::Unseen;
 use pointsman::control::proposal::Proposal;
 use pointsman::control::reach::{self, Surroundings};
@@ -57,9 +57,10 @@ impl OfflineNode {
     /// A node by this config. What it does not say of the network is unknown: such packets have no way out.
     pub fn new(config: Config) -> Result<Self> {
         let underlay = &config.underlay;
-        let source = config.interface.mac.unwrap_or(config::DEFAULT_MAC);
+        let settings = settings(&config, None);
+        let source = settings.mac;
         let next_hop = underlay.next_hop.map(|destination| NextHop { destination, source, tag: Tag::AsReceived });
-        let builder = Builder::new(settings(&config, None), config.handover.window_seconds(), 1);
+        let builder = Builder::new(settings, config.handover.window_seconds(), 1);
         Ok(Self { config, builder, publisher: Publisher::new()?, next_hop })
     }
 
@@ -76,7 +77,7 @@ impl OfflineNode {
         };
         let settings = with_any_source(*self.builder.settings());
         self.builder.set_settings(settings, self.publisher.edition());
-        let mac = config::DEFAULT_MAC;
+        let mac = settings.mac;
         self.next_hop.get_or_insert(NextHop { destination: mac, source: mac, tag: Tag::AsReceived });
         unseen
     }

@@ -113,6 +113,7 @@ mod tests {
     use crate::flow::Seed;
     use crate::forward::encap::Source;
     use crate::snapshot::Dscp;
+    use crate::wire::ethernet::MacAddress;
 
     fn said(vip: &str, encap: &str, endpoint: &str, (has_v6, underlay_mtu): (bool, u32)) -> Vec<String> {
         let set = format!(
@@ -121,7 +122,14 @@ mod tests {
         );
         let v6 = Source { address: "2001:db8:51b::1".parse().expect("v6"), entropy: 0.into() };
         let sources = Sources { v4: None, v6: has_v6.then_some(v6) };
-        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu, hop_limit: 64, sources };
+        let settings = Settings {
+            seed: Seed([0; 16]),
+            dscp: Dscp::Copy,
+            underlay_mtu,
+            hop_limit: 64,
+            sources,
+            mac: MacAddress::default(),
+        };
         warnings(&crate::endpoint_set::parse(&set).expect("valid"), &settings)
     }
 

@@ -1,7 +1,7 @@
 //! Bytes ↔ messages: JSON-RPC 2.0, one object a line. No sockets here.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::document::{Problem, Problems, Tree};
 use crate::model::Revision;
@@ -222,23 +222,46 @@ fn read_call(mut message: Tree<'_>) -> Result<Call<'_>, Fault> {
     }
 }
 
+/// JSON-RPC's.
+const VERSION: &str = "2.0";
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a Fault>,
+    id: &'a Value,
+    jsonrpc: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+struct Notification<'a, T> {
+    jsonrpc: &'static str,
+    method: &'static str,
+    params: &'a T,
+}
+
+/// A message as a line. It is written from where it is: answers of many megabytes are copied no more than that.
+fn line(message: &impl Serialize) -> String {
+    let mut line = serde_json::to_string(message).expect("messages have nothing that is not JSON");
+    line.push('\n');
+    line
+}
+
 /// One answer as a line, with its end.
 pub fn write(id: &Value, result: &Result<Value, Fault>) -> String {
-    let answer = match result {
-        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-        Err(fault) => json!({ "jsonrpc": "2.0", "id": id, "error": fault }),
-    };
-    format!("{answer}\n")
+    line(&Answer { jsonrpc: VERSION, id, result: result.as_ref().ok(), error: result.as_ref().err() })
 }
 
 /// One event as a line, with its end.
 pub fn notify(event: &Event) -> String {
-    format!("{}\n", json!({ "jsonrpc": "2.0", "method": "event", "params": event }))
+    line(&Notification { jsonrpc: VERSION, method: "event", params: event })
 }
 
 /// One packet of a capture as a line, with its end.
 pub fn show_packet(packet: &Value) -> String {
-    format!("{}\n", json!({ "jsonrpc": "2.0", "method": "packet", "params": packet }))
+    line(&Notification { jsonrpc: VERSION, method: "packet", params: packet })
 }
 
 /// Cuts a stream of bytes into lines.
@@ -298,6 +321,8 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use proptest::prelude::*;
 

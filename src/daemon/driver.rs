@@ -1,5 +1,7 @@
 //! Opens the interface: AF_XDP with the steering program, or AF_PACKET with the guard.
 
+use std::time::Duration;
+
 use crate::config::{Config, Driver};
 use crate::io::packet_socket::PacketSocket;
 use crate::io::xsk::{XskError, XskIo, XskOptions, chunk_size};
@@ -137,12 +139,12 @@ pub fn queue_numbers(config: &Config, count: u32) -> Vec<u32> {
     config.interface.queues.clone().unwrap_or_else(|| (0..count).collect())
 }
 
-/// Opens the interface as the config says.
-pub fn open(config: &Config, link: &Link) -> Result<Opened, DriverError> {
+/// Opens the interface as the config says; a queue that another process has may take so long to be let go.
+pub fn open(config: &Config, link: &Link, patience: Duration) -> Result<Opened, DriverError> {
     match config.interface.driver {
-        Driver::AfXdp => open_xdp(config, link),
+        Driver::AfXdp => open_xdp(config, link, patience),
         Driver::AfPacket => open_packet(config),
-        Driver::Auto => match open_xdp(config, link) {
+        Driver::Auto => match open_xdp(config, link, patience) {
             Err(error) if is_for_good(&error) => {
                 tracing::warn!("AF_XDP is not to be had, so AF_PACKET it is: {error}");
                 open_packet(config)
@@ -165,12 +167,12 @@ fn is_for_good(error: &DriverError) -> bool {
 
 /// Where a socket cannot be had, the steering program stays as it stands: a new one has no VIPs and passes everything,
 /// and an earlier run's goes on dropping, as it does while the daemon is away.
-fn open_xdp(config: &Config, link: &Link) -> Result<Opened, DriverError> {
+fn open_xdp(config: &Config, link: &Link, patience: Duration) -> Result<Opened, DriverError> {
     let interface = &config.interface;
     let mut steering = Steering::open(&interface.name, interface.xdp_mode, &interface.pin)?;
     // Looked at now: attaching an XDP program can raise the number of queues.
     let shape = shape(config, link);
-    let queues = open_sockets(config, link, shape.queues, &mut steering)?;
+    let queues = open_sockets(config, link, patience, shape.queues, &mut steering)?;
     let mode = Some(steering.mode());
     Ok(Opened { driver: "af_xdp", mode, gate: Gate::Xdp(steering), queues, shape: Some(shape) })
 }
@@ -178,6 +180,7 @@ fn open_xdp(config: &Config, link: &Link) -> Result<Opened, DriverError> {
 fn open_sockets(
     config: &Config,
     link: &Link,
+    patience: Duration,
     count: u32,
     steering: &mut Steering,
 ) -> Result<Vec<(u32, QueueIo)>, DriverError> {
@@ -205,6 +208,7 @@ fn open_sockets(
             frames: interface.frames,
             mtu: link.mtu,
             zero_copy: interface.zero_copy,
+            patience,
         })?;
         steering.set_socket(queue, io.as_fd())?;
         queues.push((queue, QueueIo::Xsk(Box::new(io))));

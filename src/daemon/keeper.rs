@@ -26,7 +26,7 @@ const TOO_SOON: Duration = Duration::from_secs(10);
 const TOO_OFTEN: u32 = 3;
 
 /// Opens an interface, with the gate shut.
-pub type Opener = fn(&Config, &Link) -> Result<Opened, DriverError>;
+pub type Opener = fn(&Config, &Link, Duration) -> Result<Opened, DriverError>;
 
 /// The gate, shared between the node, which sets VIPs, and the keeper, which changes it with the interface.
 #[derive(Clone, Default)]
@@ -48,6 +48,9 @@ struct Scene {
     shape: Option<Shape>,
     since: Instant,
 }
+
+/// How long a start waits for a queue that a process had which has just ended.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Keeps the interface open.
 pub struct Keeper {
@@ -87,7 +90,12 @@ impl Keeper {
     /// Opens the interface, and has a worker work at each queue. The gate lets in the VIPs in force, before any worker
     /// begins: with the interface new, the kernel would answer for them meanwhile.
     pub fn open(&mut self, link: &Link, node: &mut Node) -> Result<(), DaemonError> {
-        let Opened { driver, mode, mut gate, queues, shape } = (self.opener)(&self.config, link)?;
+        self.open_within(PATIENCE, link, node)
+    }
+
+    /// The same with so much time for another process to let go of a queue.
+    fn open_within(&mut self, patience: Duration, link: &Link, node: &mut Node) -> Result<(), DaemonError> {
+        let Opened { driver, mode, mut gate, queues, shape } = (self.opener)(&self.config, link, patience)?;
         let cores = self.cores.choose(&self.config, queues.len())?;
         self.cores.leave_to(&cores);
         let vips = node.vips();
@@ -231,7 +239,8 @@ impl Keeper {
         self.workers.gather_all()?;
         // Dropped, it stays attached; on this very interface it is taken over, so that VIP packets are dropped meanwhile.
         *self.gate.0.borrow_mut() = None;
-        match privileges::raised(|| self.open(link, node))? {
+        // A queue that is busy is asked for again the next time: clients and the watchdog are not to wait for it.
+        match privileges::raised(|| self.open_within(Duration::ZERO, link, node))? {
             Ok(()) => {
                 node.set_interface_problem(None, false);
                 tracing::info!(interface = link.name, workers = self.at_work(), "forwarding again");

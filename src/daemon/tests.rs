@@ -49,7 +49,7 @@ static PANIC: AtomicBool = AtomicBool::new(false);
 
 #[test]
 fn a_worker_that_panics_ends_the_daemon_and_its_announcements() {
-    let opener: Opener = |config, _: &Link| {
+    let opener: Opener = |config, _: &Link, _| {
         open(config, || {
             assert!(
                 !PANIC.load(Ordering::Relaxed) || thread::current().name() == Some("worker-0"),
@@ -72,7 +72,7 @@ fn a_worker_that_panics_ends_the_daemon_and_its_announcements() {
 
 #[test]
 fn a_queue_that_is_lost_for_good_ends_the_daemon() {
-    let opener: Opener = |config, _: &Link| open(config, || Err(io::Error::from_raw_os_error(libc::EIO)));
+    let opener: Opener = |config, _: &Link, _| open(config, || Err(io::Error::from_raw_os_error(libc::EIO)));
     with_daemon(opener, |daemon| {
         let said = how_it_fails(daemon);
         assert!(said.contains("has lost its queue"), "{said}");

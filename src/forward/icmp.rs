@@ -40,11 +40,13 @@ struct Headers {
 }
 
 impl Headers {
-    /// Ethernet's: back to where the packet came from, by the same VLAN.
-    fn back(packet: &Packet) -> Self {
+    /// Ethernet's: back to where the packet came from, by the same VLAN. It leaves from the interface's own address, whomever
+    /// the frame was for: a switch that floods, or an interface in promiscuous mode, brings other stations' frames, and theirs
+    /// are no addresses to send from.
+    fn back(packet: &Packet, settings: &Settings) -> Self {
         let mut headers = Self { bytes: [0; LONGEST], len: 0 };
-        let Ethernet { destination, source, tag, ethertype } = packet.ethernet;
-        headers.len = Ethernet { destination: source, source: destination, tag, ethertype }.write(&mut headers.bytes);
+        let Ethernet { source, tag, ethertype, .. } = packet.ethernet;
+        headers.len = Ethernet { destination: source, source: settings.mac, tag, ethertype }.write(&mut headers.bytes);
         headers
     }
 
@@ -63,9 +65,6 @@ impl Headers {
 /// way it came. IPv4 options and extension headers were for the way here and are left out. Of a reply that is longer than the
 /// underlay's MTU as much leaves as that holds (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2).
 pub fn answer_echo(frame: &mut Frame<'_>, packet: &Packet, settings: &Settings) -> Result<(), DropReason> {
-    if !can_be_answered(packet) {
-        return Err(DropReason::BadSource);
-    }
     let (ip_at, protocol, hop_limit) = (packet.ethernet.header_len(), packet.family.icmp(), settings.hop_limit);
     let message_at = ip_at + packet.header_len;
     frame.truncate(ip_at + packet.total_len);
@@ -77,7 +76,7 @@ pub fn answer_echo(frame: &mut Frame<'_>, packet: &Packet, settings: &Settings) 
     }
     let (question, message) = frame.bytes_mut()[ip_at..].split_at_mut(packet.header_len);
     icmp::turn_to_reply(protocol, message);
-    let mut headers = Headers::back(packet);
+    let mut headers = Headers::back(packet, settings);
     match packet.family {
         Family::V4 => {
             let total_len = ipv4::HEADER_LEN + message.len();
@@ -128,7 +127,7 @@ pub fn answer_too_big(
         return Err(DropReason::TooBig);
     }
     frame.truncate(ip_at + quote_len);
-    let mut headers = Headers::back(packet);
+    let mut headers = Headers::back(packet, settings);
     match packet.family {
         Family::V4 => {
             let (vip, client) = (Ipv4Addr::from(vip as u32), Ipv4Addr::from(client as u32));
@@ -155,17 +154,12 @@ fn check(frame: &Frame<'_>, packet: &Packet) -> Result<(), DropReason> {
     if whole { Ok(()) } else { Err(DropReason::Malformed) }
 }
 
-/// Whether a packet may be answered by an error: not another error, nor what no single sender can have sent (RFC 1122
-/// section 3.2.2, RFC 4443 section 2.4 e), and of IPv4 no later fragment.
+/// Whether a packet may be answered by an error: not another error, and of IPv4 no later fragment (RFC 1122 section 3.2.2, RFC
+/// 4443 section 2.4 e). What no single sender can have sent has been dropped before.
 pub fn can_be_answered_by_error(packet: &Packet) -> bool {
     use icmp::Kind::{Error, NeighbourDiscovery, OtherError};
     // A redirect of IPv6 is one of neighbour discovery.
     let is_error = matches!(packet.icmp, Some(Error | OtherError | NeighbourDiscovery));
     let is_later_part = packet.family == Family::V4 && packet.is_later_fragment();
-    !is_error && !is_later_part && can_be_answered(packet)
-}
-
-/// Whether a packet came to this node alone. That its source is one sender elsewhere has been seen when it was read.
-fn can_be_answered(packet: &Packet) -> bool {
-    !packet.ethernet.is_group()
+    !is_error && !is_later_part
 }

@@ -159,6 +159,15 @@ fn forward_thoroughly(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Fl
         Ok(None) => return Verdict::Passed,
         Err(reason) => return Verdict::Dropped(reason, None),
     };
+    if addressed.ethernet.is_group() {
+        // A router takes no packet for one host out of a frame for many (RFC 1812 section 5.3.4): each node on the link would
+        // send a copy. Neighbour discovery for a VIP comes by such frames, and is the kernel's.
+        return match Packet::read(frame.bytes(), &addressed) {
+            Ok(packet) if packet.is_neighbour_discovery() => Verdict::Passed,
+            _ if snapshot.vips.holds(addressed.destination) => Verdict::Dropped(DropReason::GroupFrame, None),
+            _ => Verdict::Passed,
+        };
+    }
     let mut packet = match Packet::read(frame.bytes(), &addressed) {
         Ok(packet) if packet.is_neighbour_discovery() => return Verdict::Passed,
         Ok(packet) => packet,
@@ -170,7 +179,6 @@ fn forward_thoroughly(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Fl
     }
     let service = match select::find_service(&packet, snapshot) {
         Ok(Some(service)) => service,
-        Ok(None) if has_come_back(&packet, snapshot) => return Verdict::Dropped(DropReason::Loop, None),
         Ok(None) => return Verdict::Passed,
         Err(reason) => return Verdict::Dropped(reason, None),
     };

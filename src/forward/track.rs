@@ -309,7 +309,7 @@ impl Tracked {
         let is_free = move |entry: Entry| !lifetimes.is_alive(entry, now);
         // What a flood of SYNs fills is as good as free, but first what no handshake can be waiting for.
         let is_spare = move |entry: Entry| is_free(entry) || entry.stage() == Stage::New;
-        let is_stale = move |entry: Entry| is_spare(entry) && entry.seen + HANDSHAKE < now;
+        let is_stale = move |entry: Entry| is_spare(entry) && now.saturating_sub(entry.seen) > HANDSHAKE;
         // All but the last but one look at the same ten cache lines.
         self.way_in(places, is_free)
             .or_else(|| self.make_way_in(places, is_free))
@@ -567,6 +567,18 @@ mod tests {
             tracked.insert(hash(n), 2, Sign::Opens, at(1));
         }
         assert!((0..1_000).all(|n| tracked.clone_find(hash(n), at(2))));
+    }
+
+    /// Memory that another process has written is believed in nothing.
+    #[test]
+    fn entries_of_a_time_that_cannot_be_overflow_nothing() {
+        let mut tracked = Tracked::new(64, 600);
+        for bucket in tracked.buckets.iter_mut() {
+            bucket.0.fill(Entry::new(hash(7), 1, Stage::New, u32::MAX));
+            tracked.len += bucket.0.len();
+        }
+        tracked.insert(hash(8), 1, Sign::Opens, at(1));
+        assert!(tracked.clone_find(hash(8), at(1)));
     }
 
     #[test]

@@ -44,6 +44,8 @@ drop_reasons! {
     /// Its source is one that nobody elsewhere can have: unspecified, loopback, link-local, multicast, reserved, or the VIP
     /// itself.
     MartianSource = "martian_source",
+    /// Its frame is for a group of stations or for all of them, or names a group as its sender.
+    GroupFrame = "group_frame",
     /// TTL or hop limit 0.
     TtlExpired = "ttl_expired",
     /// A later fragment of a packet whose first one has not been seen, or too long ago.
@@ -58,8 +60,6 @@ drop_reasons! {
     NoService = "no_service",
     /// The service's `allow` does not hold its source.
     NotAllowed = "not_allowed",
-    /// It would be answered, but its frame came to many.
-    BadSource = "bad_source",
     /// A tunnelled packet of this node that has come back.
     Loop = "loop",
     /// The service has no endpoint that takes new flows.

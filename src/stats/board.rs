@@ -1,6 +1,8 @@
 //! Where a worker shows its totals to the control side, whole or not at all.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::thread;
+use std::time::Duration;
 
 use super::tally::{Tally, Traffic};
 use super::timing::Timing;
@@ -10,6 +12,13 @@ use crate::io::KernelStatistics;
 const TOTALS: usize = 7;
 const KERNEL: usize = 6;
 const VALUES: usize = TOTALS + KERNEL + DropReason::COUNT;
+
+/// How often a reader that meets a write half done looks again at once: a write takes some hundred nanoseconds.
+const SPINS: u32 = 1_000;
+/// Up to which look it only lets others run before.
+const YIELDS: u32 = 1_100;
+/// And how long it sleeps before each look from then on.
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// One worker's board, on cache lines of its own. The worker writes once a batch; a reader that meets a write half
 /// done looks again, so that what it reads always balances.
@@ -62,6 +71,7 @@ impl Board {
 
     /// Reads the totals of one moment.
     pub fn read(&self) -> (Tally, KernelStatistics) {
+        let mut looks = 0_u32;
         loop {
             let before = self.version.load(Ordering::Acquire);
             let values: [u64; VALUES] = std::array::from_fn(|i| self.values[i].load(Ordering::Relaxed));
@@ -69,7 +79,13 @@ impl Board {
             if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
                 return split(&values);
             }
-            std::hint::spin_loop();
+            looks = looks.saturating_add(1);
+            match looks {
+                ..SPINS => std::hint::spin_loop(),
+                // A worker that was interrupted on this very core goes on only when this thread lets it.
+                ..YIELDS => thread::yield_now(),
+                _ => thread::sleep(PAUSE),
+            }
         }
     }
 }
@@ -99,7 +115,7 @@ mod tests {
     #[test]
     fn readers_always_see_a_balance() {
         let (board, stop) = (Board::default(), AtomicBool::new(false));
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 let mut tally = Tally::default();
                 for i in 0.. {
@@ -122,6 +138,23 @@ mod tests {
             }
             stop.store(true, Ordering::Relaxed);
         });
+    }
+
+    /// As where the kernel has interrupted a worker in the middle of its write: the reader does not keep its core from it.
+    #[test]
+    fn who_waits_for_the_end_of_a_write_takes_no_core() {
+        let (board, half) = (Board::default(), Duration::from_millis(200));
+        board.version.store(1, Ordering::Relaxed);
+        let took = thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                board.read();
+                rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)
+            });
+            thread::sleep(half);
+            board.version.store(2, Ordering::Release);
+            reader.join().expect("no panic")
+        });
+        assert!(took.tv_sec == 0 && (took.tv_nsec as u128) < half.as_nanos() / 4, "{took:?} of {half:?}");
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn attach(mode: XdpMode) -> (Ebpf, XskMap<MapData>) {
 
 fn options(mtu: u32, zero_copy: ZeroCopy) -> XskOptions {
     let interface_index = datalink::interfaces().into_iter().find(|link| link.name == "node").expect("made").index;
-    XskOptions { interface_index, queue: 0, frames: FRAMES, mtu, zero_copy }
+    XskOptions { interface_index, queue: 0, frames: FRAMES, mtu, zero_copy, patience: LIMIT }
 }
 
 fn wake() -> OwnedFd {

@@ -120,6 +120,8 @@ pub struct XskOptions {
     pub mtu: u32,
     /// Whether packets are shared with the driver.
     pub zero_copy: ZeroCopy,
+    /// How long to wait for a queue that is busy: it is for up to a second after its last owner has died.
+    pub patience: Duration,
 }
 
 /// An AF_XDP socket, bound to a queue. It receives what an XDP program redirects to it by an XSKMAP.
@@ -136,7 +138,7 @@ impl XskIo {
     /// Opens a socket on a queue, with all frames ready to be received into. Waits up to 3 seconds for a queue that is
     /// in use.
     pub fn open(options: &XskOptions) -> Result<Self, XskError> {
-        let &XskOptions { interface_index, queue, frames, mtu, zero_copy } = options;
+        let &XskOptions { frames, mtu, .. } = options;
         let sizes = Sizes::new(frames).ok_or(XskError::Frames { frames })?;
         let chunk_size = chunk_size(mtu).ok_or(XskError::Mtu { mtu })?;
         let in_memory = |error| XskError::Kernel { step: "make the packet memory", error };
@@ -148,7 +150,7 @@ impl XskIo {
         let mut exchange = Exchange::new(umem, socket::map_rings(&socket, sizes)?, free);
         // A driver that finds the fill ring empty at bind sleeps until it is woken.
         exchange.recycle();
-        let zero_copy = socket::bind_to(&socket, interface_index, queue, zero_copy)?;
+        let zero_copy = socket::bind_to(&socket, options)?;
         Ok(Self { exchange, zero_copy, socket, file })
     }
 

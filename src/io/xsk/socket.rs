@@ -18,14 +18,12 @@ use rustix::net::xdp::{
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::XskError;
 use super::exchange::{Rings, Sizes};
 use super::ring::{Consumer, Layout, Producer};
 use super::umem::{Mapping, Umem};
+use super::{XskError, XskOptions};
 use crate::config::ZeroCopy;
 
-/// A queue stays busy for up to a second after its last owner has died.
-const BUSY_LIMIT: Duration = Duration::from_secs(3);
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// `XDP_MAX_TX_SKB_BUDGET` (since 6.17): frames that one `sendto` sends; 32 by default.
 const MAX_TX_SKB_BUDGET: c_int = 9;
@@ -105,14 +103,15 @@ fn map<T>(
     Ok((memory, layout))
 }
 
-/// Binds to a queue of an interface, and waits for a dead process to let go of it. Answers whether packets are shared
-/// with the driver (zero copy).
-pub fn bind_to(socket: &OwnedFd, interface_index: u32, queue: u32, zero_copy: ZeroCopy) -> Result<bool, XskError> {
+/// Binds to the queue of an interface, and waits for as long as the options say for a dead process to let go of it. Returns
+/// whether packets are shared with the driver (zero copy).
+pub fn bind_to(socket: &OwnedFd, options: &XskOptions) -> Result<bool, XskError> {
+    let &XskOptions { interface_index, queue, zero_copy, patience, .. } = options;
     let start = Instant::now();
     let error = loop {
         match try_bind(socket, interface_index, queue, zero_copy) {
             Ok(()) => return is_zero_copy(socket),
-            Err(Errno::BUSY) if start.elapsed() < BUSY_LIMIT => sleep(BUSY_PAUSE),
+            Err(Errno::BUSY) if start.elapsed() < patience => sleep(BUSY_PAUSE),
             Err(error) => break error,
         }
     };
@@ -184,7 +183,15 @@ mod tests {
             let free = memory.chunks().collect();
             let mut first = Exchange::new(memory, rings, free);
             first.recycle();
-            assert!(!bind_to(&socket, LOOPBACK, 0, ZeroCopy::Auto).expect("to bind"), "loopback copies");
+            let options = XskOptions {
+                interface_index: LOOPBACK,
+                queue: 0,
+                frames: 64,
+                mtu: 1500,
+                zero_copy: ZeroCopy::Auto,
+                patience: Duration::ZERO,
+            };
+            assert!(!bind_to(&socket, &options).expect("to bind"), "loopback copies");
             let before = first.audit();
             drop(first);
             let memory = umem::map_file(&file, 2048, FRAMES).expect("memory");

@@ -13,10 +13,8 @@ from scapy.all import (
 )
 
 from frames import (
-    BROADCAST_MAC,
     CLIENT4,
     CLIENT6,
-    MULTICAST_MAC,
     destination_options,
     ether,
     hop_options,
@@ -94,12 +92,4 @@ def fragmented_pings():
             forwarded(f"a fragmented ping that an endpoint answers, the {name}: {service}", piece, service, flow)
 
 
-def pings_of_nobody():
-    """An answer would go to many (RFC 1122 section 3.2.1.3, RFC 4443 section 4.2)."""
-    for service in ("web", "web6"):
-        for mac in (BROADCAST_MAC, MULTICAST_MAC):
-            frame = ether(to(service) / ping(service), dst=mac)
-            dropped(f"a ping in a frame to {mac}: {service}", frame, "bad_source")
-
-
-CHAPTER = (who_answers, what_the_answer_keeps, fragmented_pings, pings_of_nobody)
+CHAPTER = (who_answers, what_the_answer_keeps, fragmented_pings)
