@@ -12,7 +12,7 @@ use super::files::{load_config, load_set};
 use super::offline::OfflineNode;
 use super::words::plain;
 use pointsman::control::clock::wall_clock;
-use pointsman::control::lookup::{Query, explain};
+use pointsman::control::lookup::{Query, explain_offline};
 use pointsman::model::Protocol;
 use pointsman::moment::{Moment, SECOND};
 
@@ -57,9 +57,9 @@ pub fn run(args: &Lookup) -> Result<()> {
         (Some(config), Some(set)) => {
             let query = Query::read(&params.into()).map_err(|problems| anyhow!("{problems}"))?;
             let mut node = OfflineNode::new(load_config(config)?)?;
+            let unseen = node.assume_network();
             node.build(&load_set(set)?, Moment(u64::from(wall_clock()) * SECOND))?;
-            // Nobody has forwarded anything yet, so no flow is tracked.
-            json!(explain(&query, &node.builder.snapshot(), |_| Some(Vec::new())))
+            json!(explain_offline(&query, &node.builder.snapshot(), &unseen))
         }
         _ => args.connection.ask("lookup", &params)?,
     };

@@ -1,10 +1,12 @@
 //! A node without a network, for `replay` and the offline `lookup`.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, anyhow, bail};
 
 use pointsman::config::Config;
+use pointsman::control::lookup::Unseen;
 use pointsman::control::proposal::Proposal;
 use pointsman::control::reach::{self, Surroundings};
 use pointsman::control::set::{Refusal, join};
@@ -12,19 +14,27 @@ use pointsman::control::settings::settings;
 use pointsman::control::update::Builder;
 use pointsman::document::Problems;
 use pointsman::forward::Flows;
+use pointsman::forward::encap::{Source, Sources};
 use pointsman::model::EndpointSet;
 use pointsman::moment::{Moment, Now, SECOND, Second};
 use pointsman::publish::{Publication, Publisher};
 use pointsman::snapshot::{NextHop, Settings, Tag};
 
-/// What would be in force by this config and set, as far as it can be checked without the node: an unknown MTU is taken
-/// to be the usual one.
-pub fn join_checked(config: &Config, proposal: &Proposal) -> Result<EndpointSet, Refusal> {
+/// What would be in force by this config and set, as far as it can be checked without the node. `configured_mtu`: what has to
+/// be large enough for all services; none: whatever it is.
+pub fn join_checked(config: &Config, proposal: &Proposal, configured_mtu: Option<u32>) -> Result<EndpointSet, Refusal> {
     let joined = join(config, proposal)?;
-    let Settings { sources, underlay_mtu, .. } = settings(config, None);
-    let surroundings = Surroundings { sources, addresses: BTreeSet::new(), underlay_mtu };
+    let sources = settings(config, None).sources;
+    let surroundings = Surroundings { sources, addresses: BTreeSet::new(), configured_mtu };
     reach::check(config, proposal, &joined, &EndpointSet::default(), &surroundings)?;
     Ok(joined)
+}
+
+/// The settings with some outer source of each family that they have none of.
+pub fn with_any_source(settings: Settings) -> Settings {
+    let v4 = Some(Source { address: Ipv4Addr::UNSPECIFIED, entropy: Ipv4Addr::UNSPECIFIED });
+    let v6 = Some(Source { address: Ipv6Addr::UNSPECIFIED, entropy: Ipv6Addr::UNSPECIFIED });
+    Settings { sources: settings.sources.or(&Sources { v4, v6 }), ..settings }
 }
 
 /// The second of a moment that is counted from 1970, as a capture's are.
@@ -53,6 +63,24 @@ impl OfflineNode {
         Ok(Self { config, builder, publisher: Publisher::new()?, next_hop })
     }
 
+    /// Puts something in the place of what only the node's interface has, so that everything else is as it will be there; says
+    /// what that is.
+    pub fn assume_network(&mut self) -> Unseen {
+        let underlay = &self.config.underlay;
+        let unseen = Unseen {
+            interface: self.config.interface.name.clone(),
+            source_v4: underlay.source_v4.is_none(),
+            source_v6: underlay.source_v6.is_none(),
+            next_hop: self.next_hop.is_none(),
+            mtu: underlay.mtu.is_none(),
+        };
+        let settings = with_any_source(*self.builder.settings());
+        self.builder.set_settings(settings, self.publisher.edition());
+        let mac = settings.mac;
+        self.next_hop.get_or_insert(NextHop { destination: mac, source: mac, tag: Tag::AsReceived });
+        unseen
+    }
+
     /// Refuses a config that leaves the network unknown.
     pub fn require_network(&self) -> Result<()> {
         let underlay = &self.config.underlay;
@@ -67,7 +95,7 @@ impl OfflineNode {
 
     /// The publications by this set, for as many workers as there are.
     pub fn build(&mut self, set: &EndpointSet, now: Moment) -> Result<Vec<Publication>> {
-        let joined = join_checked(&self.config, &Proposal::whole(set.clone()))
+        let joined = join_checked(&self.config, &Proposal::whole(set.clone()), None)
             .map_err(|refusal| anyhow!("{}", Problems::from(refusal)))?;
         self.builder.update(&joined, (self.publisher.edition(), self.publisher.forgotten()), second(now));
         self.builder.resolve(|_| self.next_hop);

@@ -55,6 +55,8 @@ pub fn problems(status: &Value) -> Vec<String> {
         problems.extend(status[key].as_str().map(|problem| format!("{what}: {}", plain(&problem.into()))));
     }
     problems.extend(left_out(status));
+    let told = status["problems"].as_array().into_iter().flatten();
+    problems.extend(told.map(|told| plain(&told["problem"])));
     let mut unreachable = Vec::new();
     for service in services_of(status) {
         for (endpoint, reason) in service["unreachable"].as_object().into_iter().flatten() {
@@ -171,13 +173,15 @@ mod tests {
             (0..11).map(|i| json!({ "service": format!("s{i:02}"), "reason": "taken" })).collect();
         let status = json!({ "interface": "eth0", "interface_up": false, "store_problem": "disk full",
             "left_out": left_out,
+            "problems": [{ "kind": "small_mtu", "service": "web", "problem": "web: the MTU is too small" }],
             "services": [{ "name": "web", "unreachable": unreachable }] });
         let problems = problems(&status);
-        assert_eq!(problems.len(), 2 + MOST_LEFT_OUT + 1 + MOST_UNREACHABLE + 1);
+        assert_eq!(problems.len(), 3 + MOST_LEFT_OUT + 1 + MOST_UNREACHABLE + 1);
         assert_eq!((problems[0].as_str(), problems[1].as_str()), ("the interface eth0 is down", "on disk: disk full"));
         assert_eq!(problems[2], "the service s00 is not in force: taken");
         assert_eq!(problems[12], "and 1 more service is not in force, too: `pointsman status --json`");
-        assert_eq!(problems[13], "e00 of web is unreachable: no route");
-        assert_eq!(problems[23], "and 2 more endpoints are unreachable, too: `pointsman endpoints`");
+        assert_eq!(problems[13], "web: the MTU is too small");
+        assert_eq!(problems[14], "e00 of web is unreachable: no route");
+        assert_eq!(problems[24], "and 2 more endpoints are unreachable, too: `pointsman endpoints`");
     }
 }

@@ -20,9 +20,9 @@ use crate::wire::ethernet::MacAddress;
 pub const DEFAULT_MTU: u32 = 1500;
 /// The interface's address where there is no interface to ask (`replay`).
 pub const DEFAULT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
-/// The smallest underlay MTU: an IPv6 packet of 1280 bytes must fit behind the usual outer headers, GRE over IPv6 (RFC
-/// 7676). Services with longer ones are looked at one by one.
-pub const SMALLEST_MTU: u32 = 1280 + 44;
+/// The smallest underlay MTU: what every link of IPv4 carries (RFC 791 section 3.2). What services need beyond that is looked
+/// at one by one: it depends on the VIP's family and on the headers in front.
+pub const SMALLEST_MTU: u32 = 68;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -250,7 +250,7 @@ mod tests {
             ("[underlay]\nsource_v6 = \"192.0.2.1\"", "underlay.source_v6: 192.0.2.1 is not an IPv6 address"),
             ("[underlay]\nsource_v6 = \"2001:db8::/32\"", "underlay.source_v6: /32 is too short"),
             ("[underlay]\nsource_v4 = \"192.0.2.1/24\"", "has host bits; the prefix is 192.0.2.0/24"),
-            ("[underlay]\nmtu = 1279", "underlay.mtu: 1279 is not a whole number 1324..65535"),
+            ("[underlay]\nmtu = 67", "underlay.mtu: 67 is not a whole number 68..65535"),
             ("[underlay]\nhop_limit = 0", "underlay.hop_limit: 0 is not a whole number 1..255"),
             ("[underlay]\ndscp = 64", "underlay.dscp: 64 is not a whole number 0..63"),
             ("[underlay]\nnext_hop = \"eth0\"", "underlay.next_hop: \"eth0\" is not a MAC address"),

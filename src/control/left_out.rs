@@ -117,7 +117,7 @@ mod tests {
         let set = endpoint_set::parse(&format!(r#"{{"services":[{services}]}}"#)).expect("valid");
         let v6 = Source { address: "2001:db8:51b::1".parse().expect("v6"), entropy: std::net::Ipv6Addr::UNSPECIFIED };
         let sources = Sources { v4: None, v6: Some(v6) };
-        let surroundings = Surroundings { sources, addresses: BTreeSet::new(), underlay_mtu: 1500 };
+        let surroundings = Surroundings { sources, addresses: BTreeSet::new(), configured_mtu: None };
         let Parted { joined, left_out } = part(&config, &set, &surroundings);
         (
             joined.services.iter().map(|service| service.name.clone()).collect(),

@@ -10,6 +10,7 @@ pub mod event;
 mod journal;
 mod leaving;
 pub mod left_out;
+pub mod limits;
 pub mod lookup;
 pub mod node;
 pub mod proposal;

@@ -5,14 +5,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::limits::Lack;
 use super::proposal::Proposal;
 use super::set::Refusal;
 use crate::config::Config;
 use crate::document::{Problem, Problems};
-use crate::forward::SMALLEST_IPV6_MTU;
-use crate::forward::encap::{OuterHeaders, Sources};
+use crate::forward::encap::Sources;
 use crate::model::{Endpoint, EndpointSet, Service};
-use crate::wire::Family;
 
 /// What is known of the node for this.
 #[derive(Clone, Debug)]
@@ -21,13 +20,15 @@ pub struct Surroundings {
     pub sources: Sources,
     /// The addresses that its interfaces have.
     pub addresses: BTreeSet<IpAddr>,
-    /// The largest IP packet that the underlay carries, in bytes.
-    pub underlay_mtu: u32,
+    /// The largest IP packet that the underlay carries, in bytes, where the config says so (`underlay.mtu`). That of an
+    /// interface can change at any time, and is no reason to refuse anything.
+    pub configured_mtu: Option<u32>,
 }
 
 /// Refuses endpoints that are a VIP, or the node itself: what is sent to them comes back (RFC 2473 section 4.1.2). Refuses
-/// VIPs that the node's own packets come from. Refuses tunnels that cannot carry the smallest IPv6 MTU (RFC 7676
-/// section 5.1). `joined` is what is to be in force of the proposal, and `before` what was.
+/// VIPs that the node's own packets come from. Refuses services that come anew where `underlay.mtu` leaves their tunnels less
+/// than the smallest MTU of the VIP's family (RFC 791, RFC 7676 section 5.1); those that were in force are not lost by a
+/// change of it. `joined` is what is to be in force of the proposal, and `before` what was.
 pub fn check(
     config: &Config,
     proposal: &Proposal,
@@ -38,12 +39,17 @@ pub fn check(
     let vips = Vips::of(joined.services.iter().map(|service| service.vip));
     let mut problems = Vec::new();
     for service in &proposal.named {
-        surroundings.check(service, &vips, &mut |key, reason| problems.push(proposal.problem(service, key, reason)));
+        let mut refuse = |key: &str, reason| problems.push(proposal.problem(service, key, reason));
+        surroundings.check(service, &vips, &mut refuse);
+        if !was_carried(service, before) {
+            surroundings.check_room(service, &mut refuse);
+        }
     }
     for (index, service) in config.services.iter().enumerate() {
-        surroundings.check(service, &vips, &mut |key, reason| {
-            problems.push(Problem::at(&format!("service[{index}].{key}"), &reason));
-        });
+        let mut refuse =
+            |key: &str, reason: String| problems.push(Problem::at(&format!("service[{index}].{key}"), &reason));
+        surroundings.check(service, &vips, &mut refuse);
+        surroundings.check_room(service, &mut refuse);
     }
     problems.extend(taken_endpoints(proposal, joined, before));
     if problems.is_empty() { Ok(()) } else { Err(Refusal::InvalidSet(Problems(problems))) }
@@ -70,6 +76,15 @@ fn taken_endpoints(proposal: &Proposal, joined: &EndpointSet, before: &EndpointS
     taken.collect()
 }
 
+/// Whether a service was in force before, with the same headers in front of its packets.
+fn was_carried(service: &Service, before: &EndpointSet) -> bool {
+    let place = before.services.binary_search_by(|old| old.name.cmp(&service.name));
+    place.is_ok_and(|place| {
+        let old = &before.services[place];
+        (old.vip, old.encap) == (service.vip, service.encap)
+    })
+}
+
 impl Surroundings {
     /// Refuses what of a service cannot be where these are the VIPs, by key and reason.
     pub(super) fn check(&self, service: &Service, vips: &Vips, refuse: &mut impl FnMut(&str, String)) {
@@ -81,10 +96,20 @@ impl Surroundings {
                 refuse("endpoints", format!("\"{name}\" is at {address}, which is a VIP: packets would come back"));
             } else if self.is_own(*address) {
                 refuse("endpoints", format!("\"{name}\" is at {address}, which is this node itself"));
-            } else if let Some(mtu) = self.too_small_for_ipv6(service, *address) {
-                let what = format!("leaves {mtu} of {} bytes", self.underlay_mtu);
-                refuse("encap", format!("{what} to \"{name}\"; IPv6 needs {SMALLEST_IPV6_MTU} (RFC 7676)"));
             }
+        }
+    }
+
+    /// Refuses a service by the first of its endpoints that the configured MTU leaves too little to.
+    fn check_room(&self, service: &Service, refuse: &mut impl FnMut(&str, String)) {
+        let Some(mtu) = self.configured_mtu else { return };
+        let mut short = service.endpoints.iter().filter_map(|endpoint| {
+            let lack = Lack::of(service, endpoint.address, &self.sources, mtu)?;
+            Some((endpoint, lack))
+        });
+        if let Some((Endpoint { name, .. }, lack)) = short.next() {
+            let remedy = format!("set underlay.mtu to at least {}, or less in front", lack.needed_mtu());
+            refuse("encap", format!("leaves {} of {mtu} bytes to \"{name}\"; {}: {remedy}", lack.room, lack.rule()));
         }
     }
 
@@ -97,14 +122,6 @@ impl Surroundings {
         let v6 = self.sources.v6.map(|source| IpAddr::V6(source.address));
         let within = self.sources.hold(vip.network()).then(|| vip.network());
         [v4, v6].into_iter().flatten().find(|source| vip.contains(source)).or(within)
-    }
-
-    /// What a tunnel for IPv6 leaves of the underlay's MTU, where that is too little.
-    fn too_small_for_ipv6(&self, service: &Service, endpoint: IpAddr) -> Option<usize> {
-        let inner = Family::of(service.vip.addr());
-        let outer = OuterHeaders::new(service.encap, inner, Family::of(endpoint), &self.sources, u8::MAX)?;
-        let left = (self.underlay_mtu as usize).saturating_sub(outer.overhead());
-        (inner == Family::V6 && left < SMALLEST_IPV6_MTU).then_some(left)
     }
 }
 
@@ -135,7 +152,7 @@ mod tests {
     use crate::forward::encap::Source;
     use crate::{config, endpoint_set};
 
-    fn refusal(services: &str, underlay_mtu: u32) -> Option<String> {
+    fn refusal(services: &str, mtu: u32) -> Option<String> {
         let config = "[interface]\nname = \"eth0\"\n[[service]]\nname = \"own\"\nvip = \"203.0.113.53\"\n";
         let config = config::parse(config).expect("valid");
         let set = format!(r#"{{"revision":"r","services":[{services}]}}"#);
@@ -143,7 +160,8 @@ mod tests {
         let joined = join(&config, &proposal).expect("no conflict");
         let v6 = Source { address: "2001:db8:51b::".parse().expect("v6"), entropy: 0xffff_ffff_u128.into() };
         let addresses = BTreeSet::from([IpAddr::from([192, 0, 2, 99])]);
-        let surroundings = Surroundings { sources: Sources { v4: None, v6: Some(v6) }, addresses, underlay_mtu };
+        let configured_mtu = Some(mtu);
+        let surroundings = Surroundings { sources: Sources { v4: None, v6: Some(v6) }, addresses, configured_mtu };
         check(&config, &proposal, &joined, &EndpointSet::default(), &surroundings).err().map(|refusal| match refusal {
             Refusal::InvalidSet(Problems(all)) => format!("{}: {}", all[0].path, all[0].reason),
             other => panic!("another refusal: {other:?}"),

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::config::{Config, InterfaceConfig, SMALLEST_MTU};
+use crate::config::{Config, InterfaceConfig};
 use crate::control::node::{Facts, Node, Parts, Ways};
 use crate::control::protocol::Fault;
 use crate::control::server::{End, Server, ServerError};
@@ -62,8 +62,6 @@ pub enum DaemonError {
     StateTaken(#[from] StateTaken),
     #[error(transparent)]
     Metrics(#[from] ListenError),
-    #[error("the MTU of the underlay is {0}; IPv6 inside a tunnel needs at least {SMALLEST_MTU} (RFC 7676)")]
-    SmallMtu(u32),
     #[error("no core {core} for a worker: there are {there}; see interface.cores")]
     NoCore { core: usize, there: String },
     #[error("interface.cores has {cores} cores for {queues} queues; each queue has one worker on one core")]
@@ -111,9 +109,6 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
     let kept = store::received();
     let link = underlay::link(&config.interface.name)?;
     let settings = settings(&config, Some(&link));
-    if settings.underlay_mtu < SMALLEST_MTU {
-        return Err(DaemonError::SmallMtu(settings.underlay_mtu));
-    }
     let before = Before::look(&config);
     // The socket and the state first: a second daemon must fail before it touches the first one's steering or routes.
     let (server, lock) = match claim(&config) {

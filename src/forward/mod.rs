@@ -14,7 +14,8 @@ pub mod select;
 pub mod track;
 pub mod verdict;
 
-pub use icmp::SMALLEST_IPV6_MTU;
+use icmp::SMALLEST_IPV6_MTU;
+pub use icmp::smallest_mtu;
 
 use crate::flow::{FlowHash, address_of};
 use crate::frame::Frame;
@@ -260,7 +261,12 @@ fn carry(
     } else if !packet.dont_fragment {
         cut::cut(frame, packet, (&way, room), settings, &mut flows.parts)?;
     } else {
-        refuse_too_big(frame, packet, room, snapshot, (flows, now))?;
+        // Nobody can be told to send less than this; where the underlay has no room for it, to be told helps nobody.
+        let mtu = room.max(smallest_mtu(packet.family));
+        if mtu + outer.overhead() > settings.underlay_mtu as usize {
+            return Err(DropReason::TooBig);
+        }
+        refuse_too_big(frame, packet, mtu, snapshot, (flows, now))?;
         return Ok(Carried::Answered);
     }
     Ok(Carried::Forwarded)
@@ -273,15 +279,14 @@ fn must_be_carried(packet: &Packet, outer: &Outer, settings: &Settings) -> bool 
     smallest && packet.total_len + outer.overhead() <= settings.underlay_mtu as usize
 }
 
-/// Tells the client that no more than `room` bytes fit.
+/// Tells the client that no more than `mtu` bytes fit.
 fn refuse_too_big(
     frame: &mut Frame<'_>,
     packet: &Packet,
-    room: usize,
+    mtu: usize,
     snapshot: &Snapshot,
     (flows, now): (&mut Flows, Moment),
 ) -> Result<(), DropReason> {
-    let mtu = if packet.family == Family::V6 { room.max(SMALLEST_IPV6_MTU) } else { room };
     // A client that sends no more than it will be told would be told for ever.
     let helps = packet.total_len > mtu;
     let settings = &snapshot.settings;

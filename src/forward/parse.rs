@@ -6,7 +6,7 @@ use super::verdict::DropReason;
 use crate::flow::{FlowKey, address_bits};
 use crate::wire::ethernet::{Ethernet, ethertype};
 use crate::wire::l4::{Ports, has_ports};
-use crate::wire::{Family, Fragment, HeaderError, IpHeader, icmp, ipv6};
+use crate::wire::{Family, Fragment, HeaderError, IpHeader, icmp, ipv4, ipv6};
 
 /// A frame whose destination address can be read.
 #[derive(Clone, Copy, Debug)]
@@ -84,12 +84,18 @@ impl Packet {
         let mut packet = Self::new(&ip, addressed);
         let upper = bytes.get(packet.header_len..packet.total_len).ok_or(DropReason::Truncated)?;
         packet.check_fragment()?;
-        if packet.is_later_fragment() {
+        let is_read = if packet.is_later_fragment() {
             packet.is_flow_known = !hides_flow(packet.family, ip.protocol);
+            Ok(())
         } else {
-            packet.read_upper(upper)?;
+            packet.read_upper(upper)
+        };
+        // Neighbours ask for each other from link-local addresses, and from none.
+        let is_martian = is_martian(ip.source) || packet.source == addressed.destination;
+        if is_martian && !packet.is_neighbour_discovery() {
+            return Err(DropReason::MartianSource);
         }
-        Ok(packet)
+        is_read.map(|()| packet)
     }
 
     fn new(ip: &IpHeader, addressed: &Addressed) -> Self {
@@ -177,6 +183,15 @@ impl Packet {
         self.icmp == Some(icmp::Kind::NeighbourDiscovery)
             && self.ttl == HOP_LIMIT
             && self.header_len == ipv6::HEADER_LEN
+    }
+}
+
+/// Whether nobody elsewhere can have this address, so that no packet from it is forwarded or answered. The same holds of
+/// the VIP that the packet is for, but of no other address of a VIP's prefix: clients may be within one that is wide.
+pub fn is_martian(source: IpAddr) -> bool {
+    match source {
+        IpAddr::V4(v4) => ipv4::is_martian(v4),
+        IpAddr::V6(v6) => ipv6::is_martian(v6),
     }
 }
 

@@ -41,6 +41,9 @@ drop_reasons! {
     Malformed = "malformed",
     /// It came in although its destination is no VIP, as can happen in the moment in which a VIP is removed.
     NotAVip = "not_a_vip",
+    /// Its source is one that nobody elsewhere can have: unspecified, loopback, link-local, multicast, reserved, or the VIP
+    /// itself.
+    MartianSource = "martian_source",
     /// Its frame is for a group of stations or for all of them, or names a group as its sender.
     GroupFrame = "group_frame",
     /// What another version of pointsman has counted, before an upgrade from it, for a reason that this one does not have.
@@ -59,8 +62,6 @@ drop_reasons! {
     NoService = "no_service",
     /// The service's `allow` does not hold its source.
     NotAllowed = "not_allowed",
-    /// It would be answered, but not to one sender: its source is unspecified or multicast.
-    BadSource = "bad_source",
     /// A tunnelled packet of this node that has come back.
     Loop = "loop",
     /// The service has no endpoint that takes new flows.

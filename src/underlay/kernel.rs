@@ -17,6 +17,7 @@ use super::event::Event;
 use super::message::{self, Content, Received};
 use super::neighbours::Gateway;
 use super::next_hop::Route;
+use crate::wire::Family;
 
 /// Requests sent before their answers are read. An answer takes up to 4 KiB of the socket's receive buffer (212,992
 /// bytes where nobody has changed it, of which the kernel grants twice), and one that does not fit is lost.
@@ -78,16 +79,14 @@ impl Kernel {
         Ok(routes)
     }
 
-    /// Has the kernel resolve or verify these neighbours.
-    pub fn use_neighbours(&mut self, neighbours: &[Gateway]) -> Result<(), UnderlayError> {
+    /// Has the kernel resolve or verify these neighbours; returns those that its table has no room for.
+    pub fn use_neighbours(&mut self, neighbours: &[Gateway]) -> Result<Vec<Gateway>, UnderlayError> {
         let flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK;
-        let mut refusal = None;
+        let mut refusals = Vec::new();
         self.ask_each("resolve neighbours", neighbours, flags, message::use_neighbour, |neighbour, answer| {
-            if let Err(error) = answer {
-                refusal = Some((neighbour.address, error));
-            }
+            refusals.extend(answer.err().map(|error| (neighbour, error)));
         })?;
-        refusal.map_or(Ok(()), |(address, error)| weigh_refusal(address, &error))
+        without_room(refusals)
     }
 
     /// Sends a request about each subject, many at a time, and hands each answer to `take`.
@@ -193,18 +192,30 @@ fn answer(content: Content) -> Answer {
     }
 }
 
-/// Of all reasons why a neighbour cannot be asked for, only a lacking capability never mends itself.
-fn weigh_refusal(address: IpAddr, error: &io::Error) -> Result<(), UnderlayError> {
-    match error.raw_os_error() {
-        Some(libc::EPERM) => return Err(UnderlayError::NotPermitted),
-        Some(libc::ENOBUFS) => tracing::warn!(
-            %address,
-            "the kernel's neighbour table is full; raise net.ipv4.neigh.default.gc_thresh3, or ipv6's"
-        ),
-        // The interface just went down, or away: its event is on the way.
-        _ => tracing::debug!(%address, %error, "the kernel would not resolve a neighbour"),
+/// The neighbours that were refused since the kernel's table is full. Of all reasons only a lacking capability never mends
+/// itself.
+fn without_room(refusals: Vec<(Gateway, io::Error)>) -> Result<Vec<Gateway>, UnderlayError> {
+    let mut without = Vec::new();
+    for (neighbour, error) in refusals {
+        match error.raw_os_error() {
+            Some(libc::EPERM) => return Err(UnderlayError::NotPermitted),
+            Some(libc::ENOBUFS) => without.push(neighbour),
+            // The interface just went down, or away: its event is on the way.
+            _ => tracing::debug!(address = %neighbour.address, %error, "the kernel would not resolve a neighbour"),
+        }
     }
-    Ok(())
+    if let Some(Gateway { address, .. }) = without.first() {
+        let count = without.len();
+        tracing::warn!(%address, count, "the kernel's neighbour table is full; `pointsman status` says what makes room");
+    }
+    Ok(without)
+}
+
+/// How many neighbours of a family the kernel keeps, for all network namespaces together, if it says so.
+pub fn table_limit(family: Family) -> Option<usize> {
+    let family = if family == Family::V4 { "ipv4" } else { "ipv6" };
+    let limit = std::fs::read_to_string(format!("/proc/sys/net/{family}/neigh/default/gc_thresh3"));
+    limit.ok()?.trim().parse().ok()
 }
 
 fn read_route(target: IpAddr, answer: &Option<RouteNetlinkMessage>) -> Route {
@@ -301,5 +312,20 @@ impl AsFd for Listener {
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_all_refusals_only_a_full_table_is_kept_and_a_lacking_capability_is_an_error() {
+        let neighbour = |last: u8| Gateway { interface: 2, address: [192, 0, 2, last].into() };
+        let refusal = |(last, error)| (neighbour(last), io::Error::from_raw_os_error(error));
+        let refusals = [(1, libc::ENOBUFS), (2, libc::ENETDOWN), (3, libc::ENOBUFS)].map(refusal);
+        assert_eq!(without_room(refusals.into()).expect("nothing to end for"), [neighbour(1), neighbour(3)]);
+        let refusals = [(1, libc::ENOBUFS), (2, libc::EPERM)].map(refusal);
+        assert!(matches!(without_room(refusals.into()), Err(UnderlayError::NotPermitted)));
     }
 }

@@ -30,8 +30,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::snapshot::NextHop;
+use crate::wire::Family;
 
 use kernel::{Heard, Kernel, Listener};
+use neighbours::Demand;
 use state::State;
 
 pub use error::UnderlayError;
@@ -63,6 +65,26 @@ pub fn subnet_addresses() -> BTreeSet<IpAddr> {
     let nets = pnet::datalink::interfaces().into_iter().flat_map(|interface| interface.ips);
     let full = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
     nets.filter(|net| net.prefix() < full(net.ip())).map(|net| net.ip()).collect()
+}
+
+/// A neighbour table of the kernel, held against what is needed of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowded {
+    /// Whose neighbours it has.
+    pub family: Family,
+    /// Neighbours on the ways to targets.
+    pub needed: usize,
+    /// Of those, the ones that it had no room for.
+    pub refused: usize,
+    /// How many it can hold, for all network namespaces together, where that is known.
+    pub most: Option<usize>,
+}
+
+impl Crowded {
+    /// Whether it is too small.
+    fn is_so(&self) -> bool {
+        self.refused > 0 || self.most.is_some_and(|most| self.needed >= most)
+    }
 }
 
 /// Follows one interface, and the ways to the targets.
@@ -134,6 +156,16 @@ impl Underlay {
         self.state.next_hop(target)
     }
 
+    /// The kernel's neighbour tables that have had no room for a neighbour on the way to a target, or that are too small for
+    /// all of them.
+    pub fn crowded_tables(&self) -> Vec<Crowded> {
+        let tables = [Family::V4, Family::V6].map(|family| {
+            let Demand { needed, refused } = self.state.demand(family);
+            Crowded { family, needed, refused, most: kernel::table_limit(family) }
+        });
+        tables.into_iter().filter(Crowded::is_so).collect()
+    }
+
     /// Takes in all that the kernel has to tell, and says what it changed.
     pub fn on_readable(&mut self) -> Result<Changes, UnderlayError> {
         self.hear()?;
@@ -191,7 +223,8 @@ impl Underlay {
         if !due.is_empty() {
             self.tries_left -= due.len();
             self.state.tried(&due, now);
-            self.kernel.use_neighbours(&due)?;
+            let refused = self.kernel.use_neighbours(&due)?;
+            self.state.refuse(refused);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::wire::Family;
 use crate::wire::ethernet::MacAddress;
 
 /// How long one try is given: the kernel sends three probes, a second apart, and waits five seconds before it verifies a
@@ -54,6 +55,15 @@ impl Neighbour {
     }
 }
 
+/// How many neighbours are needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// All of them.
+    pub needed: usize,
+    /// Those that the kernel's table had no room for.
+    pub refused: usize,
+}
+
 /// The tries so far for a wanted neighbour, since it was last reachable.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tries {
@@ -73,6 +83,8 @@ impl Tries {
 pub struct Neighbours {
     known: HashMap<Gateway, Neighbour>,
     wanted: BTreeMap<Gateway, Tries>,
+    /// Of the wanted ones, those that the kernel's table had no room for when they were last tried.
+    refused: BTreeSet<Gateway>,
 }
 
 impl Neighbours {
@@ -85,7 +97,10 @@ impl Neighbours {
     /// address came, went or changed.
     pub fn update(&mut self, gateway: Gateway, now: Option<Neighbour>) -> bool {
         let before = match now {
-            Some(neighbour) => self.known.insert(gateway, neighbour),
+            Some(neighbour) => {
+                self.refused.remove(&gateway);
+                self.known.insert(gateway, neighbour)
+            }
             None => self.known.remove(&gateway),
         };
         let Some(tries) = self.wanted.get_mut(&gateway) else { return false };
@@ -116,6 +131,7 @@ impl Neighbours {
     /// From now on these are wanted, and no others.
     pub fn want(&mut self, gateways: BTreeSet<Gateway>) {
         self.wanted.retain(|gateway, _| gateways.contains(gateway));
+        self.refused.retain(|gateway| gateways.contains(gateway));
         for gateway in gateways {
             self.wanted.entry(gateway).or_default();
         }
@@ -131,9 +147,26 @@ impl Neighbours {
         due.into_iter().take(most).map(|(gateway, _)| *gateway).collect()
     }
 
+    /// Notes that the kernel's table had no room for these.
+    pub fn refuse(&mut self, gateways: Vec<Gateway>) {
+        self.refused.extend(gateways);
+    }
+
+    /// Whether the kernel's table had no room for one when it was last tried.
+    pub fn is_refused(&self, gateway: &Gateway) -> bool {
+        self.refused.contains(gateway)
+    }
+
+    /// How many of a family are wanted, and how many of those the kernel's table had no room for.
+    pub fn demand(&self, family: Family) -> Demand {
+        let is_of = |gateway: &&Gateway| Family::of(gateway.address) == family;
+        Demand { needed: self.wanted.keys().filter(is_of).count(), refused: self.refused.iter().filter(is_of).count() }
+    }
+
     /// Notes that these were tried at `now`.
     pub fn tried(&mut self, gateways: &[Gateway], now: Instant) {
         for gateway in gateways {
+            self.refused.remove(gateway);
             if let Some(tries) = self.wanted.get_mut(gateway) {
                 *tries = Tries { last: Some(now), count: tries.count.saturating_add(1) };
             }
@@ -231,6 +264,23 @@ mod tests {
         assert!(neighbours.update(GATEWAY, Some(Neighbour::Reachable(MAC))));
         neighbours.forget_on(3);
         assert_eq!((neighbours.get(&above), neighbours.get(&GATEWAY)), (None, Some(Neighbour::Reachable(MAC))));
+    }
+
+    #[test]
+    fn what_the_table_had_no_room_for_is_known_until_it_has_or_nobody_asks() {
+        let (mut neighbours, now) = (wanting(), Instant::now());
+        neighbours.refuse(vec![GATEWAY]);
+        assert!(neighbours.is_refused(&GATEWAY));
+        assert_eq!(neighbours.demand(Family::V4), Demand { needed: 1, refused: 1 });
+        assert_eq!(neighbours.demand(Family::V6), Demand::default());
+        neighbours.tried(&[GATEWAY], now);
+        assert!(!neighbours.is_refused(&GATEWAY), "tried again, it is not known yet");
+        neighbours.refuse(vec![GATEWAY]);
+        neighbours.update(GATEWAY, Some(Neighbour::Incomplete));
+        assert!(!neighbours.is_refused(&GATEWAY), "it has got its place");
+        neighbours.refuse(vec![GATEWAY]);
+        neighbours.want(BTreeSet::new());
+        assert_eq!(neighbours.demand(Family::V4), Demand::default());
     }
 
     #[test]

@@ -51,6 +51,14 @@ pub enum NoNextHop {
         /// The neighbour; the endpoint itself where it is on the link.
         gateway: IpAddr,
     },
+    /// The kernel's neighbour table, which all network namespaces share, has no room for the neighbour.
+    #[error("the kernel's neighbour table has no room for {gateway} on the way to {target}")]
+    TableFull {
+        /// The endpoint.
+        target: IpAddr,
+        /// The neighbour; the endpoint itself where it is on the link.
+        gateway: IpAddr,
+    },
     /// No frame can leave.
     #[error("the interface {interface} on the way to {target} is down")]
     InterfaceDown {

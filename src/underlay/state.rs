@@ -11,9 +11,10 @@ use super::error::UnderlayError;
 use super::event::{Event, LinkNews};
 use super::link::Link;
 use super::links::{Carrier, Links};
-use super::neighbours::{Gateway, Neighbour, Neighbours};
+use super::neighbours::{Demand, Gateway, Neighbour, Neighbours};
 use super::next_hop::{NoNextHop, Route};
 use crate::snapshot::NextHop;
+use crate::wire::Family;
 
 /// What has changed since the last time it was asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +113,16 @@ impl State {
     /// Notes that these were tried at `now`.
     pub fn tried(&mut self, gateways: &[Gateway], now: Instant) {
         self.neighbours.tried(gateways, now);
+    }
+
+    /// Notes that the kernel's table had no room for these.
+    pub fn refuse(&mut self, gateways: Vec<Gateway>) {
+        self.neighbours.refuse(gateways);
+    }
+
+    /// How many neighbours of a family are needed.
+    pub fn demand(&self, family: Family) -> Demand {
+        self.neighbours.demand(family)
     }
 
     /// What has changed since this was last called.
@@ -273,7 +284,9 @@ impl State {
         if !up {
             return Err(self.down(target, interface));
         }
-        match self.neighbours.get(&Gateway { interface, address: gateway }) {
+        let neighbour = Gateway { interface, address: gateway };
+        match self.neighbours.get(&neighbour) {
+            None if self.neighbours.is_refused(&neighbour) => Err(NoNextHop::TableFull { target, gateway }),
             Some(Neighbour::Failed) => Err(NoNextHop::Failed { target, gateway }),
             neighbour => match neighbour.and_then(Neighbour::mac) {
                 Some(destination) => Ok(NextHop { destination, source, tag }),

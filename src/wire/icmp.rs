@@ -48,6 +48,21 @@ pub fn turn_to_reply(protocol: u8, message: &mut [u8]) {
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
 }
 
+/// Mends the checksum of a whole message (RFC 1624) of which only the first `len` bytes are to stay; to cut it is left to the
+/// caller.
+pub fn mend_for_cut(protocol: u8, message: &mut [u8], len: usize) {
+    let whole_len = message.len();
+    let (kept, gone) = message.split_at_mut(len);
+    let (half, words) = gone.split_at(len % 2);
+    let gone = half.iter().fold(Sum::default().add_bytes(words), |sum, low| sum.add_word((*low).into()));
+    // The pseudo-header of ICMPv6 has the length.
+    let (before, after) = if protocol == protocol::ICMPV6 { (whole_len, len) } else { (0, 0) };
+    let gone = gone.add_word(before as u16).finish();
+    let sum = u16::from_be_bytes([kept[2], kept[3]]);
+    let checksum = Sum::default().add_word(!sum).add_word(gone).add_word(after as u16).finish();
+    kept[2..4].copy_from_slice(&checksum.to_be_bytes());
+}
+
 /// The header of "destination unreachable: fragmentation needed and DF set" (RFC 1191 section 4) before a quote.
 pub fn fragmentation_needed(mtu: u16, quote: &[u8]) -> [u8; HEADER_LEN] {
     let [high, low] = mtu.to_be_bytes();

@@ -35,6 +35,15 @@ pub fn source(packet: &[u8]) -> Option<Ipv4Addr> {
     packet.get(12..16)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
 }
 
+/// Whether no packet with this source may be forwarded (RFC 1812 section 5.3.7): "this network" (0/8), loopback (127/8),
+/// link-local (169.254/16, RFC 3927 section 2.7), multicast (224/4), and what is reserved, the broadcast address with it
+/// (240/4).
+#[inline(always)]
+pub const fn is_martian(source: Ipv4Addr) -> bool {
+    let [first, second, ..] = source.octets();
+    first.wrapping_sub(1) >= 223 || first == 127 || first == 169 && second == 254
+}
+
 /// Reads the header at the start of `packet`, which must hold all of `total_len`.
 #[inline]
 pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {
@@ -86,8 +95,12 @@ pub fn read_plain(packet: &[u8]) -> Option<PlainHeader> {
     if first != WITHOUT_OPTIONS || is_part || ttl == 0 {
         return None;
     }
-    let bits = |octets: [u8; 4]| u128::from(Ipv4Addr::from(octets).to_ipv6_mapped());
-    let (source, destination) = (bits([s0, s1, s2, s3]), bits([d0, d1, d2, d3]));
+    let (source, destination) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
+    if is_martian(source) || source == destination {
+        return None;
+    }
+    let bits = |address: Ipv4Addr| u128::from(address.to_ipv6_mapped());
+    let (source, destination) = (bits(source), bits(destination));
     Some(PlainHeader { total_len: u16::from_be_bytes([l0, l1]), traffic_class, protocol, source, destination })
 }
 

@@ -21,16 +21,39 @@ pub fn source(packet: &[u8]) -> Option<Ipv6Addr> {
     packet.get(8..24)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets))
 }
 
-/// Reads the headers at the start of `packet`, which must hold all of `total_len`.
+/// Whether no packet with this source may be forwarded: unspecified and loopback (RFC 4291 sections 2.5.2 and 2.5.3),
+/// IPv4-mapped (RFC 6890 section 2.2.3: not forwardable), link-local (RFC 4291 section 2.5.6), multicast (section 2.7).
+pub const fn is_martian(source: Ipv6Addr) -> bool {
+    let is_mapped = source.to_ipv4_mapped().is_some();
+    is_mapped
+        || source.is_unspecified()
+        || source.is_loopback()
+        || source.is_unicast_link_local()
+        || source.is_multicast()
+}
+
+/// Whether a source may be one of those: a single comparison, which holds for `::/64` and all from `fe80::` on.
+#[inline(always)]
+const fn may_be_martian(source: u128) -> bool {
+    const LINK_LOCAL: u64 = 0xfe80 << 48;
+    ((source >> 64) as u64).wrapping_sub(1) >= LINK_LOCAL - 1
+}
+
+/// Reads the headers at the start of `packet`, which must hold all of `total_len`. What its [source](is_martian) is the
+/// caller has to look at.
 #[inline]
 pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let total_len = HEADER_LEN + usize::from(field16(header::<HEADER_LEN>(packet)?, 4));
-    read_quoted(packet.get(..total_len).ok_or(HeaderError::Truncated)?)
+    read_headers(packet.get(..total_len).ok_or(HeaderError::Truncated)?)
 }
 
 /// Reads the headers at the start of a packet that may have been cut behind them.
 #[inline]
 pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
+    if source(packet).is_some_and(is_mapped) { Err(HeaderError::Malformed) } else { read_headers(packet) }
+}
+
+fn read_headers(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let fixed = header::<HEADER_LEN>(packet)?;
     if fixed[0] >> 4 != 6 {
         return Err(HeaderError::Malformed);
@@ -39,9 +62,6 @@ pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let mut source = [0; 16];
     source.copy_from_slice(&fixed[8..24]);
     let source = Ipv6Addr::from(source);
-    if is_mapped(source) {
-        return Err(HeaderError::Malformed);
-    }
     let upper = walk(packet, fixed[6])?;
     Ok(IpHeader {
         header_len: upper.offset,
@@ -65,7 +85,8 @@ pub fn read_plain(packet: &[u8]) -> Option<PlainHeader> {
     // The same as `is_mapped`, without taking addresses to pieces.
     let is_mapped = |bits: u128| bits >> 32 == 0xffff;
     let (version, hop_limit) = (fixed[0] >> 4, fixed[7]);
-    if version != 6 || hop_limit == 0 || is_mapped(source) || is_mapped(destination) {
+    // A mapped source may be martian, too.
+    if version != 6 || hop_limit == 0 || is_mapped(destination) || may_be_martian(source) || source == destination {
         return None;
     }
     Some(PlainHeader {

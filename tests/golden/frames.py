@@ -31,9 +31,12 @@ GROUP_MACS = (BROADCAST_MAC, "33:33:00:00:00:01", "01:00:5e:00:00:01", "01:80:c2
 OTHER_MAC = "02:00:00:00:00:77"
 CLIENT4, CLIENT6 = "198.18.0.7", "2001:db8:c::7"
 ROUTER4, ROUTER6 = "198.19.9.9", "2001:db8:d::9"
-# Nobody elsewhere has these (RFC 1122, section 3.2.1.3).
-CANNOT_SEND4 = ("0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255")
-CANNOT_SEND6 = ("::", "::1", "ff02::1")
+# Nobody elsewhere has these (RFC 1122 section 3.2.1.3, RFC 1812 section 5.3.7, RFC 3927 section 2.7, RFC 6890).
+MARTIANS4 = (
+    *("0.0.0.0", "0.255.255.255", "127.0.0.1", "127.255.255.255", "169.254.0.0", "169.254.255.255", "224.0.0.1"),
+    *("239.255.255.255", "240.0.0.1", "255.255.255.255"),
+)
+MARTIANS6 = ("::", "::1", "::ffff:198.18.0.7", "fe80::1", "febf::ffff", "ff02::1", "ffff::1")
 
 
 def ether(inner, vlan=None, src=ROUTER_MAC, dst=MAC, ethertype=None):

@@ -22,7 +22,7 @@ import sys
 sys.dont_write_bytecode = True
 
 from chapters import echoes, encapsulations, fragments, headers, icmp_errors, loops, malformed, matching, passing
-from chapters import path_mtu, stations, too_big
+from chapters import limits, path_mtu, stations, too_big
 from flow_hash import check_siphash
 from frames import HERE
 from table import CASES
@@ -39,6 +39,7 @@ CHAPTERS = (
     fragments,
     too_big,
     loops,
+    limits,
     # The last: capture time passes there.
     path_mtu,
 )

@@ -16,6 +16,7 @@ mod faults;
 mod faults_stuck;
 mod journal;
 mod keepalived;
+mod limits;
 mod packet_sizes;
 mod path_mtu;
 mod ping;

@@ -20,6 +20,7 @@ const BETWEEN_REPEATS: Duration = Duration::from_micros(1);
 const REASONS: [&str; 15] = [
     "truncated",
     "malformed",
+    "martian_source",
     "group_frame",
     "ttl_expired",
     "fragment_without_first",
@@ -28,7 +29,6 @@ const REASONS: [&str; 15] = [
     "quote_not_from_vip",
     "no_service",
     "not_allowed",
-    "bad_source",
     "loop",
     "no_endpoint",
     "no_outer_source",

@@ -11,6 +11,7 @@ mod handover;
 mod install_missing;
 mod lookup;
 mod matching_cost;
+mod offline;
 mod openers;
 mod polling;
 mod renamed;

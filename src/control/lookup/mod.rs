@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::document::{Collector, Node, Problems, Tree};
 use crate::flow::{FlowHash, FlowKey, address_bits};
+use crate::forward::parse::is_martian;
 use crate::forward::select::{Selection, select};
 use crate::forward::verdict::Verdict;
 use crate::handover::Memory;
@@ -116,11 +117,77 @@ pub struct Answer {
     pub later_fragments: Option<String>,
     /// What becomes of an ICMP error about an answer to the client.
     pub icmp_errors: Option<String>,
+    /// How it gets to the endpoint, or why not: the end of `reason`.
+    #[serde(skip)]
+    way: Option<String>,
+}
+
+impl Answer {
+    /// The same with the way in its reason.
+    fn told(mut self) -> Self {
+        if let Some(way) = self.way.take() {
+            self.reason = format!("{}; {way}", self.reason);
+        }
+        self
+    }
+}
+
+/// What is not known of the node that a flow is asked about, where that node itself is not asked: its interface has it. A
+/// snapshot has something in its place.
+#[derive(Clone, Debug, Default)]
+pub struct Unseen {
+    /// The interface's name.
+    pub interface: String,
+    /// The outer source of packets to endpoints with an IPv4 address.
+    pub source_v4: bool,
+    /// Likewise, IPv6.
+    pub source_v6: bool,
+    /// Where packets go first.
+    pub next_hop: bool,
+    /// The MTU of the underlay.
+    pub mtu: bool,
+}
+
+impl Unseen {
+    /// Takes out of an answer what only the node can know, and says so.
+    fn hide_in(&self, mut answer: Answer) -> Answer {
+        let Some(address) = answer.address else { return answer };
+        let source = if address.is_ipv4() { self.source_v4 } else { self.source_v6 };
+        let all = [(source, "outer source"), (self.next_hop, "next hop"), (self.mtu, "MTU")];
+        let hidden: Vec<&str> = all.into_iter().filter_map(|(hidden, what)| hidden.then_some(what)).collect();
+        if hidden.is_empty() {
+            return answer;
+        }
+        if self.next_hop {
+            answer.next_hop = None;
+        }
+        if self.mtu {
+            answer.mtu = None;
+        }
+        let comes = if hidden.len() == 1 { "comes" } else { "come" };
+        let (hidden, interface) = (hidden.join(" and "), &self.interface);
+        let known = answer.next_hop.as_ref().map_or_else(String::new, |hop| format!("next hop {hop}; "));
+        answer.way = Some(format!("{known}{hidden} {comes} from {interface}, which is not looked at offline"));
+        answer
+    }
 }
 
 /// Explains where a flow goes. `find_tracked` says which endpoints' cells workers keep for a hash; `None` where that cannot
 /// be found out.
 pub fn explain(query: &Query, snapshot: &Snapshot, find_tracked: impl FnOnce(FlowHash) -> Option<Vec<Cell>>) -> Answer {
+    explain_choice(query, snapshot, find_tracked).told()
+}
+
+/// The same of a node that is not asked. It tracks no flow.
+pub fn explain_offline(query: &Query, snapshot: &Snapshot, unseen: &Unseen) -> Answer {
+    unseen.hide_in(explain_choice(query, snapshot, |_| Some(Vec::new()))).told()
+}
+
+fn explain_choice(
+    query: &Query,
+    snapshot: &Snapshot,
+    find_tracked: impl FnOnce(FlowHash) -> Option<Vec<Cell>>,
+) -> Answer {
     let flow = query.flow();
     let index = match snapshot.vips.find(flow.destination, flow.protocol, flow.ports.destination) {
         Found::Service(index) => Some(index),
@@ -128,6 +195,9 @@ pub fn explain(query: &Query, snapshot: &Snapshot, find_tracked: impl FnOnce(Flo
         Found::NoService => return told(format!("{} is a VIP, but no service takes {}", query.dst, matter(query))),
         Found::NotAVip => return told(format!("{} is not a VIP; the packet is the kernel's", query.dst)),
     };
+    if is_martian(query.src) || query.src == query.dst {
+        return told(format!("dropped: martian_source, no packet comes from {} by right", query.src));
+    }
     match index.and_then(|index| snapshot.services.get(index as usize)) {
         Some(entry) => explain_service(query, &flow, entry, (snapshot, find_tracked)),
         None => told(format!("{} has no service", query.dst)),
@@ -261,7 +331,7 @@ fn to_endpoint(answer: Answer, index: usize, entry: &ServiceEntry, snapshot: &Sn
     Answer {
         endpoint: Some(endpoint.name.clone()),
         address: Some(endpoint.address),
-        reason: format!("{}; {way}", answer.reason),
+        way: Some(way),
         next_hop,
         mtu: overhead.and_then(|overhead| Some(path?.mtu.saturating_sub(overhead))),
         ..answer

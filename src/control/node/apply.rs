@@ -1,7 +1,6 @@
 //! How a set comes into force: checked whole, then at every worker, then let in and announced, then on disk.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -13,6 +12,7 @@ use crate::control::advice::advice;
 use crate::control::breaks;
 use crate::control::event::{Event, differences};
 use crate::control::left_out::{LeftOut, Parted, part, without};
+use crate::control::limits::{self, MOST_WARNINGS};
 use crate::control::proposal::{Patch, Proposal};
 use crate::control::protocol::Fault;
 use crate::control::reach::{self, Surroundings};
@@ -20,15 +20,11 @@ use crate::control::set::{Refusal, check_emptied, check_vips, join};
 use crate::control::store::Kept;
 use crate::document::Tree;
 use crate::endpoint_set;
-use crate::forward::encap::Sources;
 use crate::model::EndpointSet;
-use crate::snapshot::Settings;
 use crate::underlay;
 
 /// How long workers may take to forward by a new snapshot. They look once a batch; a second is for ever.
 const ADOPTION_LIMIT: Duration = Duration::from_secs(5);
-/// Warnings of one answer; a set with more is broken as a whole.
-const MOST_WARNINGS: usize = 20;
 /// Differences shown of a set that is only tried; the numbers say the rest.
 const MOST_DIFFERENCES: usize = 10_000;
 
@@ -107,14 +103,14 @@ impl Node {
     pub(super) fn check_stored(&self, config: &Config, set: &Proposal) -> Result<EndpointSet, Refusal> {
         check_vips(config, set)?;
         let joined = join(config, set)?;
-        reach::check(config, set, &joined, &EndpointSet::default(), &self.stored_surroundings(config))?;
+        reach::check(config, set, &joined, &set.set, &self.stored_surroundings(config))?;
         Ok(joined)
     }
 
     /// What a set that was in force before is held against.
     fn stored_surroundings(&self, config: &Config) -> Surroundings {
-        let Settings { sources, underlay_mtu, .. } = self.settings_by(config);
-        Surroundings { addresses: BTreeSet::new(), sources, underlay_mtu }
+        let sources = self.settings_by(config).sources;
+        Surroundings { addresses: BTreeSet::new(), sources, configured_mtu: config.underlay.mtu }
     }
 
     /// The whole set, atomically: refused whole, or in force at every worker and on disk before the answer.
@@ -172,7 +168,7 @@ impl Node {
 
     /// What its syncer is to look at in a proposal.
     fn warnings(&self, proposal: &Proposal, joined: &EndpointSet, left_out: &[LeftOut]) -> Vec<String> {
-        let mut warnings = unsendable(joined, &self.builder.settings().sources);
+        let mut warnings = limits::warnings(joined, self.builder.settings());
         warnings.extend(advice(proposal.named.iter(), &underlay::subnet_addresses()));
         warnings.extend(left_out.iter().take(MOST_WARNINGS).map(ToString::to_string));
         warnings
@@ -219,8 +215,8 @@ impl Node {
     }
 
     fn surroundings(&self) -> Surroundings {
-        let Settings { sources, underlay_mtu, .. } = *self.builder.settings();
-        Surroundings { sources, addresses: underlay::own_addresses(), underlay_mtu }
+        let sources = self.builder.settings().sources;
+        Surroundings { sources, addresses: underlay::own_addresses(), configured_mtu: self.config.underlay.mtu }
     }
 
     /// Builds, publishes, waits for every worker, then opens the gate and announces. Answers how many services have
@@ -296,21 +292,4 @@ fn limited(mut warnings: Vec<String>) -> Vec<String> {
     warnings.truncate(MOST_WARNINGS);
     warnings.extend((more > 0).then(|| format!("and {more} more warnings of that kind")));
     warnings
-}
-
-/// A sentence for each endpoint, up to some, that nothing can be sent to.
-fn unsendable(set: &EndpointSet, sources: &Sources) -> Vec<String> {
-    if sources.v4.is_some() && sources.v6.is_some() {
-        return Vec::new();
-    }
-    let has_source = |address: &IpAddr| if address.is_ipv4() { sources.v4.is_some() } else { sources.v6.is_some() };
-    let all = set.services.iter().flat_map(|service| service.endpoints.iter().map(move |endpoint| (service, endpoint)));
-    let without = all.filter(|(_, endpoint)| !has_source(&endpoint.address)).map(|(service, endpoint)| {
-        let (service, name) = (&service.name, &endpoint.name);
-        format!(
-            "{service}: {name} ({}) cannot be sent to: the node has no outer source address of its family",
-            endpoint.address
-        )
-    });
-    without.take(MOST_WARNINGS).collect()
 }

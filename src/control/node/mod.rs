@@ -8,6 +8,7 @@ mod follow;
 mod inherit;
 mod interface;
 mod keep;
+mod problems;
 mod reload;
 mod seed;
 mod status;

@@ -58,6 +58,7 @@ impl Node {
             "left_out": self.left_out,
             "warnings": [],
             "reload_problem": self.reload_problem,
+            "problems": self.problems(),
         })
     }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::channel::{Channel, ChannelError, read_file};
 use super::{PREPARE_LIMIT, STEP_LIMIT, fault};
-use crate::config::{Config, SMALLEST_MTU};
+use crate::config::Config;
 use crate::control::node::{Counted, Node, NodeState};
 use crate::control::server::Server;
 use crate::control::settings::settings;
@@ -150,9 +150,6 @@ fn prepare(inheritance: Inheritance, config: (Config, PathBuf), opener: Opener) 
         return Err(format!("{} is another interface than the one that is open", link.name));
     }
     let settings = settings(&config.0, Some(&link));
-    if settings.underlay_mtu < SMALLEST_MTU {
-        return Err(super::super::DaemonError::SmallMtu(settings.underlay_mtu).to_string());
-    }
     let (directory, name) = (&config.0.node.state_dir, crate::daemon::node_name(&config.0));
     let lock = match lock {
         Some(held) => StateLock::inherit(directory, &name, held),

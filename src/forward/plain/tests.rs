@@ -222,3 +222,32 @@ fn plain_packets_go_it() {
     }
     assert!(Plain::read(&frame(0, 1, (1, 0x10), 100), snapshot, |_| FlowHash(0)).is_none());
 }
+
+#[test]
+fn martians_do_not_go_it() {
+    let (snapshot, mut flows) = (&SNAPSHOTS[1][0], [Flows::default(), Flows::default()]);
+    let with_source = |vip: usize, source: &[u8]| {
+        let mut frame = frame(vip, protocol::TCP, (1, 0x10), 100);
+        let at = if vip < 2 { 26 } else { 22 };
+        frame[at..at + source.len()].copy_from_slice(source);
+        frame
+    };
+    let v4 =
+        [[0, 1, 2, 3], [127, 0, 0, 1], [169, 254, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4], [203, 0, 113, 1]];
+    let v6 = ["::", "::1", "::ffff:10.0.0.9", "fe80::1", "febf::1", "ff02::1", "2001:db8:1::1"];
+    let v6 = v6.map(|source| source.parse::<std::net::Ipv6Addr>().expect("an address").octets());
+    let mut frames: Vec<Vec<u8>> = v4.iter().map(|source| with_source(0, source)).collect();
+    frames.extend(v6.iter().map(|source| with_source(2, source)));
+    assert_eq!(compare(&frames, snapshot, &mut flows, Moment::default()), 0);
+    for frame in frames {
+        let traced = trace(&frame, &mut flows[1], |frame, flows| forward_thoroughly(frame, snapshot, flows, Moment(0)));
+        assert_eq!(traced.verdict, Verdict::Dropped(DropReason::MartianSource, None), "{frame:02x?}");
+    }
+    // The edges of what is looked at.
+    let v4 =
+        [[1, 0, 0, 0], [126, 0, 0, 1], [169, 253, 0, 1], [223, 255, 255, 255]].map(|source| with_source(0, &source));
+    let v6 = ["0:0:0:1::2", "fdff::2", "fe7f::1", "2001:db8:9::1"];
+    let v6 = v6.map(|source| with_source(2, &source.parse::<std::net::Ipv6Addr>().expect("an address").octets()));
+    let frames: Vec<Vec<u8>> = v4.into_iter().chain(v6).collect();
+    assert_eq!(compare(&frames, snapshot, &mut flows, Moment::default()), 8);
+}

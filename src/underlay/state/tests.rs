@@ -237,3 +237,19 @@ fn a_vlan_device_that_goes_and_comes_back_under_another_number() {
     move_to(&mut state, 9);
     assert_eq!(state.next_hop(ip(TARGET)), Ok(TAGGED));
 }
+
+#[test]
+fn a_neighbour_that_the_kernels_table_has_no_room_for_is_said() {
+    let (target, gateway) = (ip("2001:db8::1"), ip("fe80::2"));
+    let mut state = following("2001:db8::1");
+    state.set_routes([(target, Route::Via { interface: 2, gateway })]);
+    state.refuse(vec![Gateway { interface: 2, address: gateway }]);
+    assert_eq!(
+        state.next_hop(target).expect_err("no next hop").to_string(),
+        "the kernel's neighbour table has no room for fe80::2 on the way to 2001:db8::1"
+    );
+    assert_eq!(state.demand(Family::V6), Demand { needed: 1, refused: 1 });
+    state.apply(neighbour(2, "fe80::2", Some(Neighbour::Reachable(GATEWAY_MAC))));
+    assert!(state.next_hop(target).is_ok());
+    assert_eq!(state.demand(Family::V6).refused, 0);
+}

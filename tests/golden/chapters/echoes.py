@@ -13,8 +13,6 @@ from scapy.all import (
 )
 
 from frames import (
-    CANNOT_SEND4,
-    CANNOT_SEND6,
     CLIENT4,
     CLIENT6,
     destination_options,
@@ -94,11 +92,4 @@ def fragmented_pings():
             forwarded(f"a fragmented ping that an endpoint answers, the {name}: {service}", piece, service, flow)
 
 
-def pings_of_nobody():
-    """An answer would go to many, or to none (RFC 1122 section 3.2.1.3, RFC 4443 section 4.2)."""
-    for service, sources in (("web", CANNOT_SEND4), ("web6", CANNOT_SEND6)):
-        for source in sources:
-            dropped(f"a ping from {source}", to(service, src=source) / ping(service), "bad_source")
-
-
-CHAPTER = (who_answers, what_the_answer_keeps, fragmented_pings, pings_of_nobody)
+CHAPTER = (who_answers, what_the_answer_keeps, fragmented_pings)

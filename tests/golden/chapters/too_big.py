@@ -5,11 +5,8 @@ from scapy.utils import checksum
 
 from encapsulation import overhead
 from frames import (
-    CANNOT_SEND4,
-    CANNOT_SEND6,
     CLIENT4,
     CLIENT6,
-    MAC,
     ROUTER4,
     ROUTER6,
     ether,
@@ -119,8 +116,6 @@ def who_gets_no_answer():
         quoted = IPv6(src=vip(service), dst=CLIENT6) if six else IP(src=vip(service), dst=CLIENT4)
         quoted = bytes(quoted / TCP(sport=80, dport=40001) / Raw(bytes(1400)))
         silent(f"no answer to an ICMP error: {service}", to(service, src=router, **whole(service)) / kind / Raw(quoted))
-        for source in CANNOT_SEND6 if six else CANNOT_SEND4:
-            silent(f"no answer to {source}: {service}", of_length(1500, service, src=source, **whole(service)))
     for kind in (5, 100, 127, 137):
         error = to("any6", src=ROUTER6) / ICMPv6Unknown(type=kind) / Raw(bytes(1460))
         silent(f"no answer to an ICMPv6 error or redirect of type {kind}", error)

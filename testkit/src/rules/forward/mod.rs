@@ -13,7 +13,7 @@ mod plan;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use pointsman::forward::verdict::Verdict;
+use pointsman::forward::verdict::{DropReason, Verdict};
 use pointsman::forward::{Flows, forward};
 use pointsman::frame::{Frame, Span};
 use pointsman::io::HEADROOM;
@@ -107,8 +107,12 @@ impl<'n> Watch<'n> {
                 assert_eq!(leaves, came, "what is the kernel's is left alone");
                 self.assert_not_for_a_vip(link, ip);
             }
+            (Verdict::Dropped(DropReason::MartianSource, None), Some(_), Some(ip)) => {
+                assert!(packet::is_martian(&ip), "{} is a client's", ip.source);
+            }
             (Verdict::Dropped(_, None), ..) => {}
             (Verdict::Forwarded(number, index), Some(link), Some(ip)) => {
+                assert!(!packet::is_martian(&ip), "{} is nobody's", ip.source);
                 self.remember_first(&ip);
                 let service = self.service(number, &ip);
                 let endpoint = &service.endpoints[usize::from(index)];
@@ -118,6 +122,7 @@ impl<'n> Watch<'n> {
                 self.assert_stays(service, (index, mark), &ip);
             }
             (Verdict::Answered(number), Some(link), Some(ip)) => {
+                assert!(!packet::is_martian(&ip), "{} is nobody's", ip.source);
                 self.remember_first(&ip);
                 let service = self.service(number, &ip);
                 answer::assert_answer(service, &link, &ip, leaves);

@@ -152,6 +152,28 @@ impl<'a> Ip<'a> {
     }
 }
 
+/// Whether a packet comes from where nobody elsewhere is: RFC 6890 has these as not forwardable, and multicast, reserved
+/// and broadcast addresses are no sources. Nor is the packet's own destination.
+pub fn is_martian(ip: &Ip<'_>) -> bool {
+    let is_nobodys = match ip.source {
+        IpAddr::V4(v4) => {
+            v4.octets()[0] == 0
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || u32::from(v4) >= 0xf000_0000
+        }
+        IpAddr::V6(v6) => {
+            let [first, .., mark, _, _] = v6.segments();
+            first & 0xffc0 == 0xfe80
+                || first & 0xff00 == 0xff00
+                || u128::from(v6) <= 1
+                || mark == 0xffff && v6.segments()[..5] == [0; 5]
+        }
+    };
+    is_nobodys || ip.source == ip.destination
+}
+
 /// The destination address, as far as there are bytes for it; nothing else is looked at.
 pub fn destination(link: &Link<'_>) -> Option<IpAddr> {
     match link.ethertype {
