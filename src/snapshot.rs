@@ -64,6 +64,8 @@ pub struct Settings {
     pub underlay_mtu: u32,
     /// Hop limit of outer packets and of answers.
     pub hop_limit: u8,
+    /// The interface's own address, from which answers leave.
+    pub mac: MacAddress,
     /// The node's addresses in outer headers.
     pub sources: Sources,
 }

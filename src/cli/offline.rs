@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, anyhow, bail};
 
-use pointsman::config::{self, Config};
+use pointsman::config::Config;
 use pointsman::control::proposal::Proposal;
 use pointsman::control::reach::{self, Surroundings};
 use pointsman::control::set::{Refusal, join};
@@ -47,9 +47,10 @@ impl OfflineNode {
     /// A node by this config. What it does not say of the network is unknown: such packets have no way out.
     pub fn new(config: Config) -> Result<Self> {
         let underlay = &config.underlay;
-        let source = config.interface.mac.unwrap_or(config::DEFAULT_MAC);
+        let settings = settings(&config, None);
+        let source = settings.mac;
         let next_hop = underlay.next_hop.map(|destination| NextHop { destination, source, tag: Tag::AsReceived });
-        let builder = Builder::new(settings(&config, None), config.handover.window_seconds(), 1);
+        let builder = Builder::new(settings, config.handover.window_seconds(), 1);
         Ok(Self { config, builder, publisher: Publisher::new()?, next_hop })
     }
 

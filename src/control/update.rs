@@ -399,6 +399,7 @@ mod tests {
     use crate::forward::encap::Sources;
     use crate::snapshot::Dscp;
     use crate::vip_map::Found;
+    use crate::wire::ethernet::MacAddress;
 
     /// A node that was away for longer than a window would send flows that began meanwhile where nobody else does.
     #[test]
@@ -435,7 +436,14 @@ mod tests {
     #[test]
     fn services_have_the_same_numbers_in_whatever_order_they_come() {
         let sources = Sources::default();
-        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+        let settings = Settings {
+            seed: Seed([0; 16]),
+            dscp: Dscp::Copy,
+            underlay_mtu: 1500,
+            hop_limit: 64,
+            mac: MacAddress::default(),
+            sources,
+        };
         let mut builder = Builder::new(settings, 600, 1);
         let set = r#"{"services":[{"name":"b","vip":"203.0.113.2"},{"name":"a","vip":"203.0.113.1"}]}"#;
         let mut set = crate::endpoint_set::parse(set).expect("valid");

@@ -209,11 +209,14 @@ impl Headers {
     }
 }
 
-/// Ethertype and payload.
+/// Ethertype and payload of a frame from one station to one.
 #[inline(always)]
 fn split(frame: &[u8]) -> Option<(u16, &[u8])> {
-    let (ethernet, packet) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
-    let [.., t0, t1] = *ethernet;
+    let (header, packet) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
+    let [.., t0, t1] = *header;
+    if ethernet::is_group(header) {
+        return None;
+    }
     Some((u16::from_be_bytes([t0, t1]), packet))
 }
 

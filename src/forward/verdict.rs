@@ -41,6 +41,8 @@ drop_reasons! {
     Malformed = "malformed",
     /// It came in although its destination is no VIP, as can happen in the moment in which a VIP is removed.
     NotAVip = "not_a_vip",
+    /// Its frame is for a group of stations or for all of them, or names a group as its sender.
+    GroupFrame = "group_frame",
     /// TTL or hop limit 0.
     TtlExpired = "ttl_expired",
     /// A later fragment of a packet whose first one has not been seen, or too long ago.
@@ -55,7 +57,7 @@ drop_reasons! {
     NoService = "no_service",
     /// The service's `allow` does not hold its source.
     NotAllowed = "not_allowed",
-    /// It would be answered, but not to one sender: its source is unspecified or multicast, or its frame a broadcast.
+    /// It would be answered, but not to one sender: its source is unspecified or multicast.
     BadSource = "bad_source",
     /// A tunnelled packet of this node that has come back.
     Loop = "loop",

@@ -28,8 +28,14 @@ fn builder() -> Builder {
     let config = config::load(&golden.join("config.toml")).expect("valid");
     let set = std::fs::read_to_string(golden.join("set.json")).expect("there");
     let sources = Sources { v4: config.underlay.source_v4, v6: config.underlay.source_v6 };
-    let settings =
-        Settings { seed: config.seed, dscp: config.underlay.dscp, underlay_mtu: 1500, hop_limit: 64, sources };
+    let settings = Settings {
+        seed: config.seed,
+        dscp: config.underlay.dscp,
+        underlay_mtu: 1500,
+        hop_limit: 64,
+        mac: MacAddress::default(),
+        sources,
+    };
     let mut builder = Builder::new(settings, 600, 1);
     builder.update(&endpoint_set::parse(&set).expect("valid"), (0, 0), 0);
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::AsReceived };

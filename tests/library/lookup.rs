@@ -25,7 +25,14 @@ const WINDOW: u32 = 600;
 fn builder() -> Builder {
     let v6 = Source { address: "2001:db8:51b::1".parse().expect("v6"), entropy: std::net::Ipv6Addr::UNSPECIFIED };
     let sources = Sources { v4: None, v6: Some(v6) };
-    let settings = Settings { seed: Seed([7; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+    let settings = Settings {
+        seed: Seed([7; 16]),
+        dscp: Dscp::Copy,
+        underlay_mtu: 1500,
+        hop_limit: 64,
+        mac: MacAddress::default(),
+        sources,
+    };
     Builder::new(settings, WINDOW, 1)
 }
 

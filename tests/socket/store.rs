@@ -18,6 +18,7 @@ use pointsman::endpoint_set;
 use pointsman::flow::Seed;
 use pointsman::forward::encap::Sources;
 use pointsman::snapshot::{Dscp, Settings};
+use pointsman::wire::ethernet::MacAddress;
 use serde_json::{Value, json};
 use testkit::node::{Daemon, Vips, configuration};
 use testkit::{output_of, wait_until};
@@ -512,7 +513,14 @@ fn skipped_without_strace() -> bool {
 
 fn settings() -> Settings {
     let sources = Sources::default();
-    Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources }
+    Settings {
+        seed: Seed([0; 16]),
+        dscp: Dscp::Copy,
+        underlay_mtu: 1500,
+        hop_limit: 64,
+        mac: MacAddress::default(),
+        sources,
+    }
 }
 
 /// What an `apply` writes before it is answered, where it changes each of ten thousand services. The time is shown, and only

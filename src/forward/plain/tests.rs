@@ -29,7 +29,18 @@ const FLAGS: usize = 13;
 fn builder(underlay_mtu: u32) -> Builder {
     let v6 = Source { address: "2001:db8:51b::1".parse().expect("v6"), entropy: 0xff.into() };
     let sources = Sources { v4: None, v6: Some(v6) };
-    Builder::new(Settings { seed: Seed([7; 16]), dscp: Dscp::Copy, underlay_mtu, hop_limit: 64, sources }, 600, 1)
+    Builder::new(
+        Settings {
+            seed: Seed([7; 16]),
+            dscp: Dscp::Copy,
+            underlay_mtu,
+            hop_limit: 64,
+            mac: MacAddress::default(),
+            sources,
+        },
+        600,
+        1,
+    )
 }
 
 fn apply(builder: &mut Builder, set: &str, second: u32) -> Snapshot {

@@ -91,6 +91,7 @@ impl Node {
             dscp: Dscp::Copy,
             underlay_mtu: 1_500,
             hop_limit: 64,
+            mac: MacAddress([2, 0, 0, 0, 0, 1]),
             sources: Sources { v4: None, v6: Some(source) },
         };
         let mut node = Self { builder: Builder::new(settings, WINDOW, 1), services };

@@ -33,6 +33,7 @@ const SETTINGS: Settings = Settings {
     dscp: Dscp::Copy,
     underlay_mtu: 1_500,
     hop_limit: 64,
+    mac: MacAddress([2, 0, 0, 0, 0, 1]),
     sources: Sources { v4: None, v6: None },
 };
 const NEXT_HOP: NextHop =

@@ -61,8 +61,14 @@ impl MemoryNode {
     pub fn with_frames(frames: usize) -> Self {
         let config = config::load(&golden("config.toml")).expect("valid");
         let sources = Sources { v4: config.underlay.source_v4, v6: config.underlay.source_v6 };
-        let settings =
-            Settings { seed: config.seed, dscp: config.underlay.dscp, underlay_mtu: 1500, hop_limit: 64, sources };
+        let settings = Settings {
+            seed: config.seed,
+            dscp: config.underlay.dscp,
+            underlay_mtu: 1500,
+            hop_limit: 64,
+            mac: MacAddress::default(),
+            sources,
+        };
         let mut builder = Builder::new(settings, 600, 1);
         let mut publisher = Publisher::new().expect("eventfd");
         let inbox = publisher.subscribe(builder.publish().remove(0)).expect("eventfd");

@@ -38,6 +38,7 @@ impl Default for Node {
             dscp: underlay.dscp,
             underlay_mtu: underlay.mtu.expect("given"),
             hop_limit: underlay.hop_limit,
+            mac: MacAddress(OWN_MAC),
             sources: Sources { v4: underlay.source_v4, v6: underlay.source_v6 },
         };
         let mut builder = Builder::new(settings, 600, 1);
@@ -53,6 +54,9 @@ impl Default for Node {
     }
 }
 
+/// The interface's own address.
+pub const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
 /// Where packets to an endpoint go first: each kind of tag is some endpoint's, and one endpoint cannot be reached.
 pub fn next_hop(endpoint: IpAddr) -> Option<NextHop> {
     let last = match endpoint {
@@ -65,7 +69,7 @@ pub fn next_hop(endpoint: IpAddr) -> Option<NextHop> {
         0x0b => Tag::None,
         _ => Tag::Fixed(0x6fff),
     };
-    Some(NextHop { destination: MacAddress([2, 0, 0, 0, 1, last]), source: MacAddress([2, 0, 0, 0, 0, 1]), tag })
+    Some(NextHop { destination: MacAddress([2, 0, 0, 0, 1, last]), source: MacAddress(OWN_MAC), tag })
 }
 
 /// The largest outer packet that reaches an endpoint, in bytes.
