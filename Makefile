@@ -1,4 +1,4 @@
-# make deps   what building, testing and the demo need: Debian's packages, only those that are missing
+# make deps   what make test needs: Debian's packages, only those that are missing. Each target installs what it needs itself
 # make build  the optimised binary, target/release/pointsman
 # make test   every check and test, also when one fails; those that need root say "skipped" where they do not have it
 # make test-zero-copy  zero-copy for real, in a guest with a recent kernel; docs/zero-copy.md says more
@@ -9,9 +9,16 @@
 # make install  the binary of make build, its unit, manual, completions and example configs below DESTDIR and PREFIX
 # make demo   a client, an edge node and three endpoints in network namespaces of this machine
 
-PACKAGES := build-essential clang llvm libbpf-dev iproute2 ethtool iputils-ping curl python3 \
-            busybox-static cpio qemu-system-x86 xz-utils kmod man-db bird2 keepalived prometheus python3-jsonschema strace systemd tmux \
-            tshark valgrind
+# Debian's packages that each target needs; scripts/install-missing installs those that are missing, and starts no service.
+BUILD_PACKAGES := build-essential clang libbpf-dev
+# Network namespaces, and an HTTP server and client in them.
+DEMO_PACKAGES := iproute2 ethtool curl python3
+BENCH_PACKAGES := $(BUILD_PACKAGES) $(DEMO_PACKAGES)
+# A recent kernel in qemu, with busybox, as an edge node.
+GUEST_PACKAGES := $(BENCH_PACKAGES) iputils-ping busybox-static cpio kmod qemu-system-x86 xz-utils
+# Peers that tests talk to, and tools that they ask about what came.
+TEST_PACKAGES := $(GUEST_PACKAGES) llvm man-db bird2 faketime keepalived prometheus python3-jsonschema strace systemd tmux tshark \
+                 valgrind
 
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
@@ -30,9 +37,10 @@ PREFIX ?= /usr/local
 .PHONY: deps build test test-zero-copy bench bench-veth man install demo deny fuzz clean-namespaces
 
 deps:
-	@scripts/install-missing $(PACKAGES)
+	@scripts/install-missing $(TEST_PACKAGES)
 
-build: deps
+build:
+	@scripts/install-missing $(BUILD_PACKAGES)
 	cargo build --release --locked
 
 test: deps
@@ -41,6 +49,7 @@ test: deps
 
 # One guest at a time: each has the machine's cores.
 test-zero-copy: build
+	@scripts/install-missing $(GUEST_PACKAGES)
 	@scripts/fetch-guest-kernel trixie-backports target/guest/recent
 	POINTSMAN=$(abspath $(BINARY)) cargo test --locked --test zero_copy -- --test-threads=1 --nocapture
 
@@ -72,16 +81,18 @@ deny:
 	@if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories; \
 	else echo "skipped: the advisories' database cannot be reached"; fi
 
-bench: deps
+bench:
+	@scripts/install-missing $(BENCH_PACKAGES)
 	cargo bench --locked --no-fail-fast --bench forward --bench worker --bench maglev --bench latency --bench apply \
 	--bench storm --bench idle --bench upgrade --bench consistency
 
-bench-veth: deps
-	@scripts/install-missing dpdk-dev libelf-dev zlib1g-dev
+bench-veth:
+	@scripts/install-missing $(BENCH_PACKAGES) dpdk-dev libelf-dev zlib1g-dev
 	bench/veth.sh
 
 # What is found goes to fuzz/found; a crash to fuzz/artifacts.
-fuzz: deps
+fuzz:
+	@scripts/install-missing $(BUILD_PACKAGES)
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz@$(CARGO_FUZZ)
 	@mkdir -p $(FUZZ:%=fuzz/found/%)
 	set -e; for target in $(FUZZ); do words=fuzz/dictionaries/$$target.dict; \
@@ -89,6 +100,7 @@ fuzz: deps
 	-max_total_time=$(FUZZ_SECONDS) -max_len=8192 $$(test ! -f $$words || echo -dict=$$words); done
 
 demo: build
+	@scripts/install-missing $(DEMO_PACKAGES)
 	@$(SUDO) demo/demo target/release/pointsman
 
 # What test runs that were killed left behind. Namespaces of runs that go on are not touched.

@@ -234,10 +234,18 @@ mod tests {
     use crate::flow::Seed;
     use crate::forward::encap::Sources;
     use crate::snapshot::{Dscp, Settings};
+    use crate::wire::ethernet::MacAddress;
 
     fn nothing() -> Snapshot {
         let (seed, sources) = (Seed([0; 16]), Sources::default());
-        Snapshot::empty(Settings { seed, dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources })
+        Snapshot::empty(Settings {
+            seed,
+            dscp: Dscp::Copy,
+            underlay_mtu: 1500,
+            hop_limit: 64,
+            mac: MacAddress::default(),
+            sources,
+        })
     }
 
     fn shown(tap: &Tap) -> Vec<(Fate, Vec<u8>, Vec<u8>)> {

@@ -9,7 +9,7 @@ use crate::document::{Collector, Node, Problems, Table, Tree};
 use crate::maglev;
 use crate::model::{
     Affinity, Echo, Encap, Endpoint, EndpointSet, MOST_SERVICES, MplsOver, PortRange, Protocol, Revision, Service,
-    State,
+    State, UdpDrain,
 };
 use crate::vip_map::Claim;
 use crate::wire::l4::WITH_PORTS;
@@ -30,7 +30,7 @@ const MOST_SLOTS: u64 = 1 << 26;
 
 /// The keys of a service (section 4 of the contract).
 const SERVICE_KEYS: &[&str] =
-    &["name", "vip", "protocol", "ports", "encap", "affinity", "echo", "allow", "table_size", "endpoints"];
+    &["name", "vip", "protocol", "ports", "encap", "affinity", "echo", "udp_drain", "allow", "table_size", "endpoints"];
 
 /// Reads a set from the text of a JSON document.
 pub fn parse(json: &str) -> Result<EndpointSet, Problems> {
@@ -134,6 +134,8 @@ fn read_service(node: &Node<'_>) -> Option<Service> {
     let echo = defaulted(table.get("echo"), |node| {
         node.choice(&[("auto", Echo::Auto), ("reply", Echo::Reply), ("forward", Echo::Forward)])
     });
+    let udp_drain =
+        defaulted(table.get("udp_drain"), |node| node.choice(&[("keep", UdpDrain::Keep), ("move", UdpDrain::Move)]));
     let allow = optional(table.get("allow"), read_allow);
     let table_size = optional(table.get("table_size"), read_table_size);
     let endpoints = table.get("endpoints").map_or(Some(Vec::new()), |node| read_endpoints(&node));
@@ -151,6 +153,7 @@ fn read_service(node: &Node<'_>) -> Option<Service> {
         encap: encap?,
         affinity: affinity?,
         echo: echo?,
+        udp_drain: udp_drain?,
         allow: allow?,
         table_size: table_size?,
         endpoints: endpoints?,

@@ -3,9 +3,12 @@
 
 mod lanes;
 
+use std::hash::Hasher;
 use std::net::{IpAddr, Ipv6Addr};
 
 pub use lanes::{LANES, Lanes};
+
+use siphasher::sip::SipHasher13;
 
 use crate::wire::l4::Ports;
 
@@ -63,6 +66,13 @@ impl Seed {
     #[inline]
     pub fn hash(&self, key: &FlowKey, affinity: Affinity) -> FlowHash {
         FlowHash(SipState::new(&self.0).hash(words(key, affinity)))
+    }
+
+    /// What tells whether two nodes have the same seed: 16 hexadecimal digits that nobody can make the seed of.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write(b"the fingerprint of hash.seed");
+        format!("{:016x}", hasher.finish())
     }
 }
 

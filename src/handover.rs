@@ -9,15 +9,15 @@ mod packed;
 mod stored;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use self::deadlines::Deadlines;
 use crate::flow::FlowHash;
 use crate::maglev::{self, Candidate, Index};
 use crate::model::{Endpoint, Service, State};
+use crate::moment::moved;
 
-/// A moment, in whole seconds since 1970: memories outlive a restart.
-pub type Second = u32;
+pub use crate::moment::Second;
 
 /// No memory.
 const NONE: Index = Index::MAX;
@@ -56,9 +56,11 @@ impl Version {
             |endpoint: &Endpoint| endpoint.since.is_none_or(|since| since.0 + i64::from(window) < i64::from(now));
         let is_new = |endpoint: &&Endpoint| endpoint.effective_state() == State::Active && !is_old(endpoint);
         let count = service.endpoints.len() - service.endpoints.iter().filter(is_new).count();
+        let usual = usual_weight(service);
         Self::with(service, service.table_size_with(count), |endpoint| match endpoint.effective_state() {
             State::Active if is_old(endpoint) => endpoint.weight,
-            State::Draining => endpoint.weight.max(1),
+            State::Draining if endpoint.weight == 0 => usual,
+            State::Draining => endpoint.weight,
             _ => 0,
         })
     }
@@ -77,6 +79,16 @@ impl Version {
     fn names(&self) -> Vec<&str> {
         self.endpoints.iter().map(|(name, _)| name.as_str()).collect()
     }
+}
+
+/// What is taken to be the weight that an endpoint had before it was taken away, which nobody says any more: the one that most
+/// others of the service have, and of several the largest; 1 where no other has any.
+fn usual_weight(service: &Service) -> u16 {
+    let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
+    for weight in service.endpoints.iter().map(|endpoint| endpoint.weight).filter(|weight| *weight > 0) {
+        *counts.entry(weight).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(weight, count)| (*count, *weight)).map_or(1, |(weight, _)| weight)
 }
 
 /// The slot memories of one service.
@@ -137,6 +149,23 @@ impl Layer {
             self.forget_names();
         }
         expired
+    }
+
+    /// Calls endpoints by other names; two that have one name then are one.
+    fn rename(&mut self, name: &impl Fn(&str) -> Option<String>) {
+        let before = std::mem::take(&mut self.names);
+        let renamed = before.into_iter().map(|old| name(&old).unwrap_or(old));
+        let numbers: Vec<Index> = renamed.map(|name| self.number(&name).unwrap_or(NONE)).collect();
+        self.slots.iter_mut().filter(|slot| **slot != NONE).for_each(|slot| *slot = numbers[usize::from(*slot)]);
+    }
+
+    /// Forgets all but some endpoints.
+    fn keep_only(&mut self, stays: &impl Fn(&str) -> bool) {
+        let stays: Vec<bool> = self.names.iter().map(|name| stays(name)).collect();
+        for slot in self.slots.iter_mut().filter(|slot| **slot != NONE && !stays[usize::from(**slot)]) {
+            *slot = NONE;
+        }
+        self.forget_names();
     }
 
     /// Forgets the names that no slot remembers: where endpoints come and go all day, there is no end of names.
@@ -225,9 +254,39 @@ impl Memories {
         expired
     }
 
+    /// Calls endpoints by other names: `name` says which have one.
+    pub fn rename(&mut self, name: impl Fn(&str) -> Option<String>) {
+        self.layers.iter_mut().for_each(|layer| layer.rename(&name));
+    }
+
+    /// Forgets all but the endpoints that stay.
+    pub fn keep_only(&mut self, stays: impl Fn(&str) -> bool) {
+        self.layers.iter_mut().for_each(|layer| layer.keep_only(&stays));
+        self.layers.retain(|layer| layer.slots.iter().any(|slot| *slot != NONE));
+    }
+
+    /// Where no endpoint takes new flows any more, has slots that remember nothing remember the one that they have in the
+    /// table over those that are left.
+    pub fn fill(&mut self, left: &Version, until: Second) {
+        self.change(left, &Version { size: left.size, endpoints: Vec::new() }, until);
+    }
+
+    /// All that is remembered is so until then.
+    pub fn prolong(&mut self, until: Second) {
+        self.layers.iter_mut().for_each(|layer| layer.until = Deadlines::Same(until));
+    }
+
     /// When something is to be forgotten next, if anything is.
     pub fn next_deadline(&self) -> Option<Second> {
         self.layers.iter().flat_map(Layer::remembering).map(|(_, _, until)| until).min()
+    }
+
+    /// The same memories with deadlines by another clock, which is `by` seconds ahead of the one that they are by; none is
+    /// later than `latest`.
+    #[must_use]
+    pub fn by_clock(mut self, by: i64, latest: Second) -> Self {
+        self.layers.iter_mut().for_each(|layer| layer.until.change(|until| moved(until, by).min(latest)));
+        self
     }
 
     /// Whether nothing is remembered.
@@ -484,6 +543,23 @@ mod tests {
     }
 
     #[test]
+    fn endpoints_are_remembered_by_their_new_names() {
+        let (before, after) = (Table::new(&["a", "b", "c"], 1_021), Table::new(&["d"], 1_021));
+        let mut memories = Memories::default();
+        memories.change_tables(&before.named(), &after.named(), WINDOW);
+        memories.rename(|name| match name {
+            "a" => Some("b".to_owned()),
+            "b" => Some("e".to_owned()),
+            "c" => Some("e".to_owned()),
+            _ => None,
+        });
+        assert!(memories.is_sound());
+        for (hash, memory) in hashes().zip(remembered(&memories, &["b", "e"])) {
+            assert_eq!(memory, before.name(hash).map(|had| if had == "a" { "b" } else { "e" }));
+        }
+    }
+
+    #[test]
     fn what_was_before_shows_in_states_and_moments() {
         let set = r#"{"services":[{"name":"s","vip":"203.0.113.1","endpoints":[
             {"name":"old","address":"192.0.2.1","since":"1970-01-01T00:00:00Z"},
@@ -495,6 +571,23 @@ mod tests {
         let names = |version: Version| version.endpoints.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names(Version::before(&set.services[0], WINDOW, 700)), ["leaving", "old", "older"]);
         assert_eq!(names(Version::of(&set.services[0])), ["new", "old", "older"]);
+    }
+
+    #[test]
+    fn a_weight_that_was_taken_away_is_taken_to_be_that_of_most_others() {
+        let weights = |weights: &[u16]| {
+            let endpoint =
+                |(n, weight): (usize, &u16)| format!(r#"{{"name":"e{n}","address":"192.0.2.{n}","weight":{weight}}}"#);
+            let endpoints: Vec<String> = weights.iter().enumerate().map(endpoint).collect();
+            let set =
+                format!(r#"{{"services":[{{"name":"s","vip":"203.0.113.1","endpoints":[{}]}}]}}"#, endpoints.join(","));
+            let set = crate::endpoint_set::parse(&set).expect("valid");
+            let version = Version::before(&set.services[0], WINDOW, 700);
+            version.endpoints.into_iter().map(|(_, weight)| weight).collect::<Vec<_>>()
+        };
+        assert_eq!(weights(&[100, 0, 100, 1]), [100, 100, 100, 1]);
+        assert_eq!(weights(&[0, 5, 7]), [7, 5, 7]);
+        assert_eq!(weights(&[0, 0]), [1, 1]);
     }
 
     #[test]

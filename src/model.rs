@@ -76,6 +76,9 @@ pub struct Service {
     pub affinity: Affinity,
     /// Who answers a ping of the VIP.
     pub echo: Echo,
+    /// What becomes of datagrams of flows that began before their endpoint drains.
+    #[serde(skip_serializing_if = "is_default")]
+    pub udp_drain: UdpDrain,
     /// Source prefixes that may use the service; none: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<IpNet>>,
@@ -206,6 +209,21 @@ pub enum Echo {
     Reply,
     /// An endpoint.
     Forward,
+}
+
+/// Where a datagram goes whose flow is not tracked, and whose endpoint drains: nobody can tell an old flow from a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UdpDrain {
+    /// To the draining endpoint, as an old flow, for a window.
+    #[default]
+    Keep,
+    /// To an endpoint that takes new flows, at once: in a service like DNS each datagram is a flow of its own.
+    Move,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// An IP protocol, written by name where it has a common one.

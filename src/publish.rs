@@ -325,10 +325,18 @@ mod tests {
     use crate::forward::encap::Sources;
     use crate::model::Generation;
     use crate::snapshot::{Dscp, Settings};
+    use crate::wire::ethernet::MacAddress;
 
     fn publication(generation: u64) -> Publication {
         let sources = Sources::default();
-        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+        let settings = Settings {
+            seed: Seed([0; 16]),
+            dscp: Dscp::Copy,
+            underlay_mtu: 1500,
+            hop_limit: 64,
+            mac: MacAddress::default(),
+            sources,
+        };
         let snapshot = Snapshot { generation: Generation(generation), ..Snapshot::empty(settings) };
         Publication { snapshot: Arc::new(snapshot), cells: Arc::default(), tap: None }
     }

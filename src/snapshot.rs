@@ -13,11 +13,11 @@ use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
 pub use self::paths::{Path, Paths};
-use crate::flow::{Affinity, Seed, address_bits};
+use crate::flow::{Affinity, FlowHash, Seed, address_bits};
 use crate::forward::encap::{Outer, Sources};
-use crate::handover::{Memories, Remembered, Touched};
+use crate::handover::{Memories, Memory, Remembered, Touched};
 use crate::maglev::{self, Candidate, Slots};
-use crate::model::{Echo, Endpoint, Generation, Revision, Service, State};
+use crate::model::{Echo, Endpoint, Generation, Revision, Service, State, UdpDrain};
 use crate::vip_map::VipMap;
 use crate::wire::ethernet::MacAddress;
 
@@ -64,6 +64,8 @@ pub struct Settings {
     pub underlay_mtu: u32,
     /// Hop limit of outer packets and of answers.
     pub hop_limit: u8,
+    /// The interface's own address, from which answers leave.
+    pub mac: MacAddress,
     /// The node's addresses in outer headers.
     pub sources: Sources,
 }
@@ -88,8 +90,8 @@ pub struct ServiceEntry {
     pub affinity: Affinity,
     /// As the syncer gave it.
     pub service: Arc<Service>,
-    /// Tells whether two nodes hold the same tables: a hash over the size and over each slot's endpoint, by name and
-    /// address.
+    /// Tells whether two nodes make the same choices: a hash over the seed, the affinity, the size and each slot's endpoint, by
+    /// name and address.
     pub fingerprint: String,
 }
 
@@ -105,6 +107,8 @@ pub struct Handover {
     /// The endpoints that keep their flows (active and draining ones), each at a place that comes from its cell, or behind
     /// that; at least half of the places are free.
     by_cell: Box<[Option<(Cell, maglev::Index)>]>,
+    /// By number, the endpoints that get no datagram of a flow that is not tracked; empty where there are none.
+    closed_to_datagrams: Box<[bool]>,
 }
 
 impl Handover {
@@ -121,6 +125,24 @@ impl Handover {
         }
         None
     }
+}
+
+impl Handover {
+    /// What the slot of a flow remembers, where that is an endpoint that the flow may have.
+    #[inline]
+    pub fn memory(&self, hash: FlowHash, is_udp: bool) -> Memory {
+        match self.remembered.of(hash) {
+            Memory::Had(had) if is_udp && self.closed_to_datagrams.get(usize::from(had)) == Some(&true) => Memory::Gone,
+            memory => memory,
+        }
+    }
+}
+
+/// The endpoints of a service that get no datagram of a flow that is not tracked, by number.
+fn closed_to_datagrams(service: &Service) -> Box<[bool]> {
+    let drains = |endpoint: &Endpoint| endpoint.effective_state() == State::Draining;
+    let endpoints = service.endpoints.iter().filter(|_| service.udp_drain == UdpDrain::Move);
+    endpoints.map(drains).collect()
 }
 
 /// Where the place of a cell is counted from. Cells are numbered in runs: side by side, two runs would make one long row of
@@ -201,14 +223,14 @@ fn hold(ranges: &[Range], client: u128) -> bool {
 
 impl ServiceEntry {
     /// Builds a service's table. `endpoints` are in the order of `service.endpoints`.
-    pub fn new(service: Arc<Service>, endpoints: Arc<[EndpointEntry]>, cell: Cell) -> Self {
+    pub fn new(service: Arc<Service>, endpoints: Arc<[EndpointEntry]>, cell: Cell, seed: &Seed) -> Self {
         debug_assert_eq!(service.endpoints.len(), endpoints.len());
         let table_size = service.table_size();
         let candidates: Vec<Candidate<'_>> = (service.endpoints.iter())
             .map(|endpoint| Candidate { name: &endpoint.name, weight: endpoint.table_weight() })
             .collect();
         let table = maglev::build(&candidates, table_size);
-        let fingerprint = fingerprint(&service, table_size, &table);
+        let fingerprint = fingerprint(&service, &table, seed);
         let allow = service.allow.as_deref().map(ranges);
         let (table, affinity) = (Slots::new(&table, table_size, endpoints.len()), service.affinity);
         Self { table, endpoints, handover: None, allow, cell, affinity, service, fingerprint }
@@ -233,9 +255,16 @@ impl ServiceEntry {
             let cells: Vec<(Cell, maglev::Index)> = endpoints().map(cell).collect();
             let remembered = memories.resolve(|name| by_name.get(name).copied());
             touched.add(&remembered);
-            Box::new(Handover { remembered, touched, by_cell: by_cell(&cells) })
+            let closed_to_datagrams = closed_to_datagrams(&self.service);
+            Box::new(Handover { remembered, touched, by_cell: by_cell(&cells), closed_to_datagrams })
         });
         Self { handover, ..self.clone() }
+    }
+
+    /// The same where the service, or endpoints of it, have other names: `service` has them, all else in it is as it was.
+    #[must_use]
+    pub fn with_names(&self, service: Arc<Service>) -> Self {
+        Self { service, ..self.clone() }
     }
 
     /// The same with other outer headers.
@@ -279,9 +308,11 @@ impl ServiceEntry {
     }
 }
 
-fn fingerprint(service: &Service, table_size: u32, table: &[maglev::Index]) -> String {
+fn fingerprint(service: &Service, table: &[maglev::Index], seed: &Seed) -> String {
     let mut hasher = SipHasher13::new_with_keys(0, 0);
-    hasher.write(&table_size.to_be_bytes());
+    hasher.write(seed.fingerprint().as_bytes());
+    hasher.write(&[u8::from(service.affinity == Affinity::Client)]);
+    hasher.write(&service.table_size().to_be_bytes());
     for endpoint in &service.endpoints {
         hasher.write(endpoint.name.as_bytes());
         hasher.write(&[0, u8::from(endpoint.address.is_ipv6())]);
@@ -338,7 +369,7 @@ mod tests {
         let service = r#"{"services":[{"name":"s","vip":"203.0.113.1"}]}"#;
         let set = crate::endpoint_set::parse(service).expect("valid");
         let service = Service { allow: Some(allow), ..(*set.services[0]).clone() };
-        ServiceEntry::new(service.into(), Arc::new([]), 0)
+        ServiceEntry::new(service.into(), Arc::new([]), 0, &Seed([7; 16]))
     }
 
     /// Prefixes and addresses of a small corner, so that they meet.

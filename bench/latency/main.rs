@@ -12,6 +12,7 @@ use pointsman::forward::Flows;
 use pointsman::forward::encap::{Source, Sources};
 use pointsman::forward::verdict::Verdict;
 use pointsman::io::memory::Memory;
+use pointsman::moment::Now;
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{Dscp, NextHop, Settings, Tag};
 use pointsman::stats::Board;
@@ -96,11 +97,18 @@ fn middle(mut times: Vec<u64>) -> f64 {
 fn worker(batch: usize, board: &Arc<Board>) -> Worker<Memory> {
     let v6 = Source { address: "2001:db8:51b::1".parse().expect("v6"), entropy: std::net::Ipv6Addr::UNSPECIFIED };
     let sources = Sources { v4: None, v6: Some(v6) };
-    let settings = Settings { seed: Seed([7; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+    let settings = Settings {
+        seed: Seed([7; 16]),
+        dscp: Dscp::Copy,
+        underlay_mtu: 1500,
+        hop_limit: 64,
+        mac: MacAddress::default(),
+        sources,
+    };
     let mut builder = Builder::new(settings, 600, 1);
     let set = r#"{"services":[{"name":"web","vip":"203.0.113.1","endpoints":[{"name":"a","address":"2001:db8:10::a"},
         {"name":"b","address":"2001:db8:10::b"}]}]}"#;
-    builder.update(&endpoint_set::parse(set).expect("valid"), (0, 0), 0);
+    builder.update(&endpoint_set::parse(set).expect("valid"), (0, 0), Now::at(0));
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     builder.resolve(|_| Some(hop));
     let mut publisher = Publisher::new().expect("eventfd");

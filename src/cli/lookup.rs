@@ -11,8 +11,8 @@ use super::client::{Connection, print_json};
 use super::files::{load_config, load_set};
 use super::offline::OfflineNode;
 use super::words::plain;
+use pointsman::control::clock::wall_clock;
 use pointsman::control::lookup::{Query, explain};
-use pointsman::control::slot_memories::wall_clock;
 use pointsman::model::Protocol;
 use pointsman::moment::{Moment, SECOND};
 

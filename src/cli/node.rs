@@ -37,9 +37,11 @@ pub struct Cleanup {
     detach: bool,
 }
 
-/// Withdraws the VIP routes that a crash has left, and more where it is asked to.
+/// Withdraws the VIP routes that a crash has left, and more where it is asked to; says what it did.
 pub fn cleanup(args: &Cleanup) -> Result<()> {
-    Ok(daemon::cleanup(&load_config(&args.config)?, args.detach)?)
+    let done = daemon::cleanup(&load_config(&args.config)?, args.detach)?;
+    done.iter().for_each(|line| say!("{line}"));
+    Ok(())
 }
 
 /// `pointsman endpoint`

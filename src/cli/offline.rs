@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, anyhow, bail};
 
-use pointsman::config::{self, Config};
+use pointsman::config::Config;
 use pointsman::control::proposal::Proposal;
 use pointsman::control::reach::{self, Surroundings};
 use pointsman::control::set::{Refusal, join};
@@ -12,9 +12,8 @@ use pointsman::control::settings::settings;
 use pointsman::control::update::Builder;
 use pointsman::document::Problems;
 use pointsman::forward::Flows;
-use pointsman::handover::Second;
 use pointsman::model::EndpointSet;
-use pointsman::moment::{Moment, SECOND};
+use pointsman::moment::{Moment, Now, SECOND, Second};
 use pointsman::publish::{Publication, Publisher};
 use pointsman::snapshot::{NextHop, Settings, Tag};
 
@@ -29,8 +28,8 @@ pub fn join_checked(config: &Config, proposal: &Proposal) -> Result<EndpointSet,
 }
 
 /// The second of a moment that is counted from 1970, as a capture's are.
-fn second(moment: Moment) -> Second {
-    Second::try_from(moment.0 / SECOND).unwrap_or(Second::MAX)
+fn second(moment: Moment) -> Now {
+    Now::at(Second::try_from(moment.0 / SECOND).unwrap_or(Second::MAX))
 }
 
 /// A node without a network.
@@ -47,9 +46,10 @@ impl OfflineNode {
     /// A node by this config. What it does not say of the network is unknown: such packets have no way out.
     pub fn new(config: Config) -> Result<Self> {
         let underlay = &config.underlay;
-        let source = config.interface.mac.unwrap_or(config::DEFAULT_MAC);
+        let settings = settings(&config, None);
+        let source = settings.mac;
         let next_hop = underlay.next_hop.map(|destination| NextHop { destination, source, tag: Tag::AsReceived });
-        let builder = Builder::new(settings(&config, None), config.handover.window_seconds(), 1);
+        let builder = Builder::new(settings, config.handover.window_seconds(), 1);
         Ok(Self { config, builder, publisher: Publisher::new()?, next_hop })
     }
 

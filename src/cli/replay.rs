@@ -1,6 +1,6 @@
 //! `pointsman replay`: the same forwarding over a capture, with no privileges and no network.
 
-use super::out::say;
+use super::out::{say, warn};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +59,8 @@ fn parse_then(text: &str) -> Result<Then, String> {
 #[derive(Serialize)]
 struct Report {
     packets: Vec<Packet>,
+    /// How many of the packets the capture's snap length has cut.
+    cut_packets: u64,
     services: Vec<Service>,
     counters: Counters,
 }
@@ -129,9 +131,10 @@ pub fn run(args: &Replay) -> Result<()> {
     let mut counters = Counters { pointsman_generation: node.builder.generation().0, ..Counters::default() };
     counters.add_worker(0, worker.tally());
     node.builder.count_into(&mut counters);
+    let cut_packets = worker.io().cut();
     worker.into_io().finish()?;
     let services = node.builder.services().iter().map(|entry| summarise(entry)).collect();
-    let report = Report { packets, services, counters };
+    let report = Report { packets, cut_packets, services, counters };
     print_summary(&report);
     args.report.as_deref().map_or(Ok(()), |path| write_report(path, &report))
 }
@@ -181,6 +184,13 @@ fn print_summary(report: &Report) {
     );
     for (reason, drops) in report.counters.pointsman_drops_total.iter().filter(|(_, drops)| **drops > 0) {
         say!("  dropped {drops}: {reason}");
+    }
+    if report.cut_packets > 0 {
+        warn(&format!(
+            "the capture's snap length has cut {} of its packets; what becomes of the whole ones cannot be told: capture \
+             with a larger one (tcpdump -s 0)",
+            report.cut_packets
+        ));
     }
 }
 

@@ -46,6 +46,7 @@ pub fn problems(status: &Value) -> Vec<String> {
         ("store_problem", "on disk"),
         ("announce_problem", "VIP routes"),
         ("reload_problem", "the config was not taken over"),
+        ("seed_problem", "flow hash"),
     ] {
         problems.extend(status[key].as_str().map(|problem| format!("{what}: {}", plain(&problem.into()))));
     }
@@ -86,6 +87,7 @@ fn print_node(status: &Value) {
         ("interface", format!("{}, {up}", said("interface"))),
         ("driver", driver),
         ("underlay MTU", said("underlay_mtu")),
+        ("hash seed", format!("fingerprint {}", said("hash_seed_fingerprint"))),
         ("announced", count(announced as u64, "VIP")),
     ] {
         say!("{}  {value}", Tone::Heading.paint(&format!("{title:<12}")));

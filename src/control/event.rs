@@ -238,9 +238,11 @@ fn seen(endpoint: &Endpoint) -> (IpAddr, u16, State) {
 }
 
 fn differs_in_endpoints_only(before: &Service, after: &Service) -> bool {
-    let Service { name: _, vip, protocol, ports, encap, affinity, echo, allow, table_size, endpoints: _ } = before;
+    let Service { name: _, vip, protocol, ports, encap, affinity, echo, udp_drain, allow, table_size, endpoints: _ } =
+        before;
     (vip, protocol, ports, encap) == (&after.vip, &after.protocol, &after.ports, &after.encap)
-        && (affinity, echo, allow, table_size) == (&after.affinity, &after.echo, &after.allow, &after.table_size)
+        && (affinity, echo, udp_drain) == (&after.affinity, &after.echo, &after.udp_drain)
+        && (allow, table_size) == (&after.allow, &after.table_size)
 }
 
 #[cfg(test)]

@@ -94,6 +94,7 @@ mod tests {
     use super::*;
     use crate::control::settings::settings;
     use crate::forward::track::Change;
+    use crate::moment::Now;
     use crate::{config, endpoint_set};
 
     const WINDOW: u32 = 600;
@@ -102,7 +103,7 @@ mod tests {
         let endpoint = |name: &str, state: &str| json!({ "name": name, "address": "2001:db8::1", "state": state });
         let endpoints = json!([endpoint("a", state), endpoint("b", "active")]);
         let set = json!({ "services": [{ "name": "web", "vip": "203.0.113.1", "endpoints": endpoints }] });
-        builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), now);
+        builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), Now::at(now));
     }
 
     #[test]
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!(look(&builder), [], "told once");
         // One that was silent so far speaks, and is still there when slots forget.
         cells.track(Change::Begun(cell));
-        assert!(look(&builder).is_empty() && builder.forget_old_memories(1_000 + WINDOW, true));
+        assert!(look(&builder).is_empty() && builder.forget_old_memories(Now::at(1_000 + WINDOW), true));
         assert_eq!(look(&builder), []);
         cells.track(Change::Ended(cell));
         assert_eq!(look(&builder), drained(false));

@@ -1,7 +1,9 @@
 //! The control side: what a syncer and an operator talk to.
 
 mod accounts;
+mod breaks;
 mod client;
+pub mod clock;
 pub mod disk;
 pub mod event;
 mod journal;
@@ -11,6 +13,7 @@ pub mod node;
 pub mod proposal;
 pub mod protocol;
 pub mod reach;
+pub mod renames;
 mod sealed_file;
 pub mod server;
 pub mod set;

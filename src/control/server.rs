@@ -141,8 +141,11 @@ impl Server {
     /// Opens the socket as the config says.
     pub fn bind(config: &ControlConfig) -> Result<Self, ServerError> {
         let listener = listen(&config.socket)?;
-        _ = restrict(&config.socket, config)?;
-        Self::serving(listener, config)
+        let server = restrict(&config.socket, config).and_then(|_| Self::serving(listener, config));
+        server.inspect_err(|_| {
+            // The first error is the one to tell.
+            _ = std::fs::remove_file(&config.socket);
+        })
     }
 
     fn serving(mut listener: UnixListener, config: &ControlConfig) -> Result<Self, ServerError> {

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::config::{Config, DEFAULT_MTU};
+use crate::config::{Config, DEFAULT_MAC, DEFAULT_MTU};
 use crate::forward::encap::{Source, Sources};
 use crate::snapshot::Settings;
 use crate::underlay::Link;
@@ -21,6 +21,7 @@ pub fn settings(config: &Config, link: Option<&Link>) -> Settings {
         dscp: underlay.dscp,
         underlay_mtu: underlay_mtu(config, link.map_or(DEFAULT_MTU, |link| link.mtu)),
         hop_limit: underlay.hop_limit,
+        mac: config.interface.mac.or(link.map(|link| link.mac)).unwrap_or(DEFAULT_MAC),
         sources: Sources { v4: underlay.source_v4.or_else(own_v4), v6: underlay.source_v6.or_else(own_v6) },
     }
 }

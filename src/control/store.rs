@@ -1,5 +1,6 @@
 //! What outlives the daemon: the last good set, and what slots remember.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -50,7 +51,7 @@ pub struct Store {
 #[derive(Serialize)]
 struct Change<'a> {
     patch: &'a Patch,
-    memories: BTreeMap<&'a String, &'a Memories>,
+    memories: BTreeMap<&'a String, Cow<'a, Memories>>,
 }
 
 /// The same, read.
@@ -112,7 +113,7 @@ impl Store {
     /// an error, or where there is too much of them, everything is to be [kept](Self::keep) whole, as the answer says.
     pub fn keep_change(&mut self, patch: &Patch, memories: &SlotMemories) -> bool {
         let Some(written) = self.written.take() else { return false };
-        let memories = patch.names().filter_map(|name| Some((name, memories.of(name)?))).collect();
+        let memories = patch.names().filter_map(|name| Some((name, memories.stored_of(name)?))).collect();
         let change = serde_json::to_string(&Change { patch, memories });
         let is_kept = change.is_ok_and(|change| self.journal.add(&written, &change).unwrap_or(false));
         // A change behind one that is not there would be of another set.
@@ -159,7 +160,7 @@ impl Store {
     }
 
     fn save_memories(&self, memories: &SlotMemories) -> Result<(), StoreError> {
-        let kept: BTreeMap<&String, &Memories> = memories.iter().collect();
+        let kept: BTreeMap<&String, Cow<'_, Memories>> = memories.stored().collect();
         if kept.is_empty() && !self.memories.path.exists() {
             return Ok(());
         }

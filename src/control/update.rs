@@ -6,12 +6,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::renames::{self, Renamed};
 use super::slot_memories::SlotMemories;
 use crate::endpoint_set::claims_of;
 use crate::forward::encap::{Outer, OuterHeaders, SharedHeaders};
-use crate::handover::{Memories, Second};
+use crate::handover::Memories;
 use crate::model::{Encap, Endpoint, EndpointSet, Generation, Revision, Service};
-use crate::moment::Moment;
+use crate::moment::{Moment, Now, Second};
 use crate::publish::Publication;
 use crate::snapshot::{Cell, EndpointEntry, NextHop, Paths, ServiceEntry, Settings, Snapshot};
 use crate::stats::{Cells, Count, Counted, Gone, Numbers, Report, Scene, Traffic};
@@ -86,9 +87,10 @@ impl Builder {
         self.cells.pop();
     }
 
-    /// Takes a set in at the second `now` and answers how many services have changed, come or gone. `edition` is the newest
+    /// Takes a set in at `now` and answers how many services have changed, come or gone. `edition` is the newest
     /// that has been posted, and `forgotten` the newest whose predecessors every worker has forgotten.
-    pub fn update(&mut self, set: &EndpointSet, (edition, forgotten): (u64, u64), now: Second) -> usize {
+    pub fn update(&mut self, set: &EndpointSet, (edition, forgotten): (u64, u64), now: Now) -> usize {
+        self.slot_memories.follow_wall_clock(now);
         self.keep_counts_of_gone(forgotten);
         self.addresses.reclaim(u64::MAX, |_| ());
         self.revision = set.revision.clone();
@@ -99,6 +101,7 @@ impl Builder {
         // The map of VIPs knows services by their numbers, so these come from the names and not from the set's order.
         let mut in_order: Vec<&Arc<Service>> = set.services.iter().collect();
         in_order.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut renamed = renames::services(before.iter().map(|entry| &entry.service), in_order.iter().copied());
         for service in in_order {
             if let Some(same) = known.next_if(|old| Arc::ptr_eq(&old.service, service)) {
                 services.push(same.clone());
@@ -106,7 +109,9 @@ impl Builder {
             }
             while let Some(gone) = known.next_if(|old| old.service.name < service.name) {
                 (changed, claims_changed) = (changed + 1, true);
-                self.remove(gone, edition);
+                if !renamed.has_another_name(&gone.service.name) {
+                    self.remove(gone, edition);
+                }
             }
             let old = known.next_if(|old| old.service.name == service.name);
             if let Some(same) = old.filter(|old| old.service == *service) {
@@ -115,15 +120,19 @@ impl Builder {
             }
             changed += 1;
             claims_changed |= old.is_none_or(|old| !old.service.matches_as(service));
+            let earlier = renamed.take(&service.name).and_then(|name| find(&before, &name));
+            let old = old.or(earlier).map(|old| self.rename(old, service));
             let entry = self.build(service);
-            services.push(Arc::new(self.slot_memories.hand_over(old.map(|old| &**old), entry, now)));
+            services.push(Arc::new(self.slot_memories.hand_over(old.as_deref(), entry, now)));
             if let Some(old) = old {
-                self.retire(old, edition);
+                self.retire(&old, edition);
             }
         }
         for gone in known {
             (changed, claims_changed) = (changed + 1, true);
-            self.remove(gone, edition);
+            if !renamed.has_another_name(&gone.service.name) {
+                self.remove(gone, edition);
+            }
         }
         self.resting = self.cell_ids.resting().map(|(counted, cell)| (counted.clone(), cell)).collect();
         if claims_changed {
@@ -162,12 +171,13 @@ impl Builder {
 
     /// Forgets the slot memories that are a window old, and lets services be that have no tracked flow to follow any more
     /// (`settled`: every worker forwards by the newest snapshot). Answers whether there is anything new to publish.
-    pub fn forget_old_memories(&mut self, now: Second, settled: bool) -> bool {
+    pub fn forget_old_memories(&mut self, now: Now, settled: bool) -> bool {
+        self.slot_memories.follow_wall_clock(now);
         let mut changed = false;
         let services = self.services.clone();
         let entries = services.iter().map(|entry| {
             let is_quiet = settled && entry.handover.is_some() && self.tracked_flows(entry) == 0;
-            let next = self.slot_memories.after(entry, now, is_quiet);
+            let next = self.slot_memories.after(entry, now.steady, is_quiet);
             changed |= next.is_some();
             next.map_or_else(|| entry.clone(), Arc::new)
         });
@@ -193,9 +203,14 @@ impl Builder {
         &self.slot_memories
     }
 
-    /// Takes back what was kept on disk, before the first set.
-    pub fn restore_slot_memories(&mut self, kept: HashMap<String, Memories>) {
-        self.slot_memories.restore(kept);
+    /// Takes back what was kept on disk, with deadlines by the wall clock, before the first set.
+    pub fn restore_slot_memories(&mut self, kept: HashMap<String, Memories>, now: Now) {
+        self.slot_memories.restore_stored(kept, now);
+    }
+
+    /// Takes note of what the wall clock says, by which memories are written down.
+    pub fn follow_wall_clock(&mut self, now: Now) {
+        self.slot_memories.follow_wall_clock(now);
     }
 
     /// Says that the set in force is the one on disk, of before this process, or that it no longer is.
@@ -207,7 +222,7 @@ impl Builder {
     fn build(&mut self, service: &Arc<Service>) -> ServiceEntry {
         let cell = self.cell_ids.acquire(Counted::Service(service.name.clone()));
         let endpoints = service.endpoints.iter().map(|endpoint| self.build_endpoint(service, endpoint)).collect();
-        ServiceEntry::new(service.clone(), endpoints, cell)
+        ServiceEntry::new(service.clone(), endpoints, cell, &self.settings.seed)
     }
 
     fn build_endpoint(&mut self, service: &Service, endpoint: &Endpoint) -> EndpointEntry {
@@ -222,6 +237,24 @@ impl Builder {
             path: self.addresses.acquire(endpoint.address),
             cell: self.cell_ids.acquire(counted),
         }
+    }
+
+    /// A service's entry as if it had always had the names of its successor: who counts for them, and what slots remember, goes
+    /// on under these.
+    fn rename(&mut self, old: &Arc<ServiceEntry>, new: &Service) -> Arc<ServiceEntry> {
+        let Some(Renamed { service, endpoints }) = renames::between(&old.service, new) else { return old.clone() };
+        let counted = |service: &str, name: &str| Counted::Endpoint(service.to_owned(), name.to_owned());
+        let names = old.service.endpoints.iter().zip(&service.endpoints);
+        let mut pairs: Vec<(Counted, Counted)> = names
+            .map(|(old_name, name)| (counted(&old.service.name, &old_name.name), counted(&service.name, &name.name)))
+            .collect();
+        pairs.push((Counted::Service(old.service.name.clone()), Counted::Service(service.name.clone())));
+        self.cell_ids.rename(pairs);
+        self.slot_memories.rename(&old.service.name, &service.name, &endpoints);
+        if old.service.name != service.name {
+            Arc::make_mut(&mut self.gone).rename_service(&old.service.name, &service.name);
+        }
+        Arc::new(old.with_names(service.into()))
     }
 
     fn retire(&mut self, entry: &ServiceEntry, edition: u64) {
@@ -383,6 +416,11 @@ impl Builder {
     }
 }
 
+fn find<'a>(services: &'a [Arc<ServiceEntry>], name: &str) -> Option<&'a Arc<ServiceEntry>> {
+    let place = services.binary_search_by(|entry| entry.service.name.as_str().cmp(name)).ok()?;
+    services.get(place)
+}
+
 fn vip_map(services: &[Arc<ServiceEntry>]) -> VipMap {
     let claims = services.iter().zip(0..);
     VipMap::build(claims.flat_map(|(entry, index)| claims_of(&entry.service).into_iter().map(move |c| (c, index))))
@@ -404,6 +442,7 @@ mod tests {
     use crate::forward::encap::Sources;
     use crate::snapshot::Dscp;
     use crate::vip_map::Found;
+    use crate::wire::ethernet::MacAddress;
 
     /// A node that was away for longer than a window would send flows that began meanwhile where nobody else does.
     #[test]
@@ -427,26 +466,70 @@ mod tests {
             (false, r#","since":"2026-11-18T10:06:40Z""#, true),
         ] {
             let mut builder = Builder::new(settings, 600, 1);
-            builder.update(&set(old), (0, 0), now - 100_000);
-            builder.forget_old_memories(now - 50_000, true);
-            builder.forget_old_memories(now - 50_000, true);
+            builder.update(&set(old), (0, 0), Now::at(now - 100_000));
+            builder.forget_old_memories(Now::at(now - 50_000), true);
+            builder.forget_old_memories(Now::at(now - 50_000), true);
             builder.set_restored(restored);
-            builder.update(&set(&since(moment)), (1, 1), now);
+            builder.update(&set(&since(moment)), (1, 1), Now::at(now));
             assert_eq!(builder.services()[0].handover.is_some(), remembers, "{restored} {moment}");
         }
+    }
+
+    /// A service that has gone, one that has come, and one that has another name: what was counted is lost by none.
+    #[test]
+    fn counts_go_on_under_another_name() {
+        let settings = crate::control::settings::settings(
+            &crate::config::parse("[interface]\nname = \"eth0\"\n").expect("valid"),
+            None,
+        );
+        let set = |name: &str, endpoints: &[(&str, u8)]| {
+            let endpoint = |(name, host): &(&str, u8)| format!(r#"{{"name":"{name}","address":"2001:db8::{host}"}}"#);
+            let endpoints: Vec<String> = endpoints.iter().map(endpoint).collect();
+            let endpoints = endpoints.join(",");
+            let set = format!(r#"{{"services":[{{"name":"{name}","vip":"203.0.113.1","endpoints":[{endpoints}]}}]}}"#);
+            crate::endpoint_set::parse(&set).expect("valid")
+        };
+        let mut builder = Builder::new(settings, 600, 1);
+        builder.update(&set("web", &[("a", 1), ("b", 2), ("c", 3)]), (0, 0), Now::at(1_000));
+        let cells = builder.publish().remove(0).cells;
+        let cell = |builder: &Builder, at: usize| builder.services()[0].endpoints[at].cell;
+        (0..3).for_each(|at| cells.add(cell(&builder, at), 100 + at));
+        cells.add(builder.services()[0].cell, 303);
+        let [_, second, third] = [0, 1, 2].map(|at| cell(&builder, at));
+        // The first goes, the others move up, and the service has another name, too.
+        builder.update(&set("www", &[("a", 2), ("b", 3)]), (1, 0), Now::at(1_001));
+        assert_eq!([0, 1].map(|at| cell(&builder, at)), [second, third]);
+        for edition in 2..6 {
+            builder.update(&set("www", &[("a", 2), ("b", 3)]), (edition, edition), Now::at(1_002));
+        }
+        let mut report = Report::default();
+        builder.count_into(&mut report);
+        let report = serde_json::to_value(&report).expect("numbers");
+        assert_eq!(report["pointsman_service_bytes_total"], serde_json::json!({ "www": 303 }));
+        let endpoints = &report["pointsman_endpoint_bytes_total"];
+        assert_eq!((&endpoints["www"]["a"], &endpoints["www"]["b"]), (&101.into(), &102.into()), "{endpoints}");
+        let sum = endpoints.as_object().into_iter().flatten().flat_map(|(_, of)| of.as_object().into_iter().flatten());
+        assert_eq!(sum.filter_map(|(_, bytes)| bytes.as_u64()).sum::<u64>(), 303, "{endpoints}");
     }
 
     /// The map of VIPs and the list of services, which share numbers, may be of different updates.
     #[test]
     fn services_have_the_same_numbers_in_whatever_order_they_come() {
         let sources = Sources::default();
-        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+        let settings = Settings {
+            seed: Seed([0; 16]),
+            dscp: Dscp::Copy,
+            underlay_mtu: 1500,
+            hop_limit: 64,
+            mac: MacAddress::default(),
+            sources,
+        };
         let mut builder = Builder::new(settings, 600, 1);
         let set = r#"{"services":[{"name":"b","vip":"203.0.113.2"},{"name":"a","vip":"203.0.113.1"}]}"#;
         let mut set = crate::endpoint_set::parse(set).expect("valid");
-        assert_eq!(builder.update(&set, (0, 0), 0), 2);
+        assert_eq!(builder.update(&set, (0, 0), Now::at(0)), 2);
         set.services.reverse();
-        assert_eq!(builder.update(&set, (1, 1), 0), 0, "the same set");
+        assert_eq!(builder.update(&set, (1, 1), Now::at(0)), 0, "the same set");
         let snapshot = builder.snapshot();
         for (name, vip) in [("a", [203, 0, 113, 1]), ("b", [203, 0, 113, 2])] {
             let found = snapshot.vips.find(address_bits(vip.into()), 6, 80);

@@ -281,7 +281,7 @@ impl Keeper {
         let interface = &self.config.interface;
         Ok(privileges::raised(|| match gate {
             Some(gate) => store::leave(gate, &interface.name),
-            None => steer::cleanup(&interface.pin, &interface.name),
+            None => steer::cleanup(&interface.pin, &interface.name).map(drop),
         })??)
     }
 }

@@ -4,6 +4,7 @@
 //! force at every worker, then the VIPs: the gate opens last, and the VIP routes draw traffic to it. A crash at any
 //! point leaves VIP packets dropped quietly.
 
+mod before;
 mod cores;
 mod driver;
 mod keeper;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::config::{Config, SMALLEST_MTU};
+use crate::config::{Config, InterfaceConfig, SMALLEST_MTU};
 use crate::control::node::{Facts, Node, Parts, Ways};
 use crate::control::protocol::Fault;
 use crate::control::server::{End, Server, ServerError};
@@ -38,6 +39,7 @@ use crate::underlay::announce::VipRoutes;
 use crate::underlay::path_mtu::{IcmpSocket, IcmpSocketError};
 use crate::underlay::{self, Link, Underlay, UnderlayError};
 
+use before::Before;
 use keeper::{Keeper, Opener};
 
 /// Why the daemon does not start, or does not go on.
@@ -105,9 +107,23 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
     if settings.underlay_mtu < SMALLEST_MTU {
         return Err(DaemonError::SmallMtu(settings.underlay_mtu));
     }
+    let before = Before::look(&config);
     // The socket and the state first: a second daemon must fail before it touches the first one's steering or routes.
-    let server = Server::bind(&config.control)?;
-    let lock = StateLock::take(&config.node.state_dir, &node_name(&config))?;
+    let server = match Server::bind(&config.control) {
+        Ok(server) => server,
+        Err(error) => {
+            before.restore_directories();
+            return Err(error.into());
+        }
+    };
+    let lock = match StateLock::take(&config.node.state_dir, &node_name(&config)) {
+        Ok(lock) => lock,
+        Err(taken) => {
+            drop(server);
+            before.restore_directories();
+            return Err(taken.into());
+        }
+    };
     let interface = config.interface.clone();
     let taken = kept.take_back(&interface);
     withdrawn_on_failure(|| match Daemon::start((config, config_file), &link, settings, server, opener) {
@@ -118,6 +134,8 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
         }
         Err(error) => {
             taken.give_back();
+            drop(lock);
+            before.restore();
             Err(error)
         }
     })
@@ -128,7 +146,9 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
 fn withdrawn_on_failure(work: impl FnOnce() -> Result<(), DaemonError>) -> Result<(), DaemonError> {
     let result = work();
     if result.is_err() {
-        withdraw_all().unwrap_or_else(|error| tracing::error!("{error}"));
+        if let Err(error) = withdraw_all() {
+            tracing::error!("{error}");
+        }
     }
     result
 }
@@ -163,6 +183,7 @@ impl Daemon {
         node.restore().map_err(DaemonError::Restore)?;
         let mut daemon = Self { server, node, keeper, metrics_listener, metrics: None, config_file, binary };
         daemon.start_metrics();
+        privileges::give_up_surplus()?;
         Ok(daemon)
     }
 
@@ -286,22 +307,33 @@ fn node(
     }))
 }
 
-/// Removes every VIP route.
-fn withdraw_all() -> Result<(), UnderlayError> {
-    VipRoutes::open()?.set(&BTreeSet::new())
+/// Removes every VIP route; answers how many there were.
+fn withdraw_all() -> Result<usize, UnderlayError> {
+    let mut routes = VipRoutes::open()?;
+    let count = routes.list()?.len();
+    routes.set(&BTreeSet::new()).map(|()| count)
 }
 
 /// After a crash: withdraws the VIP routes and, if asked to, removes what steering has left behind. Refuses while the
-/// daemon lives.
-pub fn cleanup(config: &Config, detach: bool) -> Result<(), DaemonError> {
+/// daemon lives. Answers what it has done, or has found nothing to do, a sentence each.
+pub fn cleanup(config: &Config, detach: bool) -> Result<Vec<String>, DaemonError> {
     if std::os::unix::net::UnixStream::connect(&config.control.socket).is_ok() {
         return Err(DaemonError::Alive(config.control.socket.clone()));
     }
-    withdraw_all()?;
+    let mut done = vec![match withdraw_all()? {
+        0 => "there were no VIP routes".to_owned(),
+        count => format!("withdrew {count} VIP routes"),
+    }];
     if detach {
-        steer::cleanup(&config.interface.pin, &config.interface.name)?;
+        let InterfaceConfig { pin, name, .. } = &config.interface;
+        let removed = steer::cleanup(pin, name)?;
+        let stray = steer::cleanup_stray(name)?;
+        if removed.is_empty() && stray.is_none() {
+            done.push(format!("{name} has no steering program, and nothing is pinned for it below {}", pin.display()));
+        }
+        done.extend(removed.into_iter().chain(stray));
     }
-    Ok(())
+    Ok(done)
 }
 
 fn node_name(config: &Config) -> String {

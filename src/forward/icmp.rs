@@ -6,6 +6,7 @@ use super::parse::Packet;
 use super::verdict::DropReason;
 use crate::flow::address_of;
 use crate::frame::Frame;
+use crate::snapshot::Settings;
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::{Family, icmp, ipv4, ipv6};
 
@@ -27,11 +28,13 @@ struct Headers {
 }
 
 impl Headers {
-    /// Ethernet's: back to where the packet came from, by the same VLAN.
-    fn back(packet: &Packet) -> Self {
+    /// Ethernet's: back to where the packet came from, by the same VLAN. It leaves from the interface's own address, whomever
+    /// the frame was for: a switch that floods, or an interface in promiscuous mode, brings other stations' frames, and theirs
+    /// are no addresses to send from.
+    fn back(packet: &Packet, settings: &Settings) -> Self {
         let mut headers = Self { bytes: [0; LONGEST], len: 0 };
-        let Ethernet { destination, source, tag, ethertype } = packet.ethernet;
-        headers.len = Ethernet { destination: source, source: destination, tag, ethertype }.write(&mut headers.bytes);
+        let Ethernet { source, tag, ethertype, .. } = packet.ethernet;
+        headers.len = Ethernet { destination: source, source: settings.mac, tag, ethertype }.write(&mut headers.bytes);
         headers
     }
 
@@ -48,7 +51,7 @@ impl Headers {
 
 /// Turns the echo request in `frame` into its reply (RFC 792, RFC 4443 section 4.2), from the VIP to the client by the
 /// way it came. IPv4 options and extension headers were for the way here and are left out.
-pub fn answer_echo(frame: &mut Frame<'_>, packet: &Packet, hop_limit: u8) -> Result<(), DropReason> {
+pub fn answer_echo(frame: &mut Frame<'_>, packet: &Packet, settings: &Settings) -> Result<(), DropReason> {
     if !can_be_answered(packet) {
         return Err(DropReason::BadSource);
     }
@@ -57,14 +60,14 @@ pub fn answer_echo(frame: &mut Frame<'_>, packet: &Packet, hop_limit: u8) -> Res
     check(frame, packet)?;
     let (question, message) = frame.bytes_mut()[ip_at..].split_at_mut(packet.header_len);
     icmp::turn_to_reply(packet.family.icmp(), message);
-    let mut headers = Headers::back(packet);
+    let mut headers = Headers::back(packet, settings);
     match packet.family {
         Family::V4 => {
             let total_len = ipv4::HEADER_LEN + message.len();
-            headers.add(&ipv4::turned_round(question, hop_limit, total_len as u16));
+            headers.add(&ipv4::turned_round(question, settings.hop_limit, total_len as u16));
         }
         Family::V6 => {
-            headers.add(&ipv6::turned_round(question, hop_limit, packet.family.icmp(), message.len() as u16));
+            headers.add(&ipv6::turned_round(question, settings.hop_limit, packet.family.icmp(), message.len() as u16));
         }
     }
     headers.put_in_place_of(ip_at + packet.header_len, frame)
@@ -72,18 +75,23 @@ pub fn answer_echo(frame: &mut Frame<'_>, packet: &Packet, hop_limit: u8) -> Res
 
 /// Turns the packet in `frame` into the answer that it is too big, from the VIP to the client by the way it came:
 /// fragmentation needed (RFC 792, RFC 1191 section 4) or Packet Too Big (RFC 4443 section 3.2). `mtu` in bytes.
-pub fn answer_too_big(frame: &mut Frame<'_>, packet: &Packet, mtu: usize, hop_limit: u8) -> Result<(), DropReason> {
+pub fn answer_too_big(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    mtu: usize,
+    settings: &Settings,
+) -> Result<(), DropReason> {
     let ip_at = packet.ethernet.header_len();
     check(frame, packet)?;
     let (vip, client) = (packet.flow.destination, packet.flow.source);
-    let mut headers = Headers::back(packet);
+    let mut headers = Headers::back(packet, settings);
     match packet.family {
         Family::V4 => {
             let before = ipv4::HEADER_LEN + icmp::HEADER_LEN;
             let quote_len = packet.total_len.min(LONGEST_ICMP_ERROR - before);
             frame.truncate(ip_at + quote_len);
             let (vip, client) = (Ipv4Addr::from(vip as u32), Ipv4Addr::from(client as u32));
-            let mut ip = ipv4::template(vip, client, hop_limit, packet.family.icmp());
+            let mut ip = ipv4::template(vip, client, settings.hop_limit, packet.family.icmp());
             ipv4::fill(&mut ip, 0, CONTROL, (before + quote_len) as u16);
             headers.add(&ip);
             headers.add(&icmp::fragmentation_needed(mtu as u16, &frame.bytes()[ip_at..]));
@@ -93,7 +101,7 @@ pub fn answer_too_big(frame: &mut Frame<'_>, packet: &Packet, mtu: usize, hop_li
             let quote_len = packet.total_len.min(SMALLEST_IPV6_MTU - before);
             frame.truncate(ip_at + quote_len);
             let (vip, client) = (Ipv6Addr::from(vip), Ipv6Addr::from(client));
-            let mut ip = ipv6::template(vip, client, hop_limit, packet.family.icmp());
+            let mut ip = ipv6::template(vip, client, settings.hop_limit, packet.family.icmp());
             ipv6::fill(&mut ip, 0, 0, 0, (icmp::HEADER_LEN + quote_len) as u16);
             headers.add(&ip);
             headers.add(&icmp::packet_too_big(mtu as u32, (vip, client), &frame.bytes()[ip_at..]));
@@ -120,11 +128,11 @@ pub fn can_be_answered_by_error(packet: &Packet) -> bool {
 }
 
 /// Whether a packet comes from one sender elsewhere and came to this node alone: its source is not unspecified, loopback,
-/// multicast, of IPv4's reserved blocks, nor the VIP itself, and its frame no broadcast.
+/// multicast, of IPv4's reserved blocks, nor the VIP itself.
 fn can_be_answered(packet: &Packet) -> bool {
     let is_one = match address_of(packet.source) {
         IpAddr::V4(v4) => (1..224).contains(&v4.octets()[0]) && !v4.is_loopback(),
         IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_loopback() && !v6.is_multicast(),
     };
-    is_one && packet.source != packet.flow.destination && !packet.ethernet.is_group()
+    is_one && packet.source != packet.flow.destination
 }

@@ -32,7 +32,7 @@ use limit::Limit;
 use parse::{Addressed, Packet};
 use parts::Parts;
 use plain::{Outcome, Plain};
-use select::Selection;
+use select::{Asking, Selection};
 use track::{Place, Sign, Tracked};
 use verdict::{DropReason, Verdict};
 
@@ -158,6 +158,15 @@ fn forward_thoroughly(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Fl
         Ok(None) => return Verdict::Passed,
         Err(reason) => return Verdict::Dropped(reason, None),
     };
+    if addressed.ethernet.is_group() {
+        // A router takes no packet for one host out of a frame for many (RFC 1812 section 5.3.4): each node on the link would
+        // send a copy. Neighbour discovery for a VIP comes by such frames, and is the kernel's.
+        return match Packet::read(frame.bytes(), &addressed) {
+            Ok(packet) if packet.is_neighbour_discovery() => Verdict::Passed,
+            _ if snapshot.vips.holds(addressed.destination) => Verdict::Dropped(DropReason::GroupFrame, None),
+            _ => Verdict::Passed,
+        };
+    }
     let mut packet = match Packet::read(frame.bytes(), &addressed) {
         Ok(packet) if packet.is_neighbour_discovery() => return Verdict::Passed,
         Ok(packet) => packet,
@@ -169,7 +178,6 @@ fn forward_thoroughly(frame: &mut Frame<'_>, snapshot: &Snapshot, flows: &mut Fl
     }
     let service = match select::find_service(&packet, snapshot) {
         Ok(Some(service)) => service,
-        Ok(None) if has_come_back(&packet, snapshot) => return Verdict::Dropped(DropReason::Loop, None),
         Ok(None) => return Verdict::Passed,
         Err(reason) => return Verdict::Dropped(reason, None),
     };
@@ -205,7 +213,7 @@ fn serve(
         if packet.fragment.is_some() {
             return Err(DropReason::FragmentedIcmp);
         }
-        icmp::answer_echo(frame, packet, settings.hop_limit)?;
+        icmp::answer_echo(frame, packet, settings)?;
         return Ok(Verdict::Answered(service));
     }
     let Selection { hash, endpoint: of_slot, .. } = select::select(&packet.flow, entry, snapshot);
@@ -213,8 +221,9 @@ fn serve(
     flows.opened = sign == Sign::Opens;
     let chosen = match &entry.handover {
         Some(handover) if handover.touched.holds(hash) => {
-            let flow = (hash, sign, Place::default());
-            select::hand_over(of_slot, flow, (handover, &entry.endpoints), &mut flows.tracked, now)
+            let is_udp = packet.flow.protocol == protocol::UDP;
+            let packet = Asking { hash, sign, place: Place::default(), is_udp };
+            select::hand_over(of_slot, packet, (handover, &entry.endpoints), &mut flows.tracked, now)
         }
         _ => of_slot,
     };
@@ -279,7 +288,7 @@ fn refuse_too_big(
     if !helps || !icmp::can_be_answered_by_error(packet) || !flows.answers.allows(packet.source, &settings.seed, now) {
         return Err(DropReason::TooBig);
     }
-    icmp::answer_too_big(frame, packet, mtu, settings.hop_limit)
+    icmp::answer_too_big(frame, packet, mtu, settings)
 }
 
 /// Whether a packet is a tunnel's of this node: one that its network has sent back (RFC 2473 section 4.1.2).

@@ -6,7 +6,7 @@
 
 use super::encap::{Inner, Way};
 use super::parse::{Addressed, Packet};
-use super::select;
+use super::select::{self, Asking};
 use super::track::{Place, Sign, Tracked};
 use super::verdict::DropReason;
 use crate::flow::{FlowHash, FlowKey, address_bits};
@@ -129,8 +129,10 @@ impl Plain {
         };
         let chosen = match (&entry.handover, self.place) {
             (Some(handover), Some(place)) => {
-                let flow = (self.hash, self.sign, place);
-                select::hand_over(self.endpoint, flow, (handover, &entry.endpoints), tracked, now)
+                // What is plain is TCP or UDP.
+                let is_udp = self.sign == Sign::Datagram;
+                let packet = Asking { hash: self.hash, sign: self.sign, place, is_udp };
+                select::hand_over(self.endpoint, packet, (handover, &entry.endpoints), tracked, now)
             }
             _ => self.endpoint,
         };
@@ -209,11 +211,14 @@ impl Headers {
     }
 }
 
-/// Ethertype and payload.
+/// Ethertype and payload of a frame from one station to one.
 #[inline(always)]
 fn split(frame: &[u8]) -> Option<(u16, &[u8])> {
-    let (ethernet, packet) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
-    let [.., t0, t1] = *ethernet;
+    let (header, packet) = frame.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
+    let [.., t0, t1] = *header;
+    if ethernet::is_group(header) {
+        return None;
+    }
     Some((u16::from_be_bytes([t0, t1]), packet))
 }
 

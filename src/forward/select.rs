@@ -69,19 +69,32 @@ pub fn select(flow: &FlowKey, entry: &ServiceEntry, snapshot: &Snapshot) -> Sele
     Selection { hash, slot, endpoint: entry.table.get(slot) }
 }
 
+/// What is known of a packet whose flow may have another endpoint than its slot's.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// Its flow's hash.
+    pub hash: FlowHash,
+    /// What it says of its flow.
+    pub sign: Sign,
+    /// What [`Tracked::place`] says of the flow, where that has been asked.
+    pub place: Place,
+    /// Whether it is a flow of UDP.
+    pub is_udp: bool,
+}
+
 /// The endpoint of a flow whose service is in a handover, where that can be another than its slot's (section 7 of the
 /// contract): a tracked flow keeps its own; a new one takes the slot's; any other that the slot remembers an endpoint for
 /// is older than the change, and takes that one. From then on it is tracked.
 ///
-/// To be asked for flows alone whose slot is [touched](Handover::touched). `place` is what [`Tracked::place`] says of the
-/// flow, where that has been asked.
+/// To be asked for flows alone whose slot is [touched](Handover::touched).
 pub fn hand_over(
     of_slot: Option<maglev::Index>,
-    (hash, sign, place): (FlowHash, Sign, Place),
+    packet: Asking,
     (handover, endpoints): (&Handover, &[EndpointEntry]),
     tracked: &mut Tracked,
     now: Moment,
 ) -> Option<maglev::Index> {
+    let Asking { hash, sign, place, is_udp } = packet;
     if let Some(cell) = tracked.find_at(place, hash, sign, now) {
         match handover.endpoint(cell) {
             Some(own) => return Some(own),
@@ -89,7 +102,7 @@ pub fn hand_over(
             None => tracked.forget(hash),
         }
     }
-    let endpoint = match handover.remembered.of(hash) {
+    let endpoint = match handover.memory(hash, is_udp) {
         Memory::None => return of_slot,
         Memory::Had(had) if sign != Sign::Opens => Some(had),
         Memory::Had(_) | Memory::Gone => of_slot,

@@ -16,7 +16,7 @@ use crate::moment::{Moment, SECOND};
 use crate::snapshot::Cell;
 use crate::wire::icmp::Kind;
 use crate::wire::l4::protocol;
-use crate::wire::{quic, tcp};
+use crate::wire::{dccp, quic, sctp, tcp};
 
 /// Entries of a bucket: one cache line.
 const WAYS: usize = 4;
@@ -67,7 +67,7 @@ impl Lifetimes {
 pub enum Sign {
     /// Nothing: it speaks of the flow, as an ICMP error does.
     None,
-    /// It opens the flow: a TCP SYN, a QUIC Initial.
+    /// It opens the flow: a TCP SYN, a QUIC Initial, an SCTP INIT, a DCCP Request.
     Opens,
     /// It ends the flow: a TCP FIN or RST.
     Ends,
@@ -98,6 +98,8 @@ impl Sign {
                 tcp::Kind::Other => Self::Connection,
             },
             protocol::UDP if quic::is_initial(upper) => Self::Opens,
+            protocol::SCTP if sctp::is_init(upper) => Self::Opens,
+            protocol::DCCP if dccp::is_request(upper) => Self::Opens,
             _ => Self::Datagram,
         }
     }

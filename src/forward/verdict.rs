@@ -43,6 +43,8 @@ drop_reasons! {
     NotAVip = "not_a_vip",
     /// What another version of pointsman has counted, before an upgrade from it, for a reason that this one does not have.
     OtherVersion = "other_version",
+    /// Its frame is for a group of stations or for all of them, or names a group as its sender.
+    GroupFrame = "group_frame",
     /// TTL or hop limit 0.
     TtlExpired = "ttl_expired",
     /// A later fragment of a packet whose first one has not been seen, or too long ago.
@@ -57,7 +59,7 @@ drop_reasons! {
     NoService = "no_service",
     /// The service's `allow` does not hold its source.
     NotAllowed = "not_allowed",
-    /// It would be answered, but not to one sender: its source is unspecified or multicast, or its frame a broadcast.
+    /// It would be answered, but not to one sender: its source is unspecified or multicast.
     BadSource = "bad_source",
     /// A tunnelled packet of this node that has come back.
     Loop = "loop",

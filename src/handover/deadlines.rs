@@ -21,6 +21,14 @@ impl Deadlines {
         }
     }
 
+    /// Makes another moment of each.
+    pub fn change(&mut self, to: impl Fn(Second) -> Second) {
+        match self {
+            Self::Same(until) => *until = to(*until),
+            Self::BySlot(moments) => moments.iter_mut().for_each(|until| *until = to(*until)),
+        }
+    }
+
     /// Gives some of `size` slots this moment; the others keep theirs.
     pub fn set(&mut self, slots: impl Iterator<Item = usize>, until: Second, size: usize) {
         if let Self::Same(other) = self {

@@ -42,6 +42,11 @@ impl Slots {
         self.size
     }
 
+    /// Whether no slot has an endpoint.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// The endpoint of a slot; none where the table is empty.
     #[inline]
     pub fn get(&self, slot: u32) -> Option<Index> {
@@ -90,5 +95,6 @@ mod tests {
         }
         let empty = Slots::new(&[], 5, 0);
         assert_eq!((empty.get(0), empty.iter().count(), empty.size()), (None, 0, 5));
+        assert!(empty.is_empty() && !Slots::new(&[0], 5, 1).is_empty());
     }
 }

@@ -248,6 +248,13 @@ impl<K: Eq + Hash + Clone> Numbers<K> {
         *id
     }
 
+    /// Gives the numbers of some keys to others, from the first to the second of each pair, all at once. No key that is not
+    /// among the first ones may be in use as a second one.
+    pub fn rename(&mut self, pairs: Vec<(K, K)>) {
+        let moved: Vec<_> = pairs.into_iter().filter_map(|(from, to)| Some((to, self.by_key.remove(&from)?))).collect();
+        self.by_key.extend(moved);
+    }
+
     /// Takes one user away; without any the number rests until `edition` has been left behind by all.
     pub fn release(&mut self, key: &K, edition: u64) {
         if let Some((id, users)) = self.by_key.get_mut(key) {

@@ -148,7 +148,7 @@ report! {
     Gauge pointsman_tracked_flows: By<u64> ["service"],
     /// 1 while some slot of the service remembers the endpoint it had.
     Gauge pointsman_handover_open: By<u64> ["service"],
-    /// Always 1; nodes with the same fingerprint have the same tables.
+    /// Always 1; nodes with the same fingerprint have the same tables and hash seed, and so make the same choices.
     Gauge pointsman_table_info: By<By<u64>> ["service", "fingerprint"],
     /// The number of the newest snapshot.
     Gauge pointsman_generation: u64 [],

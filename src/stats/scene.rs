@@ -40,6 +40,14 @@ impl Gone {
             self.endpoints_of_gone = self.endpoints_of_gone.plus(count);
         }
     }
+
+    /// A service has another name.
+    pub fn rename_service(&mut self, old: &str, new: &str) {
+        if let Some(count) = self.endpoints.remove(old) {
+            let sum = self.endpoints.entry(new.to_owned()).or_default();
+            *sum = sum.plus(count);
+        }
+    }
 }
 
 /// Everything of one moment that counts are read by.

@@ -14,16 +14,26 @@ const DOING: &str = "ask which XDP program the interface runs";
 
 /// Where on the interface the program with this id runs, if it does.
 pub fn mode_of(interface: u32, program: u32) -> Result<Option<Mode>, SteerError> {
+    Ok(programs_of(interface)?.into_iter().find(|(id, _)| *id == program).map(|(_, mode)| mode))
+}
+
+/// The id of the program that the interface runs, and where; none: there is none.
+pub fn program_of(interface: u32) -> Result<Option<(u32, Mode)>, SteerError> {
+    Ok(programs_of(interface)?.into_iter().next())
+}
+
+fn programs_of(interface: u32) -> Result<Vec<(u32, Mode)>, SteerError> {
     let attributes = link_attributes(interface)?;
     let xdp = attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::Xdp(xdp) => Some(xdp),
         _ => None,
     });
-    Ok(xdp.flatten().find_map(|attribute| match attribute {
-        LinkXdp::DrvProgId(id) if *id == program => Some(Mode::Native),
-        LinkXdp::SkbProgId(id) if *id == program => Some(Mode::Generic),
+    let of = |attribute: &LinkXdp| match attribute {
+        LinkXdp::DrvProgId(id) => Some((*id, Mode::Native)),
+        LinkXdp::SkbProgId(id) => Some((*id, Mode::Generic)),
         _ => None,
-    }))
+    };
+    Ok(xdp.flatten().filter_map(of).collect())
 }
 
 fn link_attributes(interface: u32) -> Result<Vec<LinkAttribute>, SteerError> {

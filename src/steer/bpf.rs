@@ -12,6 +12,7 @@ use std::path::Path;
 
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_GET_FD_BY_ID: libc::c_int = 30;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// The head of `union bpf_attr` for `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
@@ -20,6 +21,12 @@ struct Pin {
     path: u64,
     descriptor: u32,
     flags: u32,
+}
+
+/// The head of `union bpf_attr` for `BPF_LINK_GET_FD_BY_ID`.
+#[repr(C)]
+struct LinkId {
+    id: u32,
 }
 
 /// The head of `union bpf_attr` for `BPF_LINK_DETACH`.
@@ -35,6 +42,14 @@ pub fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     // SAFETY: Pin is laid out as bpf(2) wants it for this command, and the path it points to, ended by a nul,
     // outlives the call.
     let descriptor = unsafe { bpf(BPF_OBJ_GET, &request) }?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Opens the link with this number, for which the kernel asks CAP_SYS_ADMIN.
+pub fn open_link(id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: LinkId is laid out as bpf(2) wants it for this command and points to nothing.
+    let descriptor = unsafe { bpf(BPF_LINK_GET_FD_BY_ID, &LinkId { id }) }?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

@@ -42,13 +42,13 @@ pub enum SteerError {
         cause: io::Error,
     },
     /// Somebody else's program is there.
-    #[error("{interface} already has {what}: remove it with `{remedy}` if nothing needs it")]
+    #[error("{interface} already has {what}; if nothing needs it, {remedy}")]
     Occupied {
         /// The interface.
         interface: String,
         /// What is there.
-        what: &'static str,
-        /// The command that removes it.
+        what: String,
+        /// What removes it, with the command.
         remedy: String,
     },
     /// More VIPs than the kernel's maps hold.

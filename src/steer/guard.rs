@@ -89,20 +89,22 @@ impl Guard {
 
     /// Takes the guard off the interface, and its pins away.
     pub fn detach(self) -> Result<(), SteerError> {
-        discard(&self.interface, &self.pins)
+        discard(&self.interface, &self.pins).map(drop)
     }
 }
 
-/// Removes what is left of a guard; fine where nothing is.
-pub(super) fn discard(interface: &str, pins: &Pins) -> Result<(), SteerError> {
-    match tc::qdisc_detach_program(interface, WHERE, PROGRAM) {
-        Ok(()) => {}
-        Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => {}
+/// Removes what is left of a guard, and answers whether there was one; fine where nothing is.
+pub(super) fn discard(interface: &str, pins: &Pins) -> Result<bool, SteerError> {
+    let was_there = match tc::qdisc_detach_program(interface, WHERE, PROGRAM) {
+        Ok(()) => true,
+        Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => false,
         // The interface is gone, or has no clsact qdisc: no filter either.
-        Err(error) if matches!(errno(&error), Some(libc::ENODEV | libc::ENXIO | libc::EINVAL | libc::ENOENT)) => {}
+        Err(error) if matches!(errno(&error), Some(libc::ENODEV | libc::ENXIO | libc::EINVAL | libc::ENOENT)) => false,
         Err(error) => return Err(SteerError::while_doing("detach the guard")(error)),
-    }
-    pins.remove_with_parent()
+    };
+    let had_pins = pins.directory().exists();
+    pins.remove_with_parent()?;
+    Ok(was_there || had_pins)
 }
 
 /// Puts a new program, on the pinned maps, into the filter of an earlier run; fails where there is none.
@@ -142,8 +144,8 @@ fn why_not_attached(error: ProgramError, interface: &str) -> SteerError {
     match errno(&error) {
         Some(libc::EEXIST) => SteerError::Occupied {
             interface: interface.to_owned(),
-            what: "another tc filter at priority 10, handle 0x706d",
-            remedy: format!("tc filter del dev {interface} ingress pref 10"),
+            what: "another tc filter at priority 10, handle 0x706d".to_owned(),
+            remedy: format!("`tc filter del dev {interface} ingress pref 10` removes it"),
         },
         _ => SteerError::while_doing("attach the guard")(error),
     }

@@ -10,8 +10,10 @@ mod bpf;
 mod error;
 mod guard;
 mod kept;
+mod owner;
 mod pins;
 mod queues;
+mod standing;
 mod vips;
 mod xdp;
 
@@ -26,8 +28,10 @@ pub use error::SteerError;
 pub use guard::Guard;
 pub use kept::{Kept, let_go, pin_again, unpin};
 pub use queues::{rx_queues, tx_queues};
+pub use standing::Standing;
 pub use xdp::{Mode, Steering};
 
+use owner::Occupant;
 use pins::Pins;
 
 /// The steering program or the guard, whichever the driver needs.
@@ -83,10 +87,34 @@ impl Gate {
     }
 }
 
-/// Removes whatever a process that died has left on an interface; fine where nothing is, nor the interface itself.
-pub fn cleanup(pin: &Path, interface: &str) -> Result<(), SteerError> {
-    guard::discard(interface, &Pins::of_guard(pin, interface))?;
-    xdp::discard(&Pins::of(pin, interface))
+/// Removes whatever a process that died has left on an interface; fine where nothing is, nor the interface itself. Answers
+/// what it has removed, a sentence each.
+pub fn cleanup(pin: &Path, interface: &str) -> Result<Vec<String>, SteerError> {
+    let mut done = Vec::new();
+    let (pins, guard_pins) = (Pins::of(pin, interface), Pins::of_guard(pin, interface));
+    if guard::discard(interface, &guard_pins)? {
+        done.push(format!("removed the guard of {interface}"));
+    }
+    if xdp::discard(&pins)? {
+        let directory = pins.directory().display();
+        done.push(format!("removed the steering program of {interface}, which was pinned in {directory}"));
+    }
+    Ok(done)
+}
+
+/// Removes a steering program that is on the interface by another pin than this config's, or by none, and that no process
+/// holds. Answers what it has removed, or whose program is left there; none: there is no program.
+///
+/// # Errors
+/// It is pointsman's, and cannot be removed: a process holds it, or a capability is missing.
+pub fn cleanup_stray(interface: &str) -> Result<Option<String>, SteerError> {
+    let Ok(index) = interface_index(interface) else { return Ok(None) };
+    let Some(occupant) = Occupant::of(interface, index)? else { return Ok(None) };
+    if !occupant.is_own() {
+        return Ok(Some(format!("{interface} keeps {occupant}, which is not pointsman's")));
+    }
+    occupant.detach()?;
+    Ok(Some(format!("removed from {interface} {occupant}")))
 }
 
 /// The interface's number in the network namespace of the calling thread.

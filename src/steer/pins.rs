@@ -25,6 +25,11 @@ impl Pins {
         Self(Self::of(pin, interface).path("guard"))
     }
 
+    /// This directory, which is there.
+    pub fn at(directory: &Path) -> Self {
+        Self(directory.to_owned())
+    }
+
     /// The directory itself.
     pub fn directory(&self) -> &Path {
         &self.0

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use super::error::{SteerError, errno};
 use super::kept::{self, Kept};
+use super::owner::Occupant;
 use super::pins::Pins;
 use super::vips::VipMaps;
 use super::{attached, bpf, guard, interface_index};
@@ -22,8 +23,10 @@ use crate::config::XdpMode;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
 
-const PROGRAM: &str = "pointsman_steer";
-const LINK: &str = "link";
+/// The program's name, which has just the length that the kernel keeps of one.
+pub(super) const PROGRAM: &str = "pointsman_steer";
+/// The name of the link's pin.
+pub(super) const LINK: &str = "link";
 
 /// Where the steering program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,14 @@ impl Mode {
             XdpMode::Auto => true,
             XdpMode::Native => self == Self::Native,
             XdpMode::Generic => self == Self::Generic,
+        }
+    }
+
+    /// What `ip link` calls it.
+    pub(super) fn of_ip(self) -> &'static str {
+        match self {
+            Self::Native => "xdpdrv",
+            Self::Generic => "xdpgeneric",
         }
     }
 
@@ -170,8 +181,9 @@ impl fmt::Debug for Steering {
     }
 }
 
-/// Removes what is left of a steering program; fine where nothing is.
-pub(super) fn discard(pins: &Pins) -> Result<(), SteerError> {
+/// Removes what is left of a steering program, and answers whether anything was; fine where nothing is.
+pub(super) fn discard(pins: &Pins) -> Result<bool, SteerError> {
+    let was_there = pins.directory().exists();
     match bpf::open_pinned(&pins.path(LINK)) {
         Ok(link) => match bpf::detach_link(link.as_fd()) {
             // It is no link.
@@ -181,7 +193,7 @@ pub(super) fn discard(pins: &Pins) -> Result<(), SteerError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(SteerError::while_doing("open the pinned steering program")(error)),
     }
-    pins.remove()
+    pins.remove().map(|()| was_there)
 }
 
 /// The pinned link of an earlier run, if its program runs on this very interface as asked.
@@ -223,16 +235,17 @@ fn attach(interface: &str, index: u32, asked: XdpMode, pins: &Pins) -> Result<St
 
 fn attach_as(program: &mut Xdp, interface: &str, index: u32, mode: Mode) -> Result<(XdpLink, Mode), SteerError> {
     let link = program.attach_to_if_index(index, mode.hook()).and_then(|id| program.take_link(id));
-    link.map(|link| (link, mode)).map_err(|error| why_not_attached(error, interface, mode))
+    link.map(|link| (link, mode)).map_err(|error| why_not_attached(error, (interface, index), mode))
 }
 
-fn why_not_attached(error: ProgramError, interface: &str, mode: Mode) -> SteerError {
+fn why_not_attached(error: ProgramError, (interface, index): (&str, u32), mode: Mode) -> SteerError {
+    if matches!(errno(&error), Some(libc::EBUSY | libc::EEXIST))
+        && let Ok(Some(occupant)) = Occupant::of(interface, index)
+    {
+        return occupant.refusal();
+    }
     let interface = interface.to_owned();
     match errno(&error) {
-        Some(libc::EBUSY | libc::EEXIST) => {
-            let remedy = format!("ip link set dev {interface} xdp off");
-            SteerError::Occupied { interface, what: "another XDP program", remedy }
-        }
         Some(libc::ENODEV) => SteerError::NoInterface(interface),
         Some(number @ (libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE)) if mode == Mode::Native => {
             SteerError::NoNative { interface, cause: io::Error::from_raw_os_error(number) }

@@ -12,6 +12,9 @@ pub const TAG_LEN: usize = 4;
 /// Length of the ethertype, with which a header ends, in bytes.
 pub const ETHERTYPE_LEN: usize = 2;
 
+/// The bit of an address's first byte that makes it a group's.
+const GROUP: u8 = 1;
+
 /// Ethertypes (IEEE 802 numbers).
 pub mod ethertype {
     /// IPv4.
@@ -93,9 +96,11 @@ impl Ethernet {
         if self.tag.is_some() { HEADER_LEN + TAG_LEN } else { HEADER_LEN }
     }
 
-    /// Whether it is for more than one receiver: the group bit, which the broadcast address has too.
+    /// Whether it is for more than one receiver, or names more than one as its sender: the group bit, which the broadcast
+    /// address has too (IEEE 802 section 8.2).
+    #[inline]
     pub fn is_group(&self) -> bool {
-        self.destination.0[0] & 1 != 0
+        (self.destination.0[0] | self.source.0[0]) & GROUP != 0
     }
 
     /// Writes the header to the start of `into` and answers its length; `into` holds at least
@@ -117,6 +122,12 @@ impl Ethernet {
 pub fn addresses(destination: MacAddress, source: MacAddress) -> [u8; 12] {
     let ([d0, d1, d2, d3, d4, d5], [s0, s1, s2, s3, s4, s5]) = (destination.0, source.0);
     [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]
+}
+
+/// Whether one of a header's addresses is a group's.
+#[inline(always)]
+pub fn is_group(header: &[u8; HEADER_LEN]) -> bool {
+    (header[0] | header[6]) & GROUP != 0
 }
 
 /// The tag with this control field, which stands between addresses and ethertype.

@@ -39,16 +39,20 @@ pub fn source(packet: &[u8]) -> Option<Ipv4Addr> {
 #[inline]
 pub fn read(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let ip = read_quoted(packet)?;
+    if ip.total_len < ip.header_len {
+        return Err(HeaderError::Malformed);
+    }
     if packet.len() < ip.total_len { Err(HeaderError::Truncated) } else { Ok(ip) }
 }
 
-/// Reads the header at the start of a packet that may have been cut behind it.
+/// Reads the header at the start of a packet that may have been cut behind it. Its total length may be any: there are hosts
+/// that have changed it, or its byte order, before they quote the packet.
 #[inline]
 pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
     let fixed = header::<HEADER_LEN>(packet)?;
     let header_len = usize::from(fixed[0] & 0x0f) * 4;
     let total_len = usize::from(field16(fixed, 2));
-    if fixed[0] >> 4 != 4 || header_len < HEADER_LEN || total_len < header_len {
+    if fixed[0] >> 4 != 4 || header_len < HEADER_LEN {
         return Err(HeaderError::Malformed);
     }
     if packet.len() < header_len {

@@ -2,6 +2,7 @@
 //! is big endian on the wire and in host order in the values given out.
 
 pub mod checksum;
+pub mod dccp;
 pub mod ethernet;
 pub mod gre;
 pub mod gue;
@@ -11,6 +12,7 @@ pub mod ipv6;
 pub mod l4;
 pub mod mpls;
 pub mod quic;
+pub mod sctp;
 pub mod tcp;
 pub mod udp;
 

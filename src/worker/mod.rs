@@ -428,6 +428,7 @@ mod tests {
     use crate::forward::track::Sign;
     use crate::publish::Publisher;
     use crate::snapshot::{Dscp, Settings, Snapshot};
+    use crate::wire::ethernet::MacAddress;
 
     /// Else their counters would never be another's.
     #[test]
@@ -460,7 +461,14 @@ mod tests {
     #[test]
     fn a_queue_that_is_passed_on_keeps_its_counts() {
         let sources = Sources::default();
-        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+        let settings = Settings {
+            seed: Seed([0; 16]),
+            dscp: Dscp::Copy,
+            underlay_mtu: 1500,
+            hop_limit: 64,
+            mac: MacAddress::default(),
+            sources,
+        };
         let snapshot = Arc::new(Snapshot::empty(settings));
         let mut publisher = Publisher::new().expect("eventfd");
         let inbox = publisher.subscribe(Publication { snapshot, cells: Arc::default(), tap: None }).expect("eventfd");

@@ -24,7 +24,11 @@ HERE = pathlib.Path(__file__).parent
 SERVICES = {service["name"]: service for service in json.loads((HERE / "set.json").read_text())["services"]}
 
 MAC, ROUTER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:fd"
-BROADCAST_MAC, MULTICAST_MAC = "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"
+BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
+# Of each kind of group address one: all stations, IPv6's, IPv4's, a bridge's own, a locally administered one.
+GROUP_MACS = (BROADCAST_MAC, "33:33:00:00:00:01", "01:00:5e:00:00:01", "01:80:c2:00:00:00", "03:00:00:00:00:01")
+# Another station's on the same link.
+OTHER_MAC = "02:00:00:00:00:77"
 CLIENT4, CLIENT6 = "198.18.0.7", "2001:db8:c::7"
 ROUTER4, ROUTER6 = "198.19.9.9", "2001:db8:d::9"
 # Nobody elsewhere has these (RFC 1122, section 3.2.1.3).

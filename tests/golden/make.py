@@ -22,7 +22,7 @@ import sys
 sys.dont_write_bytecode = True
 
 from chapters import echoes, encapsulations, fragments, headers, icmp_errors, loops, malformed, matching, passing
-from chapters import path_mtu, too_big
+from chapters import path_mtu, stations, too_big
 from flow_hash import check_siphash
 from frames import HERE
 from table import CASES
@@ -32,6 +32,7 @@ CHAPTERS = (
     encapsulations,
     matching,
     passing,
+    stations,
     echoes,
     malformed,
     icmp_errors,

@@ -65,9 +65,10 @@ def in_parts(description, inner, service, mtu=1500, **more):
     forwarded(description, inner, service, parts=parts, **more)
 
 
-def answered(description, question, answer, vlan=None, padding=b"", **more):
+def answered(description, question, answer, vlan=None, padding=b"", to_station=MAC, **more):
+    """Answered from the interface's own address, whatever station the question was for."""
     out = ether(answer, vlan, src=MAC, dst=ROUTER_MAC)
-    case(description, ether(question, vlan) + padding, "answered", endpoint=None, out=out.hex(), **more)
+    case(description, ether(question, vlan, dst=to_station) + padding, "answered", endpoint=None, out=out.hex(), **more)
 
 
 def dropped(description, frame, reason, **more):

@@ -31,13 +31,18 @@ fn the_example_for_keepalived_is_valid() {
     }
     // The script of the example is that of an installed pointsman.
     let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
-    std::fs::write(file.path(), EXAMPLE.replace("/usr/local/bin/pointsman", env!("CARGO_BIN_EXE_pointsman")))
-        .expect("the file was just made");
+    let config = EXAMPLE.replace("/usr/local/bin/pointsman", env!("CARGO_BIN_EXE_pointsman"));
+    std::fs::write(file.path(), &config).expect("the file was just made");
     // It looks for the interface, too.
     let topology = Topology::new(1);
-    let config = format!("--config-test={}", file.path().display());
-    let output = topology.edge.try_run(&["keepalived", &config]);
+    // The command as the example names it.
+    let (_, command) = EXAMPLE.split_once("check it with: ").expect("the example says how to check it");
+    let path = file.path().display().to_string();
+    let words: Vec<&str> = command.lines().next().expect("it is named").split(' ').collect();
+    let words: Vec<&str> = words.into_iter().map(|word| if word == "FILE" { &path } else { word }).collect();
+    let output = topology.edge.try_run(&words);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read_to_string(file.path()).expect("it is there still"), config, "the check changes the file");
 }
 
 #[test]

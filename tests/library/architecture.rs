@@ -13,7 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("maglev", &["prefetch"]),
     ("model", &["flow", "maglev", "wire"]),
     ("vip_map", &["flow", "prefetch", "wire"]),
-    ("handover", &["flow", "maglev", "model"]),
+    ("handover", &["flow", "maglev", "model", "moment"]),
     ("document", &[]),
     ("endpoint_set", &["document", "maglev", "model", "vip_map", "wire"]),
     ("snapshot", &["flow", "forward", "handover", "maglev", "model", "prefetch", "vip_map", "wire"]),

@@ -11,7 +11,7 @@ use pointsman::forward::verdict::{DropReason, Verdict};
 use pointsman::forward::{Flows, forward};
 use pointsman::frame::{Frame, Span};
 use pointsman::io::memory::Memory;
-use pointsman::moment::Moment;
+use pointsman::moment::{Moment, Now};
 use pointsman::publish::{Inbox, Publisher};
 use pointsman::snapshot::{NextHop, Settings, Tag};
 use pointsman::stats::Board;
@@ -28,10 +28,16 @@ fn builder() -> Builder {
     let config = config::load(&golden.join("config.toml")).expect("valid");
     let set = std::fs::read_to_string(golden.join("set.json")).expect("there");
     let sources = Sources { v4: config.underlay.source_v4, v6: config.underlay.source_v6 };
-    let settings =
-        Settings { seed: config.seed, dscp: config.underlay.dscp, underlay_mtu: 1500, hop_limit: 64, sources };
+    let settings = Settings {
+        seed: config.seed,
+        dscp: config.underlay.dscp,
+        underlay_mtu: 1500,
+        hop_limit: 64,
+        mac: MacAddress::default(),
+        sources,
+    };
     let mut builder = Builder::new(settings, 600, 1);
-    builder.update(&endpoint_set::parse(&set).expect("valid"), (0, 0), 0);
+    builder.update(&endpoint_set::parse(&set).expect("valid"), (0, 0), Now::at(0));
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::AsReceived };
     builder.resolve(|_| Some(hop));
     builder
@@ -184,7 +190,7 @@ fn what_cannot_be_sent_is_dropped_by_reason() {
     let frame: Vec<u8> = golden_frames().remove(0);
     let verdict = |encap: &str, hop: Option<NextHop>, headroom: usize, sources: Sources| {
         let mut builder = Builder::new(Settings { sources, ..settings }, 600, 1);
-        builder.update(&endpoint_set::parse(&set.replace("TYPE", encap)).expect("valid"), (0, 0), 0);
+        builder.update(&endpoint_set::parse(&set.replace("TYPE", encap)).expect("valid"), (0, 0), Now::at(0));
         builder.resolve(|_| hop);
         let mut bytes = vec![0; headroom];
         bytes.extend(&frame);

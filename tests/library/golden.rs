@@ -17,9 +17,10 @@ const BETWEEN_REPEATS: Duration = Duration::from_micros(1);
 
 /// Why packets are dropped, but for what no capture can show: `not_a_vip` (replay passes those), `no_next_hop` (it is a
 /// MAC address), `no_headroom` and `no_frame` (memory is no capture's matter).
-const REASONS: [&str; 14] = [
+const REASONS: [&str; 15] = [
     "truncated",
     "malformed",
+    "group_frame",
     "ttl_expired",
     "fragment_without_first",
     "fragmented_icmp",

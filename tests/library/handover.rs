@@ -13,34 +13,39 @@ use tempfile::TempDir;
 const CONFIG: &str = "[interface]\nname = \"eth0\"\n[underlay]\nsource_v6 = \"2001:db8:51b::1\"\n\
     next_hop = \"02:00:00:00:00:fe\"\n[handover]\nwindow = \"600s\"\n";
 /// When captures begin, in seconds since 1970.
-const START: u64 = 1_795_255_200;
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
+pub(crate) const START: u64 = 1_795_255_200;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const ACK: u8 = 0x10;
 const FIN: u8 = 0x11;
 
 /// A capture, and the sets that are applied meanwhile.
-struct Play {
+pub(crate) struct Play {
     directory: TempDir,
     packets: Vec<(u64, Vec<u8>)>,
     sets: Vec<(u64, Value)>,
 }
 
 impl Play {
-    fn new(first: Value) -> Self {
+    pub(crate) fn new(first: Value) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         Self { directory, packets: Vec::new(), sets: vec![(0, first)] }
     }
 
     /// A segment of each of these flows at that second.
-    fn send(&mut self, second: u64, flags: u8, flows: impl IntoIterator<Item = u16>) {
+    pub(crate) fn send(&mut self, second: u64, flags: u8, flows: impl IntoIterator<Item = u16>) {
         self.packets.extend(flows.into_iter().map(|flow| (second, segment(flow, flags))));
     }
 
-    fn datagrams(&mut self, second: u64, flows: impl IntoIterator<Item = u16>) {
+    pub(crate) fn datagrams(&mut self, second: u64, flows: impl IntoIterator<Item = u16>) {
         self.packets.extend(flows.into_iter().map(|flow| (second, datagram(flow))));
     }
 
-    fn apply(&mut self, second: u64, set: Value) {
+    /// Any frame at that second.
+    pub(crate) fn frame(&mut self, second: u64, frame: Vec<u8>) {
+        self.packets.push((second, frame));
+    }
+
+    pub(crate) fn apply(&mut self, second: u64, set: Value) {
         self.sets.push((second, set));
     }
 
@@ -49,7 +54,7 @@ impl Play {
     }
 
     /// The endpoint that each packet went to, and the report.
-    fn run(&self) -> (Vec<String>, Value) {
+    pub(crate) fn run(&self) -> (Vec<String>, Value) {
         fs::write(self.path("config.toml"), CONFIG).expect("written");
         let mut writer = PcapWriter::new(File::create(self.path("in.pcap")).expect("made")).expect("written");
         for (second, frame) in &self.packets {
@@ -98,12 +103,12 @@ fn datagram(flow: u16) -> Vec<u8> {
     frame(17, flow, &[0x80, 1, 0, 53, 0, 8, 0, 0])
 }
 
-fn endpoint(name: &str) -> Value {
+pub(crate) fn endpoint(name: &str) -> Value {
     let host = name.bytes().fold(0u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     json!({ "name": name, "address": format!("2001:db8:10::{host:x}") })
 }
 
-fn in_state(name: &str, state: &str) -> Value {
+pub(crate) fn in_state(name: &str, state: &str) -> Value {
     let mut endpoint = endpoint(name);
     endpoint["state"] = state.into();
     endpoint
@@ -113,10 +118,10 @@ fn set(endpoints: &[Value]) -> Value {
     json!({ "services": [{ "name": "web", "vip": "203.0.113.53", "endpoints": endpoints }] })
 }
 
-const FLOWS: u16 = 400;
+pub(crate) const FLOWS: u16 = 400;
 
 /// Packets by flow: how many of `flows` flows' packets there were, each in the order of the flows.
-fn rounds(endpoints: &[String]) -> Vec<&[String]> {
+pub(crate) fn rounds(endpoints: &[String]) -> Vec<&[String]> {
     endpoints.chunks(usize::from(FLOWS)).collect()
 }
 

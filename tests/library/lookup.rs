@@ -14,6 +14,7 @@ use pointsman::forward::Flows;
 use pointsman::forward::encap::{Source, Sources};
 use pointsman::forward::verdict::Verdict;
 use pointsman::io::memory::Memory;
+use pointsman::moment::Now;
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{Dscp, NextHop, Settings, Tag};
 use pointsman::wire::ethernet::MacAddress;
@@ -25,7 +26,14 @@ const WINDOW: u32 = 600;
 fn builder() -> Builder {
     let v6 = Source { address: "2001:db8:51b::1".parse().expect("v6"), entropy: std::net::Ipv6Addr::UNSPECIFIED };
     let sources = Sources { v4: None, v6: Some(v6) };
-    let settings = Settings { seed: Seed([7; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+    let settings = Settings {
+        seed: Seed([7; 16]),
+        dscp: Dscp::Copy,
+        underlay_mtu: 1500,
+        hop_limit: 64,
+        mac: MacAddress::default(),
+        sources,
+    };
     Builder::new(settings, WINDOW, 1)
 }
 
@@ -42,7 +50,7 @@ fn apply(builder: &mut Builder, services: &[(&str, serde_json::Value, &[&str])],
         service
     });
     let set = json!({ "services": services.collect::<Vec<_>>() });
-    builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), now);
+    builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), Now::at(now));
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     builder.resolve(|_| Some(hop));
 }

@@ -11,7 +11,7 @@ use pointsman::forward::verdict::Verdict;
 use pointsman::forward::{Flows, forward};
 use pointsman::frame::{Frame, Span};
 use pointsman::io::HEADROOM;
-use pointsman::moment::Moment;
+use pointsman::moment::{Moment, Now};
 use pointsman::snapshot::{Dscp, NextHop, Settings, Snapshot, Tag};
 use pointsman::wire::ethernet::MacAddress;
 use serde_json::json;
@@ -34,9 +34,16 @@ fn node(services: u32) -> Snapshot {
     let set = json!({ "services": (0..services).map(service).collect::<Vec<_>>() });
     let v6 = Source { address: "2001:db8:51b::1".parse().expect("v6"), entropy: 0.into() };
     let sources = Sources { v4: None, v6: Some(v6) };
-    let settings = Settings { seed: Seed([7; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+    let settings = Settings {
+        seed: Seed([7; 16]),
+        dscp: Dscp::Copy,
+        underlay_mtu: 1500,
+        hop_limit: 64,
+        mac: MacAddress::default(),
+        sources,
+    };
     let mut builder = Builder::new(settings, 600, 1);
-    builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), 0);
+    builder.update(&endpoint_set::read(&set.into()).expect("valid"), (0, 0), Now::at(0));
     let hop = NextHop { destination: MacAddress([2; 6]), source: MacAddress([4; 6]), tag: Tag::None };
     builder.resolve(|_| Some(hop));
     builder.snapshot()

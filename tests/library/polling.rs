@@ -15,6 +15,7 @@ use pointsman::io::{Held, PacketIo};
 use pointsman::moment::{Moment, SECOND};
 use pointsman::publish::{Publication, Publisher};
 use pointsman::snapshot::{Dscp, Settings, Snapshot};
+use pointsman::wire::ethernet::MacAddress;
 use pointsman::worker::{Pace, Worker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -100,7 +101,14 @@ impl Layer<Memory> for Queue {
 
 fn publication() -> Publication {
     let sources = Sources::default();
-    let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources };
+    let settings = Settings {
+        seed: Seed([0; 16]),
+        dscp: Dscp::Copy,
+        underlay_mtu: 1500,
+        hop_limit: 64,
+        mac: MacAddress::default(),
+        sources,
+    };
     Publication { snapshot: Arc::new(Snapshot::empty(settings)), cells: Arc::default(), tap: None }
 }
 

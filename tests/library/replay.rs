@@ -120,3 +120,22 @@ fn lookup_agrees_with_replay_without_a_network() {
     assert_eq!((&answer["service"], &answer["endpoint"]), (&json!("dns"), &json!("first")));
     assert!(answer["slot"].is_u64() && answer["reason"].is_string());
 }
+
+/// A capture that a snap length has cut says so: what became of its packets is not what would have become of the whole ones.
+#[test]
+fn packets_that_the_snap_length_has_cut_are_counted() {
+    let bench = Bench::new(&[0]);
+    let mut writer = PcapWriter::new(File::create(bench.path("in.pcap")).expect("made")).expect("written");
+    for kept in [42, 30, 41, 42] {
+        let packet = PcapPacket::new(Duration::from_secs(1_000_000), DATAGRAM.len() as u32, &DATAGRAM[..kept]);
+        writer.write_packet(&packet).expect("written");
+    }
+    drop(writer);
+    let output = bench.replay(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said(&output).contains("warning: the capture's snap length has cut 2 of its packets"), "{}", said(&output));
+    let report = bench.report();
+    assert_eq!(report["cut_packets"], 2);
+    let verdicts = report["packets"].as_array().expect("a list").iter().map(|packet| &packet["verdict"]);
+    assert_eq!(verdicts.collect::<Vec<_>>(), ["forwarded", "dropped", "dropped", "forwarded"]);
+}

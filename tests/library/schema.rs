@@ -172,6 +172,7 @@ fn what_pointsman_refuses_the_schema_refuses() {
         json!({ "encap": { "type": "gre", "colour": 1 } }),
         json!({ "affinity": "sticky" }),
         json!({ "echo": true }),
+        json!({ "udp_drain": "leave" }),
         json!({ "allow": ["x"] }),
         json!({ "allow": "0.0.0.0/0" }),
         json!({ "allow": vec!["192.0.2.1"; 1025] }),

@@ -1,6 +1,7 @@
 //! A whole node over its socket, its command line and its metrics; nearly all without root.
 
 mod commands;
+mod consequences;
 mod control;
 mod documented;
 mod metrics;

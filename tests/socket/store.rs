@@ -17,7 +17,9 @@ use pointsman::control::update::Builder;
 use pointsman::endpoint_set;
 use pointsman::flow::Seed;
 use pointsman::forward::encap::Sources;
+use pointsman::moment::Now;
 use pointsman::snapshot::{Dscp, Settings};
+use pointsman::wire::ethernet::MacAddress;
 use serde_json::{Value, json};
 use testkit::node::{Daemon, Vips, configuration};
 use testkit::{output_of, wait_until};
@@ -377,7 +379,7 @@ fn a_full_disk_is_said_and_tried_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let (disk, daemon) = Disk::start(dir.path(), "size=64k");
     daemon.ask("apply", web("r1", 0, 3)).expect("valid");
-    assert_eq!(disk.names(), ["endpoint-set.json"]);
+    assert_eq!(disk.names(), ["endpoint-set.json", "hash-seed.json"]);
     disk.fill();
     let applied = daemon.ask("apply", web("r2", 1, 3)).expect("in force all the same");
     let said = "the set is in force but not on disk: ";
@@ -386,14 +388,14 @@ fn a_full_disk_is_said_and_tried_again() {
     assert_eq!(problem(&daemon.ask("status", json!({})).expect("well")), warning);
     assert!(log().contains(&warning), "{}", log());
     assert_eq!(daemon.ask("get", json!({})).expect("well")["revision"], "r2");
-    assert_eq!(disk.names(), ["endpoint-set.json", "filler"], "nothing half written is left");
+    assert_eq!(disk.names(), ["endpoint-set.json", "filler", "hash-seed.json"], "nothing half written is left");
     let on_disk = fs::read_to_string(disk.file("endpoint-set.json")).expect("there");
     assert!(on_disk.contains(r#""revision":"r1""#) && on_disk.ends_with("}\n"), "the set before, whole: {on_disk}");
 
     fs::remove_file(disk.file("filler")).expect("there");
     let is_well = || daemon.ask("status", json!({})).expect("well")["store_problem"].is_null();
     assert!(wait_until(UNTIL_RETRIED, is_well), "nobody has tried again");
-    assert_eq!(disk.names(), ["endpoint-set.json", "slot-memories.json"]);
+    assert_eq!(disk.names(), ["endpoint-set.json", "hash-seed.json", "slot-memories.json"]);
     assert!(log().contains("the set is on disk again"));
     let on_disk = fs::read_to_string(disk.file("endpoint-set.json")).expect("there");
     assert!(on_disk.contains(r#""revision":"r2""#), "{on_disk}");
@@ -457,6 +459,7 @@ fn everything_is_on_disk_in_order() {
     let parts = [
         made.to_vec(),
         kept("endpoint-set.json").into(),
+        kept("hash-seed.json").into(),
         kept("slot-memories.json").into(),
         kept("endpoint-set.json").into(),
     ];
@@ -514,7 +517,14 @@ fn skipped_without_strace() -> bool {
 
 fn settings() -> Settings {
     let sources = Sources::default();
-    Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, sources }
+    Settings {
+        seed: Seed([0; 16]),
+        dscp: Dscp::Copy,
+        underlay_mtu: 1500,
+        hop_limit: 64,
+        mac: MacAddress::default(),
+        sources,
+    }
 }
 
 /// What an `apply` writes before it is answered, where it changes each of ten thousand services. The time is shown, and only
@@ -532,12 +542,12 @@ fn ten_thousand_services_in_handover_are_written_in_time() {
         endpoint_set::read(&json!({ "revision": "r", "services": services }).into()).expect("valid")
     };
     let mut builder = Builder::new(settings(), 600, 1);
-    builder.update(&set(0), (0, 0), 1_795_255_200);
+    builder.update(&set(0), (0, 0), Now::at(1_795_255_200));
     let changed = set(10);
     let started = Instant::now();
-    builder.update(&changed, (1, 1), 1_795_255_300);
+    builder.update(&changed, (1, 1), Now::at(1_795_255_300));
     let built = started.elapsed();
-    assert_eq!(builder.slot_memories().iter().map(|(_, memories)| memories.count()).sum::<usize>(), 10_000 * 1_021);
+    assert_eq!(builder.slot_memories().stored().map(|(_, memories)| memories.count()).sum::<usize>(), 10_000 * 1_021);
 
     let dir = tempfile::tempdir().expect("a directory");
     let mut store = Store::new(dir.path());
@@ -551,7 +561,7 @@ fn ten_thousand_services_in_handover_are_written_in_time() {
     println!("built in {built:?}; {sizes:?} bytes written in {written:?}, memories read in {:?}", started.elapsed());
     let mut restored = SlotMemories::new(600);
     restored.restore(read);
-    assert_eq!(restored.iter().count(), 10_000);
+    assert_eq!(restored.stored().count(), 10_000);
     // A disk that others use, too, may take a hundred times as long as an idle one.
     assert!(written < Duration::from_secs(20), "{written:?}");
     assert!(sizes[1] < 20_000_000, "{} bytes of memories", sizes[1]);

@@ -77,6 +77,10 @@ impl Query {
         }
     }
 
+    fn is_udp(&self) -> bool {
+        self.protocol.0 == protocol::UDP
+    }
+
     /// Whether a packet of this flow is a ping, as far as can be known: ICMP of the VIP's family.
     fn is_ping(&self) -> bool {
         self.protocol.0 == if self.dst.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 }
@@ -162,9 +166,9 @@ fn explain_service(
         slot: Some(selection.slot),
         hash: Some(format!("{:016x}", selection.hash.0)),
         table_size: Some(entry.table.size()),
-        memory: memory(selection.hash, entry),
+        memory: memory(query, selection.hash, entry),
         tracked: tracked.endpoint().map(|index| name(entry, index)),
-        reason: why(&selection, entry, tracked),
+        reason: why(query, &selection, entry, tracked),
         ..related(query, (entry, snapshot), (selection.hash, tracked))
     };
     match tracked.endpoint().or(selection.endpoint) {
@@ -206,23 +210,28 @@ fn name(entry: &ServiceEntry, index: maglev::Index) -> String {
 }
 
 /// The endpoint that the slot remembers, if any.
-fn memory(hash: FlowHash, entry: &ServiceEntry) -> Option<String> {
-    match entry.handover.as_ref()?.remembered.of(hash) {
+fn memory(query: &Query, hash: FlowHash, entry: &ServiceEntry) -> Option<String> {
+    match entry.handover.as_ref()?.memory(hash, query.is_udp()) {
         Memory::Had(index) => Some(name(entry, index)),
         Memory::None | Memory::Gone => None,
     }
 }
 
 /// The slot, its endpoint, and what a change of endpoints means for a flow that is not new.
-fn why(selection: &Selection, entry: &ServiceEntry, tracked: Tracked) -> String {
+fn why(query: &Query, selection: &Selection, entry: &ServiceEntry, tracked: Tracked) -> String {
     let &Selection { hash, slot, endpoint } = selection;
     let owner = endpoint.map_or_else(|| "nobody's".to_owned(), |index| format!("that of {}", name(entry, index)));
     let mut reason = format!("hash {:016x} is slot {slot} of {}, {owner}", hash.0, entry.table.size());
     let Some(handover) = &entry.handover else { return reason };
-    reason += &match (tracked, handover.remembered.of(hash)) {
+    reason += &match (tracked, handover.memory(hash, query.is_udp())) {
         (Tracked::Keeps(own, _), _) => format!("; the flow is tracked and keeps {}", name(entry, own)),
         (_, Memory::None) => String::new(),
-        (_, Memory::Gone) => "; the endpoint that the slot had before is gone".to_owned(),
+        (_, Memory::Gone) => match handover.remembered.of(hash) {
+            Memory::Had(before) => {
+                format!("; the slot remembers {}, which drains: udp_drain has datagrams move", name(entry, before))
+            }
+            Memory::None | Memory::Gone => "; the endpoint that the slot had before is gone".to_owned(),
+        },
         (_, Memory::Had(before)) => {
             let before = name(entry, before);
             format!("; the slot remembers {before}: a flow older than the change goes there")

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::{Node, Reply, Ways};
 use crate::config::Config;
+use crate::control::breaks;
 use crate::control::event::{Event, differences};
 use crate::control::proposal::{Patch, Proposal};
 use crate::control::protocol::Fault;
 use crate::control::reach::{self, Surroundings};
 use crate::control::set::{Refusal, check_emptied, check_vips, join};
-use crate::control::slot_memories::wall_clock;
 use crate::control::store::Kept;
 use crate::document::{Problems, Tree};
 use crate::endpoint_set;
@@ -74,10 +74,19 @@ impl Node {
         // What belongs to a set that is not used is no history of the next one.
         let names: HashSet<&str> = joined.services.iter().map(|service| service.name.as_str()).collect();
         memories.retain(|name, _| names.contains(name.as_str()));
-        self.builder.restore_slot_memories(memories);
+        // Slots are parts of all hashes, which another seed makes others.
+        let other_seed = self.other_seed_before();
+        if other_seed.is_some() {
+            memories.clear();
+        }
+        self.builder.restore_slot_memories(memories, self.clock.now());
         self.put_in_force(joined)?;
         self.builder.set_restored(true);
         self.set = proposal.set;
+        if let Some(before) = other_seed.filter(|_| !self.in_force.services.is_empty()) {
+            self.tell_other_seed(&before);
+            self.keep_as_well();
+        }
         Ok(())
     }
 
@@ -121,10 +130,13 @@ impl Node {
         if manner.dry_run {
             return Ok(Reply::at_once(self.would_change(&proposal.set, &joined)));
         }
+        let breaks = limited(breaks::warnings(&self.in_force, &joined));
         let changed = self.put_in_force(joined)?;
         self.builder.set_restored(false);
         self.set = proposal.set;
-        let mut warnings = unsendable(&self.in_force, &self.builder.settings().sources);
+        breaks.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let mut warnings = breaks;
+        warnings.extend(unsendable(&self.in_force, &self.builder.settings().sources));
         warnings.extend(self.announcement.problem().map(str::to_owned));
         let until = Some(self.keep(proposal.patch));
         Ok(Reply { answer: self.tell_applied(changed, &warnings), until })
@@ -149,6 +161,8 @@ impl Node {
 
     /// The answer to an update that is only tried.
     fn would_change(&self, set: &EndpointSet, joined: &EndpointSet) -> Value {
+        let mut warnings = limited(breaks::warnings(&self.in_force, joined));
+        warnings.extend(unsendable(joined, &self.builder.settings().sources));
         let mut shown = Vec::new();
         let mut all = 0;
         differences(&self.in_force, joined, |event| {
@@ -163,7 +177,7 @@ impl Node {
             "endpoints": set.endpoint_count(),
             "changes": shown,
             "more_changes": all - shown.len(),
-            "warnings": unsendable(joined, &self.builder.settings().sources),
+            "warnings": warnings,
         })
     }
 
@@ -220,7 +234,8 @@ impl Node {
 
     /// Builds a set, and posts it to every worker. Answers how many services that changes.
     fn publish_set(&mut self, joined: &EndpointSet) -> usize {
-        let changed = self.builder.update(joined, (self.publisher.edition(), self.publisher.forgotten()), wall_clock());
+        let changed =
+            self.builder.update(joined, (self.publisher.edition(), self.publisher.forgotten()), self.clock.now());
         self.follow_ways();
         self.publish();
         changed
@@ -236,6 +251,14 @@ impl Node {
         }
         self.resolve_new(&come);
     }
+}
+
+/// The first warnings, and how many there are more.
+fn limited(mut warnings: Vec<String>) -> Vec<String> {
+    let more = warnings.len().saturating_sub(MOST_WARNINGS);
+    warnings.truncate(MOST_WARNINGS);
+    warnings.extend((more > 0).then(|| format!("and {more} more warnings of that kind")));
+    warnings
 }
 
 /// A sentence for each endpoint, up to some, that nothing can be sent to.

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use super::{Node, Ways};
 use crate::config::Config;
 use crate::control::settings::settings;
-use crate::control::slot_memories::wall_clock;
 use crate::moment::Moment;
 use crate::snapshot::{NextHop, Settings};
 use crate::underlay::path_mtu::{self, IcmpSocket};
@@ -97,9 +96,10 @@ impl Node {
         self.on_routers_readable();
         let ways_changed = self.builder.forget_old_mtus(self.now()) && self.resolve();
         let settled = self.publisher.adopted() == self.publisher.edition();
-        if self.builder.forget_old_memories(wall_clock(), settled) || ways_changed {
+        if self.builder.forget_old_memories(self.clock.now(), settled) || ways_changed {
             self.publish();
         }
+        self.keep_after_step();
         self.leaving.look(&self.builder, |event| self.events.tell(event));
         self.publisher.sweep();
     }

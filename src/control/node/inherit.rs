@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::Node;
+use crate::control::clock::Clock;
 use crate::control::event::Event;
 use crate::control::proposal::Proposal;
 use crate::control::update::StoredBuilder;
@@ -28,6 +29,9 @@ pub struct NodeState {
     #[serde(default)]
     announces: bool,
     store_problem: Option<String>,
+    /// What says the moments until which slots remember; none: the wall clock does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clock: Option<Clock>,
 }
 
 /// What has been counted and measured, when no worker does so any more.
@@ -44,7 +48,11 @@ pub struct Counted {
 
 impl Node {
     /// What its successor needs to forward as this one does.
-    pub fn state(&self) -> Result<NodeState, String> {
+    pub fn state(&mut self) -> Result<NodeState, String> {
+        // What is written down is by the wall clock, so that a version that knows no other can read it; its successor goes on
+        // with what that clock says at this moment.
+        let clock = Clock::start();
+        self.builder.follow_wall_clock(self.clock.now());
         let text = |set: &EndpointSet| to_raw_value(set).map_err(|error| error.to_string());
         Ok(NodeState {
             set: text(&self.set)?,
@@ -53,6 +61,7 @@ impl Node {
             draining: self.announcement.is_draining(),
             announces: self.announcement.has_routes(),
             store_problem: self.disk_problem(),
+            clock: Some(clock),
         })
     }
 
@@ -71,6 +80,8 @@ impl Node {
             let problems = Problems::from(refusal).to_string().replace('\n', "; ");
             format!("the config on disk does not go with the set in force: {problems}")
         })?;
+        self.clock = state.clock.unwrap_or(self.clock);
+        self.written_ahead = self.clock.now().offset();
         self.builder.adopt(state.builder, &in_force, now)?;
         self.set = Proposal::whole(set).set;
         self.in_force = in_force;

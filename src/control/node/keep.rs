@@ -11,6 +11,10 @@ use crate::control::disk::{Job, Next, Ticket};
 use crate::control::proposal::Patch;
 use crate::control::state_lock::StateLock;
 
+/// A step of the wall clock that is worth a write, in seconds. A clock that is only a little fast or slow is put right in
+/// passing.
+const SHORTEST_STEP: i64 = 2;
+
 impl Node {
     /// Says what keeps other daemons out of `state_dir`.
     pub fn set_state_lock(&mut self, lock: StateLock) {
@@ -30,6 +34,7 @@ impl Node {
     /// Has the set and what its slots remember put on disk, or only what a patch has changed of it; answers by what to ask
     /// whether it is there.
     pub(super) fn keep(&mut self, patch: Option<Patch>) -> Ticket {
+        self.builder.follow_wall_clock(self.clock.now());
         let memories = self.builder.slot_memories();
         let change = patch.map(|patch| {
             let remembered = memories.part(patch.names());
@@ -44,7 +49,12 @@ impl Node {
         let job = match self.disk.next() {
             None => return,
             Some(Next::Changes(changes)) => Job::Changes(changes),
-            Some(Next::Whole) => Job::Whole(self.set.clone(), self.builder.slot_memories().clone()),
+            Some(Next::Whole) => {
+                let now = self.clock.now();
+                self.builder.follow_wall_clock(now);
+                self.written_ahead = now.offset();
+                Job::Whole(self.set.clone(), self.builder.slot_memories().clone())
+            }
         };
         let ticket = self.disk.give(job);
         self.note_outcome(ticket);
@@ -66,6 +76,9 @@ impl Node {
             Some(problem) if self.store_problem.as_ref() != Some(problem) => self.events.fail(problem.clone()),
             None if self.store_problem.is_some() => tracing::info!("the set is on disk again"),
             _ => {}
+        }
+        if problem.is_none() {
+            self.keep_seed();
         }
         self.store_problem = problem;
     }
@@ -121,6 +134,20 @@ impl Node {
     /// Why what is in force is not on disk, or what was there is not in force.
     pub(super) fn disk_problem(&self) -> Option<String> {
         self.disk.hang().or_else(|| self.store_problem.clone())
+    }
+
+    /// Called about once a second: where the wall clock has been put forward or back, the deadlines on disk, which are by it,
+    /// are written anew.
+    pub(super) fn keep_after_step(&mut self) {
+        let step = self.clock.now().offset() - self.written_ahead;
+        if step.abs() < SHORTEST_STEP {
+            return;
+        }
+        tracing::info!(seconds = step, "the wall clock was put forward or back; deadlines are not by it");
+        self.written_ahead += step;
+        if self.builder.slot_memories().stored().next().is_some() {
+            self.keep_as_well();
+        }
     }
 
     /// Says that something on disk was not used. It is left there until a set is applied.

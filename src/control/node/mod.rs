@@ -9,6 +9,7 @@ mod inherit;
 mod interface;
 mod keep;
 mod reload;
+mod seed;
 mod status;
 
 use std::collections::BTreeSet;
@@ -31,9 +32,11 @@ use crate::underlay::path_mtu::IcmpSocket;
 
 use announce::Announcement;
 use capture::Capture;
+use seed::SeedProblem;
 
 pub use inherit::{Counted, NodeState};
 
+use super::clock::Clock;
 use super::disk::{Disk, Ticket};
 use super::event::Events;
 use super::leaving::Leaving;
@@ -130,7 +133,15 @@ pub struct Node {
     interface_problem: Option<String>,
     /// Why the set is not on disk, or was not taken from there.
     store_problem: Option<String>,
+    /// What a change of the seed has broken.
+    seed_problem: Option<SeedProblem>,
+    /// Whether the seed's fingerprint is on disk.
+    seed_is_kept: bool,
     started: Instant,
+    /// What deadlines are counted by.
+    clock: Clock,
+    /// How many seconds the wall clock was ahead of that when memories were last written down.
+    written_ahead: i64,
 }
 
 /// What a node is made of.
@@ -186,7 +197,11 @@ impl Node {
             look_by: None,
             interface_problem: None,
             store_problem: None,
+            seed_problem: None,
+            seed_is_kept: false,
             started: Instant::now(),
+            clock: Clock::start(),
+            written_ahead: 0,
         }
     }
 

@@ -44,6 +44,8 @@ impl Node {
             "queues": self.workers.iter().filter_map(|worker| worker.queue).collect::<Vec<_>>(),
             "workers": workers.collect::<Vec<_>>(),
             "underlay_mtu": self.builder.settings().underlay_mtu,
+            "hash_seed_fingerprint": self.config.seed.fingerprint(),
+            "seed_problem": self.seed_problem(),
             "store_problem": self.disk_problem(),
             "reload_problem": self.reload_problem,
         })

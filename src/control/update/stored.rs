@@ -46,7 +46,7 @@ impl Builder {
             let handover = entry.handover.as_ref()?;
             Some((entry.service.name.clone(), handover.touched.clone()))
         });
-        let memories = self.slot_memories.iter().map(|(name, memories)| (name.clone(), memories.clone()));
+        let memories = self.slot_memories.stored().map(|(name, memories)| (name.clone(), memories.into_owned()));
         let lowered = self.path_mtus.iter_with_time_left(now);
         StoredBuilder {
             generation: self.generation.0,
@@ -127,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::control::settings::settings;
+    use crate::moment::Now;
     use crate::stats::Report;
     use crate::{config, endpoint_set};
 
@@ -145,13 +146,13 @@ mod tests {
     #[test]
     fn another_process_forwards_by_the_same_and_counts_on() {
         let mut first = builder();
-        first.update(&set(&["a", "b"]), (0, 0), 1_000);
+        first.update(&set(&["a", "b"]), (0, 0), Now::at(1_000));
         let cells = first.publish().remove(0).cells;
         for entry in first.services().to_vec() {
             cells.add(entry.cell, 100);
             entry.endpoints.iter().for_each(|endpoint| cells.add(endpoint.cell, 50));
         }
-        first.update(&set(&["b", "c", "d"]), (1, 0), 1_001);
+        first.update(&set(&["b", "c", "d"]), (1, 0), Now::at(1_001));
         first.publish();
         let endpoint = "2001:db8::1".parse().expect("an address");
         assert!(first.lower_mtu(Lowered { endpoint, mtu: 1_400 }, Moment(5)));

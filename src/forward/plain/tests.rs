@@ -17,7 +17,7 @@ use crate::flow::Seed;
 use crate::forward::encap::{Source, Sources};
 use crate::forward::verdict::Verdict;
 use crate::frame::Span;
-use crate::moment::SECOND;
+use crate::moment::{Now, SECOND};
 use crate::snapshot::{Dscp, NextHop, Settings, Tag};
 use crate::wire::ethernet::MacAddress;
 
@@ -29,12 +29,23 @@ const FLAGS: usize = 13;
 fn builder(underlay_mtu: u32) -> Builder {
     let v6 = Source { address: "2001:db8:51b::1".parse().expect("v6"), entropy: 0xff.into() };
     let sources = Sources { v4: None, v6: Some(v6) };
-    Builder::new(Settings { seed: Seed([7; 16]), dscp: Dscp::Copy, underlay_mtu, hop_limit: 64, sources }, 600, 1)
+    Builder::new(
+        Settings {
+            seed: Seed([7; 16]),
+            dscp: Dscp::Copy,
+            underlay_mtu,
+            hop_limit: 64,
+            mac: MacAddress::default(),
+            sources,
+        },
+        600,
+        1,
+    )
 }
 
 fn apply(builder: &mut Builder, set: &str, second: u32) -> Snapshot {
     let mac = MacAddress([2, 0, 0, 0, 0, 9]);
-    builder.update(&crate::endpoint_set::parse(set).expect("valid"), (0, 0), second);
+    builder.update(&crate::endpoint_set::parse(set).expect("valid"), (0, 0), Now::at(second));
     builder.resolve(|_| Some(NextHop { destination: mac, source: mac, tag: Tag::AsReceived }));
     builder.snapshot()
 }

@@ -62,6 +62,8 @@ pub struct CaptureFile {
     time: Duration,
     /// How many packets have been read.
     count: u64,
+    /// Of how many of them the capture does not have all.
+    cut: u64,
     /// Whether the frame in `chunk` has not been given out yet.
     ahead: bool,
     /// Why a frame could not be written; told by the next flush.
@@ -96,6 +98,7 @@ impl CaptureFile {
             packet: Vec::new(),
             time: Duration::ZERO,
             count: 0,
+            cut: 0,
             ahead: false,
             unwritten: None,
         })
@@ -107,7 +110,7 @@ impl CaptureFile {
             return Ok(Some(self.time));
         }
         let at = |fault| CaptureError::Packet { path: self.input.clone(), index: self.count, fault };
-        let Some(time) = self.reader.next(&mut self.packet).map_err(at)? else { return Ok(None) };
+        let Some(captured) = self.reader.next(&mut self.packet).map_err(at)? else { return Ok(None) };
         if self.packet.len() > LARGEST {
             return Err(at(Fault::TooLarge(self.packet.len())));
         }
@@ -115,8 +118,14 @@ impl CaptureFile {
         self.chunk.clear();
         self.chunk.resize(HEADROOM, 0);
         self.chunk.extend_from_slice(&self.packet);
-        (self.time, self.count, self.ahead) = (time, self.count + 1, true);
-        Ok(Some(time))
+        self.cut += u64::from(captured.len > self.packet.len() as u64);
+        (self.time, self.count, self.ahead) = (captured.time, self.count + 1, true);
+        Ok(Some(captured.time))
+    }
+
+    /// Of how many packets that have been read the capture does not have all, since its snap length has cut them.
+    pub fn cut(&self) -> u64 {
+        self.cut
     }
 
     /// The packet last given out, as it came.

@@ -54,6 +54,15 @@ impl From<PcapError> for Fault {
 
 type Input = Chain<Cursor<[u8; 4]>, File>;
 
+/// What a file says of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Captured {
+    /// When it was captured, since 1970.
+    pub time: Duration,
+    /// Its length on the wire in bytes; fewer may have been captured.
+    pub len: u64,
+}
+
 pub(super) enum Reader {
     Pcap(PcapReader<Input>),
     // It keeps the section's options and interfaces with it, and so is much the larger.
@@ -87,22 +96,22 @@ impl Reader {
         }
     }
 
-    /// The next packet: when it was captured, since 1970, and its captured bytes. `None` at the end of the file.
-    pub fn next(&mut self, packet: &mut Vec<u8>) -> Result<Option<Duration>, Fault> {
+    /// The next packet, with its captured bytes in `packet`. `None` at the end of the file.
+    pub fn next(&mut self, packet: &mut Vec<u8>) -> Result<Option<Captured>, Fault> {
         packet.clear();
         match self {
             Self::Pcap(reader) => next_of_pcap(reader, packet),
             Self::PcapNg(reader, last) => {
-                let time = next_of_pcapng(reader, packet, *last)?;
-                *last = time.unwrap_or(*last);
-                Ok(time)
+                let captured = next_of_pcapng(reader, packet, *last)?;
+                *last = captured.map_or(*last, |captured| captured.time);
+                Ok(captured)
             }
         }
     }
 }
 
 /// Takes the raw packet: the crate's checked one refuses packets that the capture's snap length has cut.
-fn next_of_pcap(reader: &mut PcapReader<Input>, into: &mut Vec<u8>) -> Result<Option<Duration>, Fault> {
+fn next_of_pcap(reader: &mut PcapReader<Input>, into: &mut Vec<u8>) -> Result<Option<Captured>, Fault> {
     let resolution = reader.header().ts_resolution;
     let Some(packet) = reader.next_raw_packet().transpose()? else { return Ok(None) };
     let nanos = match resolution {
@@ -111,7 +120,7 @@ fn next_of_pcap(reader: &mut PcapReader<Input>, into: &mut Vec<u8>) -> Result<Op
     };
     let nanos = nanos.filter(|nanos| *nanos < 1_000_000_000).ok_or(Fault::Time)?;
     into.extend_from_slice(&packet.data);
-    Ok(Some(Duration::new(u64::from(packet.ts_sec), nanos)))
+    Ok(Some(Captured { time: Duration::new(u64::from(packet.ts_sec), nanos), len: packet.orig_len.into() }))
 }
 
 /// `last` is the time of a packet whose block has none.
@@ -119,25 +128,26 @@ fn next_of_pcapng(
     reader: &mut PcapNgReader<Input>,
     into: &mut Vec<u8>,
     last: Duration,
-) -> Result<Option<Duration>, Fault> {
+) -> Result<Option<Captured>, Fault> {
     loop {
         let Some(block) = reader.next_block().transpose()? else { return Ok(None) };
         // Taken out of the block, which borrows the reader that knows the interface.
-        let (interface, time) = match block {
+        let (interface, time, len) = match block {
             Block::EnhancedPacket(packet) => {
                 into.extend_from_slice(&packet.data);
                 // The crate takes the number for nanoseconds, whatever the interface's unit.
-                (packet.interface_id, Some(u64::try_from(packet.timestamp.as_nanos()).map_err(|_| Fault::Time)?))
+                let time = u64::try_from(packet.timestamp.as_nanos()).map_err(|_| Fault::Time)?;
+                (packet.interface_id, Some(time), packet.original_len)
             }
             Block::Packet(packet) => {
                 into.extend_from_slice(&packet.data);
-                (u32::from(packet.interface_id), Some(packet.timestamp))
+                (u32::from(packet.interface_id), Some(packet.timestamp), packet.original_len)
             }
             Block::SimplePacket(packet) => {
                 // The crate leaves the padding on.
                 let len = packet.data.len().min(packet.original_len as usize);
                 into.extend_from_slice(&packet.data[..len]);
-                (0, None)
+                (0, None, packet.original_len)
             }
             _ => continue,
         };
@@ -146,7 +156,8 @@ fn next_of_pcapng(
         if time.is_none() && interface.snaplen > 0 {
             into.truncate(interface.snaplen as usize);
         }
-        return time.map_or(Ok(last), |units| time_of(units, interface)).map(Some);
+        let time = time.map_or(Ok(last), |units| time_of(units, interface))?;
+        return Ok(Some(Captured { time, len: len.into() }));
     }
 }
 

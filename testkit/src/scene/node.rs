@@ -7,6 +7,7 @@ use pointsman::endpoint_set;
 use pointsman::flow::Seed;
 use pointsman::forward::encap::{Source, Sources};
 use pointsman::model::EndpointSet;
+use pointsman::moment::Now;
 use pointsman::publish::Publication;
 use pointsman::snapshot::{Dscp, NextHop, Settings, Snapshot, Tag};
 use pointsman::wire::Family;
@@ -91,6 +92,7 @@ impl Node {
             dscp: Dscp::Copy,
             underlay_mtu: 1_500,
             hop_limit: 64,
+            mac: MacAddress([2, 0, 0, 0, 0, 1]),
             sources: Sources { v4: None, v6: Some(source) },
         };
         let mut node = Self { builder: Builder::new(settings, WINDOW, 1), services };
@@ -100,14 +102,14 @@ impl Node {
 
     /// Takes these endpoints at this second.
     pub fn apply(&mut self, endpoints: Endpoints, now: u32) {
-        self.builder.update(&self.services.set(endpoints), (0, 0), now);
+        self.builder.update(&self.services.set(endpoints), (0, 0), Now::at(now));
         self.builder.resolve(|_| Some(NEXT_HOP));
     }
 
     /// Ends the handover, a window after it began at the latest: slots remember nothing, and no flow need be followed.
     pub fn close_handover(&mut self, now: u32) {
         // First what slots remember goes, then the wish to follow tracked flows.
-        while self.builder.forget_old_memories(now, true) {}
+        while self.builder.forget_old_memories(Now::at(now), true) {}
     }
 
     /// What its workers forward by.

@@ -11,7 +11,7 @@ use pointsman::forward::encap::{Source, Sources};
 use pointsman::forward::select::{Selection, select};
 use pointsman::forward::verdict::Verdict;
 use pointsman::io::memory::Memory;
-use pointsman::moment::{Moment, SECOND};
+use pointsman::moment::{Moment, Now, SECOND};
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{Dscp, NextHop, ServiceEntry, Settings, Snapshot, Tag};
 use pointsman::stats::Board;
@@ -33,6 +33,7 @@ const SETTINGS: Settings = Settings {
     dscp: Dscp::Copy,
     underlay_mtu: 1_500,
     hop_limit: 64,
+    mac: MacAddress([2, 0, 0, 0, 0, 1]),
     sources: Sources { v4: None, v6: None },
 };
 const NEXT_HOP: NextHop =
@@ -103,7 +104,7 @@ impl Node {
     /// Takes a set, as the control side of the daemon does.
     pub fn apply(&mut self, endpoints: &Endpoints, now: u32) {
         let editions = (self.publisher.edition(), self.publisher.forgotten());
-        self.builder.update(&endpoints.set(), editions, now);
+        self.builder.update(&endpoints.set(), editions, Now::at(now));
         self.builder.resolve(|_| Some(NEXT_HOP));
         self.numbers = endpoints.numbers();
         self.publish();
@@ -121,7 +122,7 @@ impl Node {
     pub fn tick(&mut self, now: u32) {
         self.worker.io().set_now(Moment(u64::from(now) * SECOND));
         let settled = self.publisher.adopted() == self.publisher.edition();
-        if self.builder.forget_old_memories(now, settled) {
+        if self.builder.forget_old_memories(Now::at(now), settled) {
             self.publish();
         }
         (0..RESTS).for_each(|_| self.forward(|_| ()));

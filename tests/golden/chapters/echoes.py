@@ -13,12 +13,10 @@ from scapy.all import (
 )
 
 from frames import (
-    BROADCAST_MAC,
     CANNOT_SEND4,
     CANNOT_SEND6,
     CLIENT4,
     CLIENT6,
-    MULTICAST_MAC,
     destination_options,
     ether,
     hop_options,
@@ -101,9 +99,6 @@ def pings_of_nobody():
     for service, sources in (("web", CANNOT_SEND4), ("web6", CANNOT_SEND6)):
         for source in sources:
             dropped(f"a ping from {source}", to(service, src=source) / ping(service), "bad_source")
-        for mac in (BROADCAST_MAC, MULTICAST_MAC):
-            frame = ether(to(service) / ping(service), dst=mac)
-            dropped(f"a ping in a frame to {mac}: {service}", frame, "bad_source")
 
 
 CHAPTER = (who_answers, what_the_answer_keeps, fragmented_pings, pings_of_nobody)

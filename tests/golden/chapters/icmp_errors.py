@@ -121,6 +121,14 @@ def by_little_that_is_quoted():
     follows("8 bytes quoted behind the IPv6 header", "web6", six[: 40 + 8])
     follows("4 bytes of ports are enough", "web", four[: 20 + 4])
     follows("4 bytes of ports are enough, IPv6", "web6", six[: 40 + 4])
+    for total in (0, 19, 28, 0x2C00, 0xFFFF):
+        quote = bytearray(four[: 20 + 8])
+        quote[2:4] = total.to_bytes(2, "big")
+        follows(f"a quoted IPv4 header with a total length of {total}", "web", bytes(quote))
+    for length in (0, 4, 0xFFFF):
+        quote = bytearray(six[: 40 + 8])
+        quote[4:6] = length.to_bytes(2, "big")
+        follows(f"a quoted IPv6 header with a payload length of {length}", "web6", bytes(quote))
     options = from_vip("web", options=[IPOption_RR(length=39, pointer=4, routers=["0.0.0.0"] * 9), IPOption_NOP()])
     follows("8 bytes quoted behind IPv4 options", "web", bytes(options / TCP(sport=80, dport=40001))[: 60 + 8])
     chain = from_vip("web6") / hop_options() / destination_options(12) / TCP(sport=80, dport=40001)

@@ -5,7 +5,6 @@ from scapy.utils import checksum
 
 from encapsulation import overhead
 from frames import (
-    BROADCAST_MAC,
     CANNOT_SEND4,
     CANNOT_SEND6,
     CLIENT4,
@@ -112,8 +111,8 @@ def how_it_is_answered():
 
 
 def who_gets_no_answer():
-    def silent(description, packet, mac=MAC):
-        dropped(description, ether(packet, dst=mac), "too_big")
+    def silent(description, packet):
+        dropped(description, ether(packet), "too_big")
 
     for service, router, kind in (("any", ROUTER4, ICMP(type=3, code=1)), ("any6", ROUTER6, ICMPv6DestUnreach(code=4))):
         six = is6(service)
@@ -127,8 +126,6 @@ def who_gets_no_answer():
         silent(f"no answer to an ICMPv6 error or redirect of type {kind}", error)
     redirect = to("any", src=ROUTER4, flags="DF") / ICMP(type=5, code=1, gw=ROUTER4) / Raw(bytes(1460))
     silent("no answer to an ICMP redirect", redirect)
-    for mac in (BROADCAST_MAC, "01:00:5e:00:00:01"):
-        silent(f"no answer to IPv4 in a frame to {mac}", of_length(1500, "any", flags="DF"), mac)
     later = ip4(vip("by-client"), proto=17, id=313, frag=100) / Raw(bytes(1460))
     later.flags = "DF"
     silent("no answer to a later fragment with DF", later)

@@ -13,7 +13,7 @@ use pointsman::forward::verdict::Verdict;
 use pointsman::io::KernelStatistics;
 use pointsman::io::layer::{Layer, Layered};
 use pointsman::io::memory::Memory;
-use pointsman::moment::{Moment, SECOND};
+use pointsman::moment::{Moment, Now, SECOND};
 use pointsman::publish::Publisher;
 use pointsman::snapshot::{NextHop, Settings, Tag};
 use pointsman::stats::{Board, Counters, Report};
@@ -61,8 +61,14 @@ impl MemoryNode {
     pub fn with_frames(frames: usize) -> Self {
         let config = config::load(&golden("config.toml")).expect("valid");
         let sources = Sources { v4: config.underlay.source_v4, v6: config.underlay.source_v6 };
-        let settings =
-            Settings { seed: config.seed, dscp: config.underlay.dscp, underlay_mtu: 1500, hop_limit: 64, sources };
+        let settings = Settings {
+            seed: config.seed,
+            dscp: config.underlay.dscp,
+            underlay_mtu: 1500,
+            hop_limit: 64,
+            mac: MacAddress::default(),
+            sources,
+        };
         let mut builder = Builder::new(settings, 600, 1);
         let mut publisher = Publisher::new().expect("eventfd");
         let inbox = publisher.subscribe(builder.publish().remove(0)).expect("eventfd");
@@ -81,7 +87,7 @@ impl MemoryNode {
     pub fn apply(&mut self, set: &str) {
         self.second += 1;
         let posted = (self.publisher.edition(), self.publisher.forgotten());
-        self.builder.update(&endpoint_set::parse(set).expect("valid"), posted, self.second);
+        self.builder.update(&endpoint_set::parse(set).expect("valid"), posted, Now::at(self.second));
         self.resolve(true);
     }
 

@@ -1,15 +1,14 @@
 //! What must hold of the node's own answers.
 
-use super::node::path_mtu;
+use super::node::{OWN_MAC, path_mtu};
 use super::packet::{Ip, Link, be16, be32};
 use super::plan::Service;
 
 /// `frame` answers the packet `asked`, which `link` brought.
 pub fn assert_answer(service: &Service, link: &Link<'_>, asked: &Ip<'_>, frame: &[u8]) {
     let back = Link::read(frame).expect("an Ethernet header");
-    assert_eq!((back.destination, back.source, back.tag), (link.source, link.destination, link.tag));
+    assert_eq!((back.destination, back.source, back.tag), (link.source, &OWN_MAC[..], link.tag), "from the interface");
     assert_eq!(back.ethertype, link.ethertype);
-    assert_eq!(link.destination[0] & 1, 0, "what came by a broadcast is not answered");
     assert!(!asked.source.is_multicast() && !asked.source.is_unspecified(), "{} is nobody's", asked.source);
     let answer = Ip::read(back.ethertype, back.rest).expect("a whole IP packet");
     assert_eq!(answer.bytes.len(), back.rest.len(), "nothing lies behind the answer");

@@ -98,6 +98,10 @@ impl<'n> Watch<'n> {
     fn look(&mut self, verdict: Verdict, came: &[u8], leaves: &[u8]) {
         let link = Link::read(came);
         let ip = link.and_then(|link| Ip::read(link.ethertype, link.rest));
+        if link.is_some_and(|link| (link.destination[0] | link.source[0]) & 1 != 0) {
+            let is_alone = matches!(verdict, Verdict::Passed | Verdict::Dropped(_, None));
+            assert!(is_alone, "{verdict:?} of a frame that is for many, or from many");
+        }
         match (verdict, link, ip) {
             (Verdict::Passed, link, ip) => {
                 assert_eq!(leaves, came, "what is the kernel's is left alone");

@@ -8,7 +8,7 @@ use pointsman::control::set::join;
 use pointsman::control::update::Builder;
 use pointsman::endpoint_set;
 use pointsman::forward::encap::Sources;
-use pointsman::moment::Moment;
+use pointsman::moment::{Moment, Now};
 use pointsman::snapshot::{NextHop, Settings, Snapshot, Tag};
 use pointsman::underlay::path_mtu::Lowered;
 use pointsman::wire::ethernet::MacAddress;
@@ -38,12 +38,13 @@ impl Default for Node {
             dscp: underlay.dscp,
             underlay_mtu: underlay.mtu.expect("given"),
             hop_limit: underlay.hop_limit,
+            mac: MacAddress(OWN_MAC),
             sources: Sources { v4: underlay.source_v4, v6: underlay.source_v6 },
         };
         let mut builder = Builder::new(settings, 600, 1);
         let joined = join(&config, &Proposal::whole(endpoint_set::parse(set).expect("a valid set")))
             .expect("no service of the config");
-        builder.update(&joined, (0, 0), 0);
+        builder.update(&joined, (0, 0), Now::at(0));
         for (endpoint, mtu) in LOWERED {
             let endpoint = endpoint.parse().expect("an address");
             assert!(builder.lower_mtu(Lowered { endpoint, mtu }, Moment::default()), "{endpoint}");
@@ -52,6 +53,9 @@ impl Default for Node {
         Self { snapshot: builder.snapshot(), plan: Plan::read(set).expect("a set that this reader knows") }
     }
 }
+
+/// The interface's own address.
+pub const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// Where packets to an endpoint go first: each kind of tag is some endpoint's, and one endpoint cannot be reached.
 pub fn next_hop(endpoint: IpAddr) -> Option<NextHop> {
@@ -65,7 +69,7 @@ pub fn next_hop(endpoint: IpAddr) -> Option<NextHop> {
         0x0b => Tag::None,
         _ => Tag::Fixed(0x6fff),
     };
-    Some(NextHop { destination: MacAddress([2, 0, 0, 0, 1, last]), source: MacAddress([2, 0, 0, 0, 0, 1]), tag })
+    Some(NextHop { destination: MacAddress([2, 0, 0, 0, 1, last]), source: MacAddress(OWN_MAC), tag })
 }
 
 /// The largest outer packet that reaches an endpoint, in bytes.

@@ -6,7 +6,9 @@ use pointsman::flow::Seed;
 use pointsman::forward::encap::Sources;
 use pointsman::maglev;
 use pointsman::model::EndpointSet;
+use pointsman::moment::Now;
 use pointsman::snapshot::{Dscp, Settings};
+use pointsman::wire::ethernet::MacAddress;
 use serde_json::Value;
 
 /// Slots of all tables that are still built: above that an input takes too long.
@@ -59,10 +61,11 @@ pub fn build(set: &EndpointSet) -> Builder {
         dscp: Dscp::Copy,
         underlay_mtu: 1500,
         hop_limit: 64,
+        mac: MacAddress([2, 0, 0, 0, 0, 1]),
         sources: Sources::default(),
     };
     let mut builder = Builder::new(settings, 600, 1);
-    builder.update(set, (0, 0), 1_795_255_200);
+    builder.update(set, (0, 0), Now::at(1_795_255_200));
     builder.resolve(|_| None);
     builder
 }

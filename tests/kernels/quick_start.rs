@@ -1,0 +1,75 @@
+//! The README's "Run it", typed as it stands: with conf/minimal.toml and conf/set.json, and the pods' lines in a pod. Needs root.
+
+use std::fs;
+use std::time::Duration;
+
+use testkit::{SOON, Topology, project, skipped, wait_until};
+
+/// What the machine that the README speaks of has and a namespace has not: the build, systemd, and directories of its own.
+const MACHINE: &str = r#"
+set -e
+keep=$(mktemp -d); cp /etc/passwd /etc/group /etc/nsswitch.conf "$keep"
+mount -t bpf bpf /sys/fs/bpf
+mount -t tmpfs tmpfs /var/lib
+mount -t tmpfs tmpfs /etc
+cp "$keep"/* /etc; rm -r "$keep"
+mount -t tmpfs tmpfs /run
+sudo() { "$@"; }
+make() { :; }
+systemd-sysusers() { :; }
+systemctl() {
+    pointsman run --config /etc/pointsman/pointsman.toml &
+    for _ in {1..600}; do pointsman status >/dev/null 2>&1 && return; sleep 0.05; done
+    return 1
+}
+"#;
+
+/// The lines of the block of code behind these words.
+fn block(readme: &str, words: &str) -> String {
+    let (_, rest) = readme.split_once(words).expect("the README has these words");
+    let (_, rest) = rest.split_once("```sh\n").expect("a block of code follows");
+    rest.split_once("```").expect("the block ends").0.to_owned()
+}
+
+#[test]
+fn a_packet_gets_through_by_the_quick_start() {
+    if skipped() {
+        return;
+    }
+    let topology = Topology::new(1);
+    let readme = fs::read_to_string(project::file("README.md")).expect("it is shipped");
+    let addresses = ("192.0.2.12".parse().expect("an address"), "2001:db8:51b::12".parse().expect("an address"));
+    let pod = topology.add_neighbour("pod", addresses);
+    let endpoints: Vec<String> = ["a", "b", "53"].iter().map(|end| format!("2001:db8:10::{end}/64")).collect();
+    pod.add_addresses("eth0", &endpoints);
+    topology.edge.run(&["ip", "route", "add", "2001:db8:10::/64", "dev", "eth0"]);
+
+    let program = project::pointsman();
+    let directory = program.parent().expect("it is in a directory").display().to_string();
+    let path = format!("export PATH={directory}:$PATH\n");
+    let pods = block(&readme, "In each pod");
+    pod.run(&["bash", "-ec", &format!("{path}{pods}")]);
+    let server = project::file("demo/server.py").display().to_string();
+    let _server = pod.spawn(&["python3", &server, "pod"]);
+
+    let typed = format!("{MACHINE}{path}{}\npointsman status --json\necho typed\nwait", block(&readme, "## Run it"));
+    let edge = topology.edge.spawn(&["unshare", "--mount", "bash", "-c", &typed]);
+    let is_typed = wait_until(2 * SOON, || edge.log().lines().any(|line| line == "typed") || edge.ended().is_some());
+    assert!(is_typed && edge.ended().is_none(), "{}", edge.log());
+
+    let ask = |url| topology.client.try_run(&["curl", "--silent", "--globoff", "--max-time", "2", url]);
+    for url in ["http://203.0.113.10/", "http://[2001:db8:1::53]/"] {
+        let answered = || String::from_utf8_lossy(&ask(url).stdout).starts_with("pod answers");
+        assert!(wait_until(SOON + Duration::from_secs(5), answered), "{url}: {}", edge.log());
+    }
+
+    // What the pods announce leaves the room that the tunnels take.
+    let log = edge.log();
+    let status = log.lines().find(|line| line.starts_with('{')).map_or(log.as_str(), |line| line);
+    let status: serde_json::Value = serde_json::from_str(status).unwrap_or_else(|error| panic!("{error}: {log}"));
+    let routes = pod.run(&["ip", "route", "show", "table", "all"]);
+    let mss = status["services"][0]["mss"].as_u64().expect("status says it");
+    assert_eq!(status["services"][0]["name"], "default/web");
+    assert!(routes.contains(&format!("advmss {mss}")), "{mss}: {routes}");
+    edge.kill_group();
+}
