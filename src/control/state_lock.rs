@@ -53,11 +53,27 @@ struct Inner {
     directory: PathBuf,
     node: String,
     held: OnceLock<OwnedFd>,
+    /// The note is this process's, who has not got the lock from another.
+    is_noted: OnceLock<()>,
+}
+
+/// Who has let go leaves nothing behind.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.is_noted.get().is_some() {
+            _ = fs::remove_file(self.directory.join(NOTE));
+        }
+    }
 }
 
 impl StateLock {
     fn new(directory: &Path, node: &str) -> Self {
-        Self(Arc::new(Inner { directory: directory.to_owned(), node: node.to_owned(), held: OnceLock::new() }))
+        Self(Arc::new(Inner {
+            directory: directory.to_owned(),
+            node: node.to_owned(),
+            held: OnceLock::new(),
+            is_noted: OnceLock::new(),
+        }))
     }
 
     /// Locks a directory for the node of this name. Where it can be neither made nor locked, that is logged, and tried again
@@ -111,6 +127,7 @@ impl StateLock {
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         _ = self.0.held.set(file);
         self.note();
+        _ = self.0.is_noted.set(());
         Ok(())
     }
 

@@ -128,6 +128,7 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
         }
         Err(error) => {
             taken.give_back();
+            drop(lock);
             before.restore();
             Err(error)
         }

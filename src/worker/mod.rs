@@ -430,7 +430,14 @@ mod tests {
     #[test]
     fn a_worker_without_a_queue_forgets_the_flows_of_endpoints_that_are_gone() {
         let sources = Sources::default();
-        let settings = Settings { seed: Seed([0; 16]), dscp: Dscp::Copy, underlay_mtu: 1500, hop_limit: 64, mac: MacAddress::default(), sources };
+        let settings = Settings {
+            seed: Seed([0; 16]),
+            dscp: Dscp::Copy,
+            underlay_mtu: 1500,
+            hop_limit: 64,
+            mac: MacAddress::default(),
+            sources,
+        };
         let mut cells = crate::stats::Cells::default();
         cells.grow(2);
         let publication = |cells_in_use: [bool; 2]| {

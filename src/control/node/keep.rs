@@ -34,8 +34,7 @@ impl Node {
     /// Has the set and what its slots remember put on disk, or only what a patch has changed of it; answers by what to ask
     /// whether it is there.
     pub(super) fn keep(&mut self, patch: Option<Patch>) -> Ticket {
-        let now = self.clock.now();
-        self.builder.follow_wall_clock(now);
+        self.builder.follow_wall_clock(self.clock.now());
         let memories = self.builder.slot_memories();
         let change = patch.map(|patch| {
             let remembered = memories.part(patch.names());
