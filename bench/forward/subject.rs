@@ -53,7 +53,7 @@ impl Ready {
     }
 
     fn checked(mut self) -> Self {
-        (0..BATCH).for_each(|at| self.batch.fill(at, self.order.next()));
+        (0..BATCH).for_each(|at| self.batch.fill(at, self.order.pick()));
         let (mut all, snapshot, flows) = (true, &self.snapshot, &mut self.flows);
         self.batch.each(|mut frame| all &= matches!(forward(&mut frame, snapshot, flows, NOW), Verdict::Forwarded(..)));
         assert!(all, "not all of its packets are forwarded");
@@ -75,7 +75,7 @@ impl Ready {
     }
 
     fn forward_batch(&mut self) -> Duration {
-        (0..BATCH).for_each(|at| self.batch.fill(at, self.order.next()));
+        (0..BATCH).for_each(|at| self.batch.fill(at, self.order.pick()));
         let start = Instant::now();
         self.steps.forward(&mut self.batch, &self.snapshot, &mut self.flows);
         start.elapsed()

@@ -124,7 +124,7 @@ fn report(figures: &Figures, null: &[f64]) -> ExitCode {
 fn frames(family: Family, flows: u32) -> Vec<Vec<u8>> {
     let (mut batch, mut order) = (Batch::new(family, Kind::Segment, 6), Order::random(flows));
     let mut frame = || {
-        batch.fill(0, order.next());
+        batch.fill(0, order.pick());
         batch.bytes(0).to_vec()
     };
     (0..FRAMES).map(|_| frame()).collect()

@@ -181,7 +181,7 @@ impl Disk {
     }
 
     /// What is to be [given](Self::give) to the thread now, if it is free and there is anything.
-    pub fn next(&mut self) -> Option<Next> {
+    pub fn take_next(&mut self) -> Option<Next> {
         if self.given.is_some() {
             return None;
         }
@@ -192,7 +192,7 @@ impl Disk {
         (!changes.is_empty()).then_some(Next::Changes(changes))
     }
 
-    /// Gives the thread a job that was due [next](Self::next), and answers the newest update that it serves: where there is no
+    /// Gives the thread a job that was due [next](Self::take_next), and answers the newest update that it serves: where there is no
     /// thread, that has its [outcome](Self::outcome) already.
     pub fn give(&mut self, job: Job) -> Ticket {
         let given = self.start().and_then(|writer| writer.jobs.try_send(job).map_err(|_| ENDED.to_owned()));
@@ -225,7 +225,7 @@ impl Disk {
     }
 
     /// Takes in what has become of the job that the thread had, if that is known within this time. Then more may be
-    /// [due](Self::next), and tickets up to the one that is answered may have an [outcome](Self::outcome).
+    /// [due](Self::take_next), and tickets up to the one that is answered may have an [outcome](Self::outcome).
     pub fn take_in(&mut self, limit: Duration) -> Option<Ticket> {
         let (given, writer) = (self.given?, self.writer.as_ref()?);
         let outcome = match writer.outcomes.recv_timeout(limit) {

@@ -65,7 +65,7 @@ pub enum QueueIo {
     Packet(Box<PacketSocket>),
     /// Whatever a test wants.
     #[cfg(test)]
-    Test(super::tests::Queue),
+    Test(Box<super::tests::Queue>),
 }
 
 impl QueueIo {

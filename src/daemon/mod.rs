@@ -139,10 +139,10 @@ fn run_by(config: Config, config_file: PathBuf, opener: Opener) -> Result<(), Da
 /// left, or that the config has come to ask for since.
 fn withdrawn_on_failure(work: impl FnOnce() -> Result<(), DaemonError>) -> Result<(), DaemonError> {
     let result = work();
-    if result.is_err() {
-        if let Err(error) = withdraw_all() {
-            tracing::error!("{error}");
-        }
+    if result.is_err()
+        && let Err(error) = withdraw_all()
+    {
+        tracing::error!("{error}");
     }
     result
 }

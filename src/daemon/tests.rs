@@ -54,10 +54,10 @@ fn open(config: &Config, fault: fn() -> io::Result<()>) -> Result<Opened, Driver
     let queue = |number| {
         (
             number,
-            QueueIo::Test(Layered {
+            QueueIo::Test(Box::new(Layered {
                 layer: Fault { receive: fault, share: || Ok(()) },
                 below: Memory::new(8, 8).by_the_clock(),
-            }),
+            })),
         )
     };
     let queues = (0..2).map(queue).collect();

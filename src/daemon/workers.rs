@@ -113,7 +113,7 @@ impl Workers {
             Ok(make_kit) => match spawn((number, core), queue, make_kit, config) {
                 Ok(place) => seat.place = place,
                 Err(unstarted) => {
-                    let (place, error) = unstarted.to_rest(number);
+                    let (place, error) = unstarted.into_rest(number);
                     seat.place = place;
                     return Err(error);
                 }
@@ -191,7 +191,7 @@ impl Workers {
         let (place, result) = match started {
             Ok(place) => (place, Ok(())),
             Err(unstarted) => {
-                let (place, error) = unstarted.to_rest(number);
+                let (place, error) = unstarted.into_rest(number);
                 (place, Err(error))
             }
         };
@@ -292,7 +292,7 @@ struct Unstarted {
 
 impl Unstarted {
     /// Its queue is given up, and it rests with what it had. Answers why, too.
-    fn to_rest(mut self, number: usize) -> (Place, io::Error) {
+    fn into_rest(mut self, number: usize) -> (Place, io::Error) {
         let error = io::Error::new(self.error.kind(), format!("worker {number} cannot be started: {}", self.error));
         let Some(kit) = (self.make_kit)(&mut self.queue) else { return (Place::Away, error) };
         kit.inbox.leave();
@@ -331,7 +331,7 @@ fn spawn(
             QueueIo::Xsk(io) => work(*io, kit, pace, |io| QueueIo::Xsk(Box::new(io))),
             QueueIo::Packet(io) => work(*io, kit, pace, |io| QueueIo::Packet(Box::new(io))),
             #[cfg(test)]
-            QueueIo::Test(io) => work(io, kit, pace, QueueIo::Test),
+            QueueIo::Test(io) => work(*io, kit, pace, |io| QueueIo::Test(Box::new(io))),
         };
         let waiting = relay.take().filter(|_| result.is_ok());
         let told = waiting.map(|waiting| tell(&mut io, &mut kit, waiting));

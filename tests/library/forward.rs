@@ -58,7 +58,7 @@ fn mutate(random: &mut Random, golden: &[Vec<u8>], into: &mut Vec<u8>) {
     into.clear();
     if random.below(16) == 0 {
         let len = random.below(128);
-        into.extend((0..len).map(|_| random.next() as u8));
+        into.extend((0..len).map(|_| random.any() as u8));
         return;
     }
     into.extend_from_slice(&golden[random.below(golden.len())]);
@@ -66,7 +66,7 @@ fn mutate(random: &mut Random, golden: &[Vec<u8>], into: &mut Vec<u8>) {
         if !into.is_empty() {
             // Headers are what matters, so most changes fall there.
             let at = random.below(into.len().min(100));
-            into[at] = random.next() as u8;
+            into[at] = random.any() as u8;
         }
     }
     match random.below(8) {

@@ -46,7 +46,7 @@ impl Node {
     }
 
     fn write_next(&mut self) {
-        let job = match self.disk.next() {
+        let job = match self.disk.take_next() {
             None => return,
             Some(Next::Changes(changes)) => Job::Changes(changes),
             Some(Next::Whole) => {

@@ -38,7 +38,7 @@ impl Order {
     }
 
     /// The next flow's number, below 2^30.
-    pub fn next(&mut self) -> u32 {
+    pub fn pick(&mut self) -> u32 {
         match self {
             Self::One => 0,
             Self::Random(random, flows) => random.below(*flows),

@@ -107,7 +107,7 @@ impl Named {
     }
 
     fn add(&mut self, path: &[String], line: usize) {
-        let path = self.from_root(path);
+        let path = self.in_full(path);
         self.paths.entry(path).or_insert(line);
     }
 
@@ -121,7 +121,7 @@ impl Named {
     }
 
     /// `self` and `super` are resolved, and the standard library's parts have one name.
-    fn from_root(&self, path: &[String]) -> Vec<String> {
+    fn in_full(&self, path: &[String]) -> Vec<String> {
         let words = path.iter().take_while(|name| *name == "self" || *name == "super");
         let supers = words.clone().filter(|name| *name == "super").count();
         let rest = &path[words.count()..];
