@@ -13,10 +13,9 @@ use testkit::{is_ci, project};
 const OTHERS: &[(&str, &str)] = &[
     ("make build", "compiles the program, as these tests did"),
     ("make install", "tests/library has no root; socket/commands installs into a directory"),
-    ("make test", "these tests are it"),
+    ("make test", "these tests are it; test-zero-copy boots a guest of its own"),
     ("make demo", "kernels/demo runs it"),
     ("make fuzz", "takes half an hour a target"),
-    ("make test-zero-copy", "boots a guest of its own"),
     ("cargo bench", "benches, which take minutes"),
     ("cargo test", "these tests are it"),
     ("install -D", "kernels/quick_start types it"),

@@ -64,6 +64,8 @@ fn services_that_go_leave_one_row_together() {
     let mut most = 0;
     for round in 0..40u64 {
         let name = format!("service-{round}");
+        // In between: a service that takes another's place at once goes on with its counts.
+        node.apply(&set(&[("stays", 2, 1)]));
         node.apply(&set(&[("stays", 2, 1), (&name, 1, 7)]));
         node.forward(&[syn(1), syn(2)]);
         let report = node.counters.report();
