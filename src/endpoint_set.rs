@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::vip_map::Claim;
 use crate::wire::l4::WITH_PORTS;
-use crate::wire::{gue, mpls};
+use crate::wire::{gue, ipv6, mpls};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The longest name of a service or endpoint, in bytes: a Kubernetes namespace and name fit.
@@ -187,6 +187,12 @@ fn read_service(node: &Node<'_>) -> Option<Service> {
     let endpoints = table.get("endpoints").map_or(Some(Vec::new()), |node| read_endpoints(&node));
     if let (Some(vip), Some(node), Some(Some(allow))) = (vip, table.get("allow"), &allow) {
         check_allow(&node, vip, allow)?;
+    }
+    if let (Some(Some(protocol)), Some(node), Some(IpNet::V6(_))) = (protocol, table.get("protocol"), vip)
+        && ipv6::is_extension(protocol.0)
+    {
+        node.refuse(format!("no packet of IPv6 is of the protocol {protocol}, which is an extension header's number"));
+        return None;
     }
     if let (Some(Some(protocol)), Some(node), Some(Some(_))) = (protocol, table.get("ports"), &ports)
         && !WITH_PORTS.contains(&protocol.0)
@@ -538,6 +544,20 @@ mod tests {
         let services: Vec<String> = (0..65).map(large).collect();
         let problems = parse(&format!(r#"{{"services":[{}]}}"#, services.join(","))).expect_err("too large");
         assert!(problems.to_string().contains("slots in all tables together"), "{problems}");
+    }
+
+    /// Over IPv6 these are numbers of headers behind which another header says what the packet is; IPv4 knows nothing of it.
+    #[test]
+    fn protocols_that_never_match_are_refused() {
+        let read = |vip: &str, protocol: &str| {
+            parse(&format!(r#"{{"services":[{{"name":"a","vip":"{vip}","protocol":"{protocol}"}}]}}"#))
+        };
+        for protocol in ["0", "43", "44", "60"] {
+            let said = read("2001:db8:1::1", protocol).expect_err("refused").to_string();
+            assert!(said.contains("services[0].protocol: no packet of IPv6 is of the protocol"), "{said}");
+            assert!(read("192.0.2.1", protocol).is_ok(), "{protocol} over IPv4");
+        }
+        assert!(read("2001:db8:1::1", "ah").is_ok() && read("192.0.2.1", "ah").is_ok());
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub fn answer_echo(frame: &mut Frame<'_>, packet: &Packet, settings: &Settings) 
     let message_at = ip_at + packet.header_len;
     frame.truncate(ip_at + packet.total_len);
     check(frame, packet)?;
+    check_destination(&frame.bytes()[ip_at..message_at], packet.family)?;
     let longest = room_behind(ip_header_len(packet.family), settings)?;
     if packet.total_len - packet.header_len > longest {
         icmp::mend_for_cut(protocol, &mut frame.bytes_mut()[message_at..], longest);
@@ -145,6 +146,19 @@ pub fn answer_too_big(
         }
     }
     headers.put_in_place_of(ip_at, frame)
+}
+
+/// Refuses what this node is not the final destination of, or what a final destination has to discard.
+fn check_destination(header: &[u8], family: Family) -> Result<(), DropReason> {
+    let (is_routed_on, has_unknown_option) = match family {
+        Family::V4 => (ipv4::is_routed_on(header), false),
+        Family::V6 => (ipv6::is_routed_on(header), ipv6::has_unknown_option(header)),
+    };
+    match (is_routed_on, has_unknown_option) {
+        (true, _) => Err(DropReason::SourceRouted),
+        (_, true) => Err(DropReason::UnknownOption),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses an IPv4 header that was broken on its way: the answer would go to whatever address is in it now.

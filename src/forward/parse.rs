@@ -164,10 +164,10 @@ impl Packet {
     /// none reaches beyond the longest packet (RFC 791 section 3.2, RFC 8200 section 4.5).
     fn check_fragment(&self) -> Result<(), DropReason> {
         let Some(fragment) = self.fragment else { return Ok(()) };
-        // Extension headers have whole units of eight, too.
-        let unit_len = if self.family == Family::V4 { self.total_len - self.header_len } else { self.total_len };
-        let end = usize::from(fragment.offset) + self.total_len - self.header_len;
-        let contradicts = fragment.more && !unit_len.is_multiple_of(8) || end > usize::from(u16::MAX);
+        // Of a first one, headers behind the fragment header are a part, too.
+        let len = self.total_len - fragment.payload_at;
+        let end = usize::from(fragment.offset) + len;
+        let contradicts = fragment.more && !len.is_multiple_of(8) || end > usize::from(u16::MAX);
         if contradicts { Err(DropReason::Malformed) } else { Ok(()) }
     }
 

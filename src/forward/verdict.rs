@@ -62,6 +62,10 @@ drop_reasons! {
     NoService = "no_service",
     /// The service's `allow` does not hold its source.
     NotAllowed = "not_allowed",
+    /// A ping that the node would answer, and that names others whom it has to visit first.
+    SourceRouted = "source_routed",
+    /// A ping that the node would answer, with an option that it does not know, and may not ignore.
+    UnknownOption = "unknown_option",
     /// A tunnelled packet of this node that has come back.
     Loop = "loop",
     /// The service has no endpoint that takes new flows.

@@ -72,6 +72,7 @@ pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
         identification: field16(fixed, 4).into(),
         offset: (fragmentation & OFFSET_MASK) * OFFSET_UNIT,
         more: fragmentation & MORE_FRAGMENTS != 0,
+        payload_at: header_len,
     };
     Ok(IpHeader {
         header_len,
@@ -83,6 +84,24 @@ pub fn read_quoted(packet: &[u8]) -> Result<IpHeader, HeaderError> {
         fragment: (fragment.more || fragment.offset > 0).then_some(fragment),
         source: IpAddr::from([fixed[12], fixed[13], fixed[14], fixed[15]]),
     })
+}
+
+/// Whether a header says that its packet is not for the final destination yet: a source route that is not used up (RFC 791
+/// section 3.1; RFC 7126 section 4.3 would have it dropped everywhere). `header` holds all of the header with its options.
+pub fn is_routed_on(header: &[u8]) -> bool {
+    const END: u8 = 0;
+    const NOTHING: u8 = 1;
+    const LOOSE: u8 = 131;
+    const STRICT: u8 = 137;
+    let mut options = header.get(HEADER_LEN..).unwrap_or_default();
+    loop {
+        match options {
+            [] | [END, ..] | [_] => return false,
+            [NOTHING, rest @ ..] => options = rest,
+            [LOOSE | STRICT, len, pointer, ..] if pointer <= len => return true,
+            [_, len, ..] => options = options.get(usize::from(*len).max(2)..).unwrap_or_default(),
+        }
+    }
 }
 
 /// Reads the header at the start of a packet where it is a plain one that may be forwarded. Whether all of the packet is
@@ -247,7 +266,10 @@ mod tests {
         Piece { total_len: 1452, offset: 65_528, more: true }.write(&mut header);
         let piece = read_quoted(&header).expect("well formed");
         assert_eq!((piece.total_len, piece.dont_fragment), (1452, true));
-        assert_eq!(piece.fragment, Some(Fragment { identification: 0, offset: 65_528, more: true }));
+        assert_eq!(
+            piece.fragment,
+            Some(Fragment { identification: 0, offset: 65_528, more: true, payload_at: HEADER_LEN })
+        );
         assert_eq!(Sum::default().add_bytes(&header).finish(), 0);
     }
 

@@ -112,49 +112,109 @@ pub fn is_mapped(address: Ipv6Addr) -> bool {
     address.to_ipv4_mapped().is_some()
 }
 
-/// Whether this protocol number is that of an extension header, behind which there is another header.
+/// Whether this protocol number is that of an extension header, behind which there is another header: no packet is of this
+/// protocol. An authentication header is none here: as over IPv4, it is what the packet is, whatever it authenticates.
 #[inline]
 pub fn is_extension(number: u8) -> bool {
-    use protocol::{AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING};
-    [HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION_OPTIONS].contains(&number)
+    use protocol::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING};
+    [HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS].contains(&number)
 }
 
-/// What a fragment header says; none of an atomic fragment.
-fn fragment(header: &[u8; 8]) -> Option<Fragment> {
+/// What a fragment header that ends at `end` says; none of an atomic fragment.
+fn fragment(header: &[u8; 8], end: usize) -> Option<Fragment> {
     let [.., a, b, c, d] = *header;
     let place = field16(header, 2);
-    let fragment =
-        Fragment { identification: u32::from_be_bytes([a, b, c, d]), offset: place & 0xfff8, more: place & 1 != 0 };
+    let fragment = Fragment {
+        identification: u32::from_be_bytes([a, b, c, d]),
+        offset: place & 0xfff8,
+        more: place & 1 != 0,
+        payload_at: end,
+    };
     (fragment.more || fragment.offset > 0).then_some(fragment)
 }
 
 /// Walks the extension headers of `packet`; the length claimed by each must lie inside. Behind the header of a later
-/// fragment there is only payload, so the walk ends there.
+/// fragment there is only payload, so the walk ends there. It goes on behind an authentication header, for a fragment header may
+/// come there; but what the packet is has been found.
 #[inline]
 fn walk(packet: &[u8], first: u8) -> Result<Upper, HeaderError> {
     let mut upper = Upper { protocol: first, offset: HEADER_LEN, fragment: None };
-    for _ in 0..=MOST_EXTENSIONS {
-        if !is_extension(upper.protocol) {
-            return Ok(upper);
+    let mut is_authenticated = false;
+    for walked in 0..=MOST_EXTENSIONS {
+        is_authenticated |= upper.protocol == protocol::AUTHENTICATION;
+        if !is_extension(upper.protocol) && upper.protocol != protocol::AUTHENTICATION {
+            break;
+        }
+        if walked == MOST_EXTENSIONS {
+            return Err(HeaderError::Malformed);
         }
         let extension = packet.get(upper.offset..).map(header::<8>).ok_or(HeaderError::Truncated)??;
-        let len = match upper.protocol {
-            protocol::FRAGMENT => 8,
-            protocol::AUTHENTICATION => (usize::from(extension[1]) + 2) * 4,
-            _ => (usize::from(extension[1]) + 1) * 8,
-        };
-        let fragment = (upper.protocol == protocol::FRAGMENT).then(|| fragment(extension)).flatten();
+        let end = upper.offset + extension_len(upper.protocol, extension);
+        let fragment = (upper.protocol == protocol::FRAGMENT).then(|| fragment(extension, end)).flatten();
         upper.protocol = extension[0];
-        upper.offset += len;
+        upper.offset = end;
         if upper.offset > packet.len() {
             return Err(HeaderError::Truncated);
         }
         upper.fragment = upper.fragment.or(fragment);
         if fragment.is_some_and(|fragment| fragment.offset > 0) {
-            return Ok(upper);
+            break;
         }
     }
-    Err(HeaderError::Malformed)
+    if is_authenticated {
+        upper.protocol = protocol::AUTHENTICATION;
+    }
+    Ok(upper)
+}
+
+/// Whether a header says that its packet is not for the final destination yet: a routing header with segments left (RFC 8200
+/// section 4.4). `header` holds all of the fixed header and the extension headers, as [`read`] has found them.
+pub fn is_routed_on(header: &[u8]) -> bool {
+    extensions(header).any(|(number, extension)| number == protocol::ROUTING && extension[3] > 0)
+}
+
+/// Whether a header has an option that whoever does not know it has to discard the packet for (RFC 8200 section 4.2): of those
+/// that say so in their type, this node knows none.
+pub fn has_unknown_option(header: &[u8]) -> bool {
+    const OPTIONS: [u8; 2] = [protocol::HOP_BY_HOP, protocol::DESTINATION_OPTIONS];
+    let mut options = extensions(header).filter(|(number, _)| OPTIONS.contains(number));
+    options.any(|(_, extension)| option_types(&extension[2..]).any(|kind| kind & DISCARD != 0))
+}
+
+/// The bits of an option's type of which one at least is set where who does not know it discards the packet.
+const DISCARD: u8 = 0xc0;
+
+/// Extension headers with their numbers, up to one that does not end inside.
+fn extensions(header: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let (mut next, mut rest) = (header.get(6).copied(), header.get(HEADER_LEN..).unwrap_or_default());
+    std::iter::from_fn(move || {
+        let (number, lengths) = (next?, rest.first_chunk::<8>()?);
+        let (extension, behind) = rest.split_at_checked(extension_len(number, lengths))?;
+        (next, rest) = (Some(extension[0]), behind);
+        Some((number, extension))
+    })
+}
+
+/// The types of options, but for padding of one byte, which has no length.
+fn option_types(mut options: &[u8]) -> impl Iterator<Item = u8> {
+    const PAD1: u8 = 0;
+    std::iter::from_fn(move || {
+        while let [PAD1, rest @ ..] = options {
+            options = rest;
+        }
+        let [kind, len, rest @ ..] = options else { return None };
+        options = rest.get(usize::from(*len)..).unwrap_or_default();
+        Some(*kind)
+    })
+}
+
+/// Length of the extension header of this number that begins so, in bytes.
+fn extension_len(number: u8, header: &[u8; 8]) -> usize {
+    match number {
+        protocol::FRAGMENT => 8,
+        protocol::AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
+        _ => (usize::from(header[1]) + 1) * 8,
+    }
 }
 
 /// An outer header in front of a tunnelled packet: everything but traffic class, flow label and length, which [`fill`]
@@ -226,7 +286,7 @@ mod tests {
         payload.extend([protocol::AUTHENTICATION, 0, 0, 0, 0, 0, 0, 0]);
         payload.extend([protocol::TCP, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         let ipv6 = read(&packet(protocol::HOP_BY_HOP, &payload)).expect("well formed");
-        assert_eq!((ipv6.protocol, ipv6.header_len), (protocol::TCP, 40 + 16 + 8 + 12));
+        assert_eq!((ipv6.protocol, ipv6.header_len), (protocol::AUTHENTICATION, 40 + 16 + 8 + 12));
     }
 
     #[test]
@@ -235,7 +295,7 @@ mod tests {
             let [high, low] = place.to_be_bytes();
             read(&packet(protocol::FRAGMENT, &[protocol::UDP, 0, high, low, 1, 2, 3, 4])).map(|v6| v6.fragment)
         };
-        let fragment = |offset, more| Ok(Some(Fragment { identification: 0x0102_0304, offset, more }));
+        let fragment = |offset, more| Ok(Some(Fragment { identification: 0x0102_0304, offset, more, payload_at: 48 }));
         assert_eq!(part(0x0000), Ok(None), "atomic");
         assert_eq!(part(0x0001), fragment(0, true), "first");
         assert_eq!(part(0x0009), fragment(8, true), "one in the middle");

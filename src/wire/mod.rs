@@ -118,6 +118,8 @@ pub struct Fragment {
     pub offset: u16,
     /// Whether others come behind it.
     pub more: bool,
+    /// Where its payload begins in its packet, in bytes: behind the fragment header, or behind all of IPv4's header.
+    pub payload_at: usize,
 }
 
 /// What an IP header of either version says, extension headers included. The destination is read apart, by

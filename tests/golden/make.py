@@ -22,7 +22,7 @@ import sys
 sys.dont_write_bytecode = True
 
 from chapters import echoes, encapsulations, fragments, headers, icmp_errors, loops, malformed, matching, passing
-from chapters import limits, path_mtu, stations, too_big
+from chapters import header_chains, limits, path_mtu, stations, too_big
 from flow_hash import check_siphash
 from frames import HERE
 from table import CASES
@@ -33,6 +33,7 @@ CHAPTERS = (
     matching,
     passing,
     stations,
+    header_chains,
     echoes,
     malformed,
     icmp_errors,

@@ -17,7 +17,7 @@ const BETWEEN_REPEATS: Duration = Duration::from_micros(1);
 
 /// Why packets are dropped, but for what no capture can show: `not_a_vip` (replay passes those), `no_next_hop` (it is a
 /// MAC address), `no_headroom` and `no_frame` (memory is no capture's matter).
-const REASONS: [&str; 15] = [
+const REASONS: [&str; 17] = [
     "truncated",
     "malformed",
     "martian_source",
@@ -29,6 +29,8 @@ const REASONS: [&str; 15] = [
     "quote_not_from_vip",
     "no_service",
     "not_allowed",
+    "source_routed",
+    "unknown_option",
     "loop",
     "no_endpoint",
     "no_outer_source",

@@ -46,7 +46,7 @@ pub fn has_ports(protocol: u8) -> bool {
 /// Whether a protocol has neither ports nor, as ICMP has, kinds of messages, nor another header behind it. The other
 /// version's ICMP, and what are extension headers to IPv6 alone, are like any other protocol.
 pub fn is_plain(v6: bool, protocol: u8) -> bool {
-    let special: &[u8] = if v6 { &[0, 43, 44, 51, 58, 60] } else { &[1] };
+    let special: &[u8] = if v6 { &[0, 43, 44, 58, 60] } else { &[1] };
     !has_ports(protocol) && !special.contains(&protocol)
 }
 
@@ -60,8 +60,10 @@ impl<'a> Ip<'a> {
             return Some(Upper { protocol: self.protocol, segment: self.payload, part });
         }
         let mut upper = Upper { protocol: self.protocol, segment: self.payload, part: None };
+        let mut is_authenticated = false;
         while [0, 43, 44, 51, 60].contains(&upper.protocol) && upper.part.is_none_or(|(_, offset)| offset == 0) {
             let extension = upper.segment.get(..8)?;
+            is_authenticated |= upper.protocol == 51;
             let len = match upper.protocol {
                 44 => 8,
                 51 => (usize::from(extension[1]) + 2) * 4,
@@ -72,6 +74,10 @@ impl<'a> Ip<'a> {
                 upper.part = Some((whole(be32(extension, 4), 0), usize::from(place & 0xfff8)));
             }
             (upper.protocol, upper.segment) = (extension[0], upper.segment.get(len..)?);
+        }
+        // What is authenticated is for the endpoint to say.
+        if is_authenticated {
+            upper.protocol = 51;
         }
         Some(upper)
     }
