@@ -173,6 +173,9 @@ fn a_service_that_goes_and_comes_back_is_followed() {
     for round in 0..8 {
         edge.apply(json!([of(&format!("other{round}"))]));
         datagrams(&topology, 1);
+        // One on its way would be the next service's.
+        let sent = || edge.metrics().sum("pointsman_sent_packets_total");
+        assert!(wait_until(SOON, || sent() == 2 + round), "round {round}: {}", sent());
     }
     assert!(wait_until(SOON, || capturing.log().contains("web is gone")), "{}", capturing.log());
     edge.apply(json!([of("web")]));

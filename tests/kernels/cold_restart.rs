@@ -257,7 +257,7 @@ fn what_another_process_was_passed_is_left_alone() {
     let (mut edge, link) = stopped(&topology);
     edge.wrap(&["env", "LISTEN_PID=1"]);
     let said = edge.run_in_vain();
-    assert!(said.contains("eth0 already has another XDP program"), "{said}");
+    assert!(said.contains("eth0 already has a steering program of pointsman's"), "{said}");
     assert_eq!(edge.store().names(), ALL);
     edge.wrap(&[]);
     edge.run();

@@ -1,6 +1,7 @@
 //! The README's "Run it", typed as it stands: with conf/minimal.toml and conf/set.json, and the pods' lines in a pod. Needs root.
 
 use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use testkit::{SOON, Topology, project, skipped, wait_until};
@@ -38,26 +39,35 @@ fn a_packet_gets_through_by_the_quick_start() {
     }
     let topology = Topology::new(1);
     let readme = fs::read_to_string(project::file("README.md")).expect("it is shipped");
-    let addresses = ("192.0.2.12".parse().expect("an address"), "2001:db8:51b::12".parse().expect("an address"));
-    let pod = topology.add_neighbour("pod", addresses);
-    let endpoints: Vec<String> = ["a", "b", "53"].iter().map(|end| format!("2001:db8:10::{end}/64")).collect();
-    pod.add_addresses("eth0", &endpoints);
+    let pod = |number: u8, name: &str, endpoints: &[&str]| {
+        let addresses =
+            (Ipv4Addr::new(192, 0, 2, number), Ipv6Addr::new(0x2001, 0xdb8, 0x51b, 0, 0, 0, 0, number.into()));
+        let pod = topology.add_neighbour(name, addresses);
+        pod.add_addresses("eth0", &endpoints.iter().map(|end| format!("2001:db8:10::{end}/64")).collect::<Vec<_>>());
+        pod
+    };
+    let pods = [pod(12, "web", &["a", "b"]), pod(13, "dns", &["53"])];
     topology.edge.run(&["ip", "route", "add", "2001:db8:10::/64", "dev", "eth0"]);
 
     let program = project::pointsman();
     let directory = program.parent().expect("it is in a directory").display().to_string();
     let path = format!("export PATH={directory}:$PATH\n");
-    let pods = block(&readme, "In each pod");
-    pod.run(&["bash", "-ec", &format!("{path}{pods}")]);
     let server = project::file("demo/server.py").display().to_string();
-    let _server = pod.spawn(&["python3", &server, "pod"]);
+    let lines = block(&readme, "In each pod");
+    let mut servers = Vec::new();
+    for (pod, line) in pods.iter().zip(lines.lines()) {
+        pod.run(&["bash", "-ec", &format!("{path}{line}")]);
+        servers.push(pod.spawn(&["python3", &server, "pod"]));
+    }
+    assert_eq!(lines.lines().count(), pods.len(), "a line for each pod");
 
     let typed = format!("{MACHINE}{path}{}\npointsman status --json\necho typed\nwait", block(&readme, "## Run it"));
     let edge = topology.edge.spawn(&["unshare", "--mount", "bash", "-c", &typed]);
     let is_typed = wait_until(2 * SOON, || edge.log().lines().any(|line| line == "typed") || edge.ended().is_some());
     assert!(is_typed && edge.ended().is_none(), "{}", edge.log());
 
-    let ask = |url| topology.client.try_run(&["curl", "--silent", "--globoff", "--max-time", "2", url]);
+    let ask =
+        |url| topology.client.try_run(&["curl", "--silent", "--noproxy", "*", "--globoff", "--max-time", "2", url]);
     for url in ["http://203.0.113.10/", "http://[2001:db8:1::53]/"] {
         let answered = || String::from_utf8_lossy(&ask(url).stdout).starts_with("pod answers");
         assert!(wait_until(SOON + Duration::from_secs(5), answered), "{url}: {}", edge.log());
@@ -65,11 +75,15 @@ fn a_packet_gets_through_by_the_quick_start() {
 
     // What the pods announce leaves the room that the tunnels take.
     let log = edge.log();
-    let status = log.lines().find(|line| line.starts_with('{')).map_or(log.as_str(), |line| line);
-    let status: serde_json::Value = serde_json::from_str(status).unwrap_or_else(|error| panic!("{error}: {log}"));
-    let routes = pod.run(&["ip", "route", "show", "table", "all"]);
-    let mss = status["services"][0]["mss"].as_u64().expect("status says it");
-    assert_eq!(status["services"][0]["name"], "default/web");
+    let status = log
+        .split_once("\n{")
+        .and_then(|(_, status)| status.split_once("\n}"))
+        .map(|(status, _)| format!("{{{status}}}"));
+    let status: serde_json::Value = serde_json::from_str(&status.expect("status says it")).expect("JSON");
+    let routes = pods[0].run(&["ip", "route", "show", "table", "all"]);
+    let web = &status["services"][1];
+    assert_eq!(web["name"], "default/web");
+    let mss = web["mss"].as_u64().expect("status says it");
     assert!(routes.contains(&format!("advmss {mss}")), "{mss}: {routes}");
     edge.kill_group();
 }

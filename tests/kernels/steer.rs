@@ -443,7 +443,8 @@ fn errors_say_what_to_mend() {
     let other = site.bpffs.0.path().join("other");
     let held = site.node.inside(|| Steering::open("eth0", XdpMode::Auto, &other)).expect("veth has XDP");
     let occupied = words(&site.bpffs.pin(), "eth0", XdpMode::Auto);
-    assert!(occupied.contains("already has another XDP program"), "{occupied}");
+    assert!(occupied.contains("already has a steering program of pointsman's"), "{occupied}");
+    assert!(occupied.contains(&format!("pinned at {}", other.join("eth0/link").display())), "{occupied}");
     assert_eq!(site.bpffs.pins("eth0"), Vec::<String>::new());
     site.detach(Gate::Xdp(held));
 
