@@ -156,7 +156,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            out::fail(&format!("{error:#}"));
+            out::fail(&out::in_full(&error));
             ExitCode::FAILURE
         }
     }

@@ -35,6 +35,19 @@ pub fn warn(warning: &str) {
     _ = writeln!(std::io::stderr(), "warning: {}", shown(warning));
 }
 
+/// An error with what it comes of. Many errors say their cause themselves: what has been said is not said again.
+pub fn in_full(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
 /// How many columns there are to write in; none: as many as a line needs, since no person sees it.
 pub fn width() -> Option<usize> {
     let out = std::io::stdout();
@@ -44,4 +57,24 @@ pub fn width() -> Option<usize> {
     let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let of_terminal = || rustix::termios::tcgetwinsize(&out).ok().map(|size| size.ws_col.into());
     said.or_else(of_terminal).filter(|columns| *columns > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open a door: {source}")]
+    struct Shut {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let missing = || std::io::Error::from_raw_os_error(2);
+        let twice = anyhow::Error::from(Shut { source: missing() });
+        assert_eq!(in_full(&twice), "cannot open a door: No such file or directory (os error 2)");
+        let apart = anyhow::Error::from(missing()).context("set.json: cannot be read");
+        assert_eq!(in_full(&apart), "set.json: cannot be read: No such file or directory (os error 2)");
+    }
 }

@@ -49,7 +49,7 @@ pub fn problems(status: &Value) -> Vec<String> {
         ("interface_problem", "interface"),
         ("store_problem", "on disk"),
         ("announce_problem", "VIP routes"),
-        ("reload_problem", "the config was not taken over"),
+        ("reload_problem", "reload"),
         ("seed_problem", "flow hash"),
     ] {
         problems.extend(status[key].as_str().map(|problem| format!("{what}: {}", plain(&problem.into()))));

@@ -275,7 +275,7 @@ fn what_can_change_without_a_restart_does_and_the_rest_is_refused_whole() {
     for (text, reason) in [
         (
             configuration(dir.path(), "").replace("\"none\"", "\"eth7\""),
-            "[interface] cannot change while the node runs",
+            "interface.name cannot change by a reload: a restart does it",
         ),
         (configuration(dir.path(), "[hash]\nseed = \"ff\""), "hash.seed: "),
         (

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::Node;
-use crate::config::{self, AnnounceConfig, Config, ControlConfig, HandoverConfig, NodeConfig, UnderlayConfig};
+use crate::config::{
+    self, AnnounceConfig, Config, ControlConfig, HandoverConfig, InterfaceConfig, NodeConfig, UnderlayConfig,
+};
 use crate::control::event::Event;
 use crate::control::left_out::{LeftOut, Parted};
 use crate::control::proposal::Proposal;
@@ -17,11 +19,22 @@ use crate::underlay::announce::VipRoutes;
 /// Services that one sentence names.
 const MOST_NAMED: usize = 10;
 
-/// One key: whether it differs, and whether a running node can follow.
+/// What it takes for a key to come into force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    /// SIGHUP.
+    Reload,
+    /// `pointsman upgrade`, which loses nothing.
+    Upgrade,
+    /// A restart, which loses tracked flows.
+    Restart,
+}
+
+/// One key: whether it differs, and what changes it with the least loss.
 struct Key {
     name: &'static str,
     differs: bool,
-    can_change: bool,
+    takes: Takes,
 }
 
 /// Every key of two configs. All fields are named here, so that none is forgotten.
@@ -32,21 +45,34 @@ fn keys(old: &Config, new: &Config) -> Vec<Key> {
     let HandoverConfig { window, tracked_flows } = handover;
     let ControlConfig { socket, mode, group, allow_users, vip_allow } = control;
     let AnnounceConfig { routes, drain_time } = announce;
-    let can = |name, differs| Key { name, differs, can_change: true };
-    let cannot = |name, differs| Key { name, differs, can_change: false };
+    let InterfaceConfig { name: link, mac, driver, xdp_mode, zero_copy, queues, cores, frames, pin, batch, poll } =
+        interface;
+    let can = |name, differs| Key { name, differs, takes: Takes::Reload };
+    let upgrade = |name, differs| Key { name, differs, takes: Takes::Upgrade };
+    let cannot = |name, differs| Key { name, differs, takes: Takes::Restart };
     vec![
         can("node.name", *name != new.node.name),
         cannot("node.state_dir", *state_dir != new.node.state_dir),
-        cannot("[interface]", *interface != new.interface),
+        cannot("interface.name", *link != new.interface.name),
+        upgrade("interface.mac", *mac != new.interface.mac),
+        cannot("interface.driver", *driver != new.interface.driver),
+        cannot("interface.xdp_mode", *xdp_mode != new.interface.xdp_mode),
+        cannot("interface.zero_copy", *zero_copy != new.interface.zero_copy),
+        cannot("interface.queues", *queues != new.interface.queues),
+        upgrade("interface.cores", *cores != new.interface.cores),
+        cannot("interface.frames", *frames != new.interface.frames),
+        cannot("interface.pin", *pin != new.interface.pin),
+        upgrade("interface.batch", *batch != new.interface.batch),
+        upgrade("interface.poll", *poll != new.interface.poll),
         can("underlay.source_v6", *source_v6 != new.underlay.source_v6),
         can("underlay.source_v4", *source_v4 != new.underlay.source_v4),
         can("underlay.mtu", *mtu != new.underlay.mtu),
         can("underlay.hop_limit", *hop_limit != new.underlay.hop_limit),
         can("underlay.dscp", *dscp != new.underlay.dscp),
-        cannot("underlay.next_hop", *next_hop != new.underlay.next_hop),
+        upgrade("underlay.next_hop", *next_hop != new.underlay.next_hop),
         cannot("hash.seed", *seed != new.seed),
-        cannot("handover.window", *window != new.handover.window),
-        cannot("handover.tracked_flows", *tracked_flows != new.handover.tracked_flows),
+        upgrade("handover.window", *window != new.handover.window),
+        upgrade("handover.tracked_flows", *tracked_flows != new.handover.tracked_flows),
         cannot("control.socket", *socket != new.control.socket),
         can("control.mode", *mode != new.control.mode),
         can("control.group", *group != new.control.group),
@@ -57,6 +83,21 @@ fn keys(old: &Config, new: &Config) -> Vec<Key> {
         cannot("metrics.listen", *metrics_listen != new.metrics_listen),
         can("[[service]]", *services != new.services),
     ]
+}
+
+/// Why a reload will not do for these changes, and what will.
+fn more_than_a_reload(keys: &[Key]) -> Option<String> {
+    let names = |takes| keys.iter().filter(|key| key.takes == takes).map(|key| key.name).collect::<Vec<_>>().join(", ");
+    let said = |(takes, remedy): (Takes, &str)| {
+        let names = names(takes);
+        (!names.is_empty()).then(|| format!("{names} cannot change by a reload: {remedy}"))
+    };
+    let remedies = [
+        (Takes::Upgrade, "`pointsman upgrade` does it, and loses nothing"),
+        (Takes::Restart, "a restart does it, and loses tracked flows"),
+    ];
+    let said: Vec<String> = remedies.into_iter().filter_map(said).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 impl Node {
@@ -90,9 +131,8 @@ impl Node {
         let named = |problems: Problems| format!("{}: {problems}", path.display()).replace('\n', "; ");
         let config = config::load(path).map_err(named)?;
         let keys: Vec<Key> = keys(&self.config, &config).into_iter().filter(|key| key.differs).collect();
-        let stuck: Vec<&str> = keys.iter().filter(|key| !key.can_change).map(|key| key.name).collect();
-        if !stuck.is_empty() {
-            return Err(format!("{} cannot change while the node runs: restart it", stuck.join(", ")));
+        if let Some(reason) = more_than_a_reload(&keys) {
+            return Err(reason);
         }
         let Parted { joined, left_out } = self.check_config(&config, path)?;
         let routes = match (self.config.announce.routes, config.announce.routes) {
@@ -166,6 +206,22 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What an upgrade changes is in README and docs/upgrade.md, too.
+    #[test]
+    fn a_refused_key_names_what_changes_it_with_the_least_loss() {
+        let config = |text: &str| config::parse(&format!("[interface]\nname = \"eth0\"\n{text}")).expect("valid");
+        let said = |text: &str| {
+            let differing = keys(&config(""), &config(text)).into_iter().filter(|key| key.differs);
+            more_than_a_reload(&differing.collect::<Vec<_>>()).unwrap_or_default()
+        };
+        assert_eq!(said("[underlay]\nmtu = 1400\n"), "");
+        let window = "handover.window cannot change by a reload: `pointsman upgrade` does it, and loses nothing";
+        assert_eq!(said("[handover]\nwindow = \"5m\"\n"), window);
+        let seed = "[hash]\nseed = \"0f0102030405060708090a0b0c0d0e0f\"\n";
+        assert_eq!(said(seed), "hash.seed cannot change by a reload: a restart does it, and loses tracked flows");
+        assert!(said(&format!("{seed}[handover]\nwindow = \"5m\"\n")).starts_with(&format!("{window}; hash.seed ")));
+    }
 
     #[test]
     fn every_key_of_a_config_is_known_here() {
